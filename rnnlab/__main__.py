@@ -1,0 +1,5 @@
+"""`python -m rnnlab`: see rnnlab.cli."""
+
+from rnnlab.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The nonlinearity that stands where a cell's equations have tanh."""

@@ -1,0 +1,10 @@
+"""Identity: a linear net, for which theory says what the gradient does."""
+
+from torch import Tensor, nn
+
+
+class Identity(nn.Module):
+    """phi(a) = a."""
+
+    def forward(self, preactivation: Tensor) -> Tensor:
+        return preactivation

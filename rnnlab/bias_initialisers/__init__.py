@@ -1,0 +1,1 @@
+"""How one gate's bias vector is drawn."""

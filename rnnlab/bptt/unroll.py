@@ -1,0 +1,93 @@
+"""The autograd engine: unroll a cell in a plain loop, with a hook on every state. It is the definition.
+
+T time, R replica, B batch, I input, H hidden, S state components, K trailing steps kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rnnlab.adjoints.none import NoRule
+from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.cells.cell import Cell, State
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """What unrolling gives.
+
+    output_KRBH: the outputs of the last K steps (of all T where `last` was not given).
+    state: the state after the last step.
+    adjoint_norm_STRB: float64, filled by `backward()`: the norm of the total adjoint of each state component at each
+        step, per example, for whatever scalar was differentiated; None where it was not recorded. It is the adjoint
+        as it arrives at a step, before an adjoint rule acts on it there. Steps that no gradient reaches hold 0.
+    """
+
+    output_KRBH: Tensor
+    state: State
+    adjoint_norm_STRB: Tensor | None
+
+
+def unroll(
+    cell: Cell,
+    input_TRBI: Float[Tensor, "T R B I"],
+    *,
+    state: State | None = None,
+    mask_TRB: Bool[Tensor, "T R B"] | None = None,
+    rule: AdjointRule | None = None,
+    record: bool = False,
+    last: int | None = None,
+) -> Unrolled:
+    """Run a cell over a sequence so that `backward()` gives the adjoint of every state at every step.
+
+    Args:
+        cell: the cell, with parameters for R replicas.
+        input_TRBI: the inputs.
+        state: the initial state; zeros when None. May require gradients.
+        mask_TRB: False where an example has no such step: its state is carried over unchanged.
+        rule: what happens to the adjoints on their way back; None leaves them alone.
+        record: whether to record adjoint norms.
+        last: how many trailing outputs to return, 1 to T; None for all.
+
+    Example:
+        >>> unrolled = unroll(cell, input_TRBI, record=True)
+        >>> unrolled.output_KRBH.square().sum().backward()
+        >>> unrolled.adjoint_norm_STRB[0]           # |dL/dh_t|, (T, R, B)
+    """
+    T, R, B, _ = input_TRBI.shape
+    rule = rule or NoRule()
+    state = cell.zero_state(input_TRBI[0]) if state is None else state
+    norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
+    kept = T if last is None else last
+    outputs: list[Tensor] = []
+    for t in range(T):
+        if rule.cuts(t):
+            state = tuple(component.detach() for component in state)
+        output, new = cell.step(input_TRBI[t], state)
+        if mask_TRB is not None:
+            live_RB1 = mask_TRB[t].unsqueeze(-1)
+            same_output = output is new[0]
+            new = tuple(torch.where(live_RB1, n, old) for n, old in zip(new, state, strict=True))
+            output = new[0] if same_output else output
+        state = new
+        if record or rule.acts:
+            for s, component in enumerate(state):
+                if component.requires_grad:
+                    component.register_hook(_hook(rule, None if norms is None else norms[s, t]))
+        if t >= T - kept:
+            outputs.append(output)
+    # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
+    return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms)
+
+
+def _hook(rule: AdjointRule, norm_RB: Tensor | None) -> Callable[[Tensor], Tensor | None]:
+    def meet(adjoint_RBH: Tensor) -> Tensor | None:
+        if norm_RB is not None:
+            # Squares in float64: published norms fall below 1e-23, where float32 squares are zero.
+            torch.linalg.vector_norm(adjoint_RBH.detach(), dim=-1, dtype=torch.float64, out=norm_RB)
+        return rule.apply(adjoint_RBH) if rule.acts else None
+
+    return meet

@@ -1,0 +1,91 @@
+"""What a cell is, and the stacked parameters that the classical cells share.
+
+Shapes: R replica, B batch, I input, H hidden, G = blocks * H gate rows.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+State = tuple[Tensor, ...]
+"""One tensor (R, B, H) per name in the cell's `states`."""
+
+
+class Cell(nn.Module):
+    """One step of a recurrent net for R replicas at once.
+
+    A cell sets `blocks`, the names of the H-wide column blocks of its weights, and `states`, the names of its state
+    components (the one that is also the output first; a component may depend, within a step, only on later ones),
+    and writes `step`. Unrolling, adjoints and truncation are somebody else's job.
+
+    Args:
+        replicas, inputs, hidden: R, I, H.
+    """
+
+    blocks: ClassVar[tuple[str, ...]]
+    states: ClassVar[tuple[str, ...]]
+
+    def __init__(self, *, replicas: int, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.inputs, self.hidden = inputs, hidden
+        rows = len(self.blocks) * hidden
+        self.weight_input = nn.Parameter(torch.zeros(replicas, inputs, rows))
+        self.weight_recurrent = nn.Parameter(torch.zeros(replicas, hidden, rows))
+        self.bias = nn.Parameter(torch.zeros(replicas, 1, rows))
+
+    def step(
+        self, input_RBI: Float[Tensor, "R B I"], state: State
+    ) -> tuple[Float[Tensor, "R B H"], State]:
+        """(output, new state) of one time step."""
+        raise NotImplementedError
+
+    def preactivation(self, input_RBI: Tensor, state_RBH: Tensor) -> Tensor:
+        """x U + h W + b for all blocks side by side, (R, B, G)."""
+        return torch.baddbmm(
+            torch.baddbmm(self.bias, input_RBI, self.weight_input), state_RBH, self.weight_recurrent
+        )
+
+    def zero_state(self, input_RBI: Tensor) -> State:
+        """The initial state for inputs like these: zeros."""
+        R, B, _ = input_RBI.shape
+        return tuple(input_RBI.new_zeros(R, B, self.hidden) for _ in self.states)
+
+    def block(self, parameter: Tensor, name: str) -> Tensor:
+        """One block's columns of a stacked parameter, as a view."""
+        at = self.blocks.index(name) * self.hidden
+        return parameter[..., at : at + self.hidden]
+
+
+ActivationFactory = Callable[[], nn.Module]
+"""Makes one activation for R replicas of H units; a cell calls it once per place where its equations have tanh."""
+
+
+Initialiser = Callable[[Tensor, Generator], None]
+
+
+def initialise_cell(
+    cell: Cell, replica: int, recurrent: Initialiser, inputs: Initialiser, bias: Initialiser, generator: Generator
+) -> None:
+    """Draw one replica's parameters, block by block, in a fixed order.
+
+    An initialiser sees each block as torch has it, (out, in).
+    """
+    with torch.no_grad():
+        for weight, initialiser in ((cell.weight_recurrent, recurrent), (cell.weight_input, inputs)):
+            for name in cell.blocks:
+                block = cell.block(weight[replica], name)
+                drawn = torch.empty_like(block.T.contiguous())
+                initialiser(drawn, generator)
+                block.copy_(drawn.T)
+        for name in cell.blocks:
+            drawn = torch.empty_like(cell.block(cell.bias[replica, 0], name))
+            bias(drawn, generator)
+            cell.block(cell.bias[replica, 0], name).copy_(drawn)
+        for module in cell.modules():
+            if module is not cell and hasattr(module, "initialise"):
+                module.initialise(replica, generator)
+        if hasattr(cell, "shift_biases"):
+            cell.shift_biases(replica)

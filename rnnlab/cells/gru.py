@@ -1,0 +1,41 @@
+"""The gated recurrent unit (Cho et al. 2014), in the form of torch.nn.GRU (reset gate after the product)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rnnlab.cells.cell import ActivationFactory, Cell, State
+from rnnlab.contract import Count, checked
+
+
+class GRU(Cell):
+    """n_t = phi(x_t U_n + b_n + r (h_{t-1} W_n + b_m)),  h_t = (1 - z) n_t + z h_{t-1}, gates r, z sigmoids.
+
+    b_m, the bias inside the reset gate's product, starts at zero.
+
+    Args:
+        hidden: H.
+        activation: makes phi.
+        replicas, inputs: R, I.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
+    states: ClassVar[tuple[str, ...]] = ("h",)
+
+    @checked
+    def __init__(self, *, hidden: Count, activation: ActivationFactory, replicas: Count, inputs: Count) -> None:
+        super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
+        self.bias_candidate_recurrent = nn.Parameter(torch.zeros(replicas, 1, hidden))
+        self.activation = activation()
+
+    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
+        (h,) = state
+        H = self.hidden
+        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        u = torch.bmm(h, self.weight_recurrent)
+        r, z = torch.sigmoid((a + u)[..., : 2 * H]).chunk(2, dim=-1)
+        m = u[..., 2 * H :] + self.bias_candidate_recurrent
+        n = self.activation(torch.addcmul(a[..., 2 * H :], r, m))
+        h = torch.lerp(n, h, z)
+        return h, (h,)

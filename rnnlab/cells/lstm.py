@@ -1,0 +1,45 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gate (Gers, Schmidhuber & Cummins 2000)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.cells.cell import ActivationFactory, Cell, State
+from rnnlab.contract import Count, Finite, checked
+
+
+class LSTM(Cell):
+    """c_t = f c_{t-1} + i phi(a_g),  h_t = o phi(c_t), with gates i, f, o = sigmoid of their preactivation.
+
+    Args:
+        hidden: H.
+        forget_bias: added once to the forget gate's initial bias (there is one bias vector, not two that add up).
+        activation: makes phi, once for the candidate and once for the output.
+        replicas, inputs: R, I.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = ("input", "forget", "output", "candidate")
+    states: ClassVar[tuple[str, ...]] = ("h", "c")
+
+    @checked
+    def __init__(
+        self, *, hidden: Count, forget_bias: Finite, activation: ActivationFactory, replicas: Count, inputs: Count
+    ) -> None:
+        super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
+        self.forget_bias = forget_bias
+        self.candidate_activation = activation()
+        self.output_activation = activation()
+
+    def shift_biases(self, replica: int) -> None:
+        """Open the forget gate of a freshly drawn replica."""
+        self.block(self.bias[replica], "forget").add_(self.forget_bias)
+
+    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
+        h, c = state
+        a = self.preactivation(input_RBI, h)
+        gates, a_g = a.split((3 * self.hidden, self.hidden), dim=-1)
+        i, f, o = torch.sigmoid(gates).chunk(3, dim=-1)
+        c = torch.addcmul(f * c, i, self.candidate_activation(a_g))
+        h = o * self.output_activation(c)
+        return h, (h, c)

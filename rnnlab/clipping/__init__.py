@@ -1,0 +1,1 @@
+"""Clipping of parameter gradients, per replica, after the backward pass."""

@@ -1,0 +1,174 @@
+"""What a component may be given: the types of its hyper-parameters, and the one place where values are checked.
+
+A component's signature is its contract. It names its hyper-parameters with the types below, and its YAML spells out
+every one of them:
+
+    @component
+    class Norm:
+        max_norm: Positive
+
+`check_component` holds a configuration against that signature *without importing the component*: it reads the class
+from the source file, because importing torch takes seconds and a typing error should be told at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, validate_call
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+
+class ConfigError(Exception):
+    """The configuration is wrong: the message names the key, what was given and what is allowed."""
+
+
+class RunError(Exception):
+    """The run cannot go on for a reason outside the configuration: disk, lock, damaged files."""
+
+
+def _integral(value: Any) -> Any:
+    """1e4 on a command line is a float, and means the integer 10000."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, BeforeValidator(_integral), Field(ge=1)]
+CountOrZero = Annotated[int, BeforeValidator(_integral), Field(ge=0)]
+Seed = Annotated[int, BeforeValidator(_integral), Field(ge=0, lt=2**32)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+CONTEXT = ("replicas", "inputs", "units", "activation")
+"""What a component's signature may name without its YAML doing so: `build` passes R, I, H and the activation."""
+
+_STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+_NAMES: dict[str, Any] = {
+    "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
+    "NonNegative": NonNegative, "Share": Share, "BelowOne": BelowOne, "Literal": Literal,
+    "bool": bool, "int": int, "float": float, "str": str, "list": list, "None": None,
+}  # fmt: skip
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def component(cls: type[T]) -> type[T]:
+    """A component that only holds hyper-parameters: keyword-only, frozen, validated when it is made."""
+    return pydantic_dataclass(kw_only=True, frozen=True, config=_STRICT)(cls)  # type: ignore[return-value]
+
+
+def checked(function: Callable[..., T]) -> Callable[..., T]:
+    """Validate a constructor's arguments against their annotations (for components that are nn.Modules)."""
+    return validate_call(config=_STRICT)(function)
+
+
+def explain(error: ValidationError) -> str:
+    """Pydantic's account of a wrong value as one line: what is allowed."""
+    parts = []
+    for item in error.errors():
+        text = item["msg"].removeprefix("Input should be ")
+        parts.append(text)
+    return " or ".join(dict.fromkeys(parts))
+
+
+def check_value(key: str, value: Any, annotation: Any) -> Any:
+    """The value, converted where nothing is lost, or ConfigError."""
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(
+            value, strict=True
+        )
+    except ValidationError as error:
+        raise ConfigError(f"{key}={value}: not allowed. {key} must be {explain(error)}.") from None
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """' Did you mean …?' where a known word is close."""
+    close = difflib.get_close_matches(word, words, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def signature_of(target: str) -> dict[str, Any] | None:
+    """Parameter names of a component and their types (None where the type is not one of this module's).
+
+    Read from the source file, not imported. None when the source cannot be found.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _class_signature(node)
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return _arguments(node)
+    return None
+
+
+def _class_signature(node: ast.ClassDef) -> dict[str, Any]:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _arguments(item)
+    return {
+        item.target.id: _type_of(item.annotation)
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and "ClassVar" not in ast.unparse(item.annotation)
+    }
+
+
+def _arguments(function: ast.FunctionDef) -> dict[str, Any]:
+    return {a.arg: _type_of(a.annotation) for a in function.args.kwonlyargs}
+
+
+def _type_of(annotation: ast.expr | None) -> Any:
+    if annotation is None:
+        return None
+    try:
+        return eval(ast.unparse(annotation), {"__builtins__": {}}, _NAMES)  # noqa: S307 (our own source files)
+    except (NameError, TypeError, AttributeError):
+        return None
+
+
+def check_component(key: str, config: Mapping[str, Any], allowed_packages: list[str]) -> dict[str, Any]:
+    """One component's configuration, checked against its signature.
+
+    Raises ConfigError for a target outside the allowed packages, an unknown or missing key, or a wrong value.
+    """
+    target = config.get("_target_")
+    if not isinstance(target, str):
+        raise ConfigError(f"{key}: has no _target_. Choose an option of the group: {key}=OPTION.")
+    if target.split(".")[0] not in allowed_packages:
+        raise ConfigError(
+            f"{key}._target_={target}: only components from these packages are loaded: "
+            f"{', '.join(allowed_packages)} (add yours with +components=[rnnlab,{target.split('.')[0]}])."
+        )
+    signature = signature_of(target)
+    if signature is None:
+        raise ConfigError(f"{key}._target_={target}: no such class or function was found.")
+    result = {"_target_": target}
+    for name, value in config.items():
+        if name == "_target_":
+            continue
+        if name not in signature or name in CONTEXT:
+            known = [n for n in signature if n not in CONTEXT]
+            option = target.rpartition(".")[0].rpartition(".")[2]
+            keys = ", ".join(known) if known else "none"
+            raise ConfigError(
+                f"{key}.{name}={value}: no such key. '{option}' has: {keys}.{nearest(name, known)}"
+            )
+        kind = signature[name]
+        result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
+    return result

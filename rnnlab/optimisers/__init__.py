@@ -1,0 +1,1 @@
+"""Optimisers from torch.optim with every hyper-parameter spelled out."""

@@ -1,0 +1,1 @@
+"""Diagnostics: what is measured during training, and when."""

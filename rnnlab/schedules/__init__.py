@@ -1,0 +1,1 @@
+"""Factors on the learning rate as a function of the training step."""

@@ -1,0 +1,1 @@
+"""Where results go: console, files, TensorBoard."""

@@ -74,8 +74,8 @@ def explain(error: ValidationError) -> str:
     """Pydantic's account of a wrong value as one line: what is allowed."""
     parts = []
     for item in error.errors():
-        text = item["msg"].removeprefix("Input should be ")
-        parts.append(text)
+        text = item["msg"].removeprefix("Input should be ").removeprefix("String should ")
+        parts.append(text.replace("match pattern", "text that matches"))
     return " or ".join(dict.fromkeys(parts))
 
 

@@ -1,0 +1,102 @@
+"""From a configuration to objects: the one place where a `_target_` is made into something."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+import torch
+from torch import nn
+
+from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.contract import ConfigError
+from rnnlab.schema import Config
+from rnnlab.streams import generator
+from rnnlab.tasks.task import Task
+from rnnlab.training.model import Model
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a training loop needs, made from one configuration."""
+
+    config: Config
+    task: Task
+    rule: AdjointRule
+    clipping: Any
+    optimiser: Any
+    schedule: Any
+    device: torch.device
+    dtype: torch.dtype
+    engine: str
+
+    def model(self, seeds: list[int]) -> Model:
+        """A freshly initialised population; replica r depends on seeds[r] alone."""
+        parts = self.config.components
+        replicas, units = len(seeds), parts["cell"]["hidden"]
+        cell = make(
+            "cell",
+            parts["cell"],
+            replicas=replicas,
+            inputs=self.task.inputs,
+            activation=lambda: make("activation", parts["activation"], replicas=replicas, units=units),
+        )
+        assert isinstance(cell, Cell)
+        recurrent, inputs, outputs, bias = (
+            make(group, parts[group], units=units)
+            for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
+        )
+        model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
+        for replica, seed in enumerate(seeds):
+            draw = generator(seed, "init")
+            initialise_cell(cell, replica, recurrent, inputs, bias, draw)
+            model.initialise_readout(replica, outputs, bias, draw)
+        return model.to(self.device)
+
+
+def build(config: Config) -> Experiment:
+    """The experiment of a configuration.
+
+    Raises:
+        ConfigError: what could only be seen now is wrong, for example a device that is not there.
+    """
+    task, rule, clipping, optimiser, schedule = (
+        make(group, config.components[group]) for group in ("task", "adjoint", "clipping", "optimiser", "schedule")
+    )
+    return Experiment(
+        config=config,
+        task=task,
+        rule=rule,
+        clipping=clipping,
+        optimiser=optimiser,
+        schedule=schedule,
+        device=_device(config.device),
+        dtype=getattr(torch, config.dtype),
+        engine="autograd",
+    )
+
+
+def make(group: str, config: dict[str, Any], **context: Any) -> Any:
+    """Make one component: its hyper-parameters from the YAML, and of the context what its signature names."""
+    target = hydra.utils.get_object(config["_target_"])
+    named = inspect.signature(target).parameters
+    given = {key: value for key, value in config.items() if key != "_target_"}
+    given.update({key: value for key, value in context.items() if key in named})
+    try:
+        return target(**given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{group}: {target.__name__} cannot be made from its keys: {error}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: not allowed here. No CUDA device is available; allowed: auto, cpu.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def parameter_count(model: nn.Module, replicas: int) -> int:
+    """Learned numbers of one replica."""
+    return sum(p.numel() for p in model.parameters()) // replicas

@@ -1,0 +1,201 @@
+"""The configuration: what keys there are, what they may be, and which combinations make no sense. Imports no torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from rnnlab.contract import (
+    ConfigError,
+    Count,
+    CountOrZero,
+    Positive,
+    Seed,
+    check_component,
+    check_value,
+    nearest,
+)
+
+SCALARS: dict[str, Any] = {
+    "name": Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
+    "steps": Count,
+    "stop_when_solved": bool,
+    "milestones": list[Positive],
+    "device": Literal["auto", "cpu", "cuda"],
+    "dtype": Literal["float32", "float64"],
+    "engine": Literal["auto", "autograd"],
+    "force": bool,
+    "log.every": Count,
+    "evaluate.every": Count,
+    "evaluate.examples": Count,
+    "probe.every": CountOrZero,
+    "checkpoint.every": Count,
+    "checkpoint.keep": Count,
+    "tensorboard": bool,
+    "components": list[str],
+}
+COMPONENTS = (
+    "task",
+    "cell",
+    "activation",
+    "initialiser",
+    "input_initialiser",
+    "output_initialiser",
+    "bias_initialiser",
+    "clipping",
+    "adjoint",
+    "optimiser",
+    "schedule",
+)
+SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters."""
+
+    name: str
+    seeds: list[int]
+    steps: int
+    stop_when_solved: bool
+    milestones: list[float]
+    device: str
+    dtype: str
+    engine: str
+    force: bool
+    log_every: int
+    evaluate_every: int
+    evaluate_examples: int
+    probe_every: int
+    checkpoint_every: int
+    checkpoint_keep: int
+    tensorboard: bool
+    allowed_packages: list[str]
+    components: dict[str, dict[str, Any]]
+
+    def option(self, group: str) -> str:
+        """The name of the option chosen in a group: `lstm` for rnnlab.cells.lstm.LSTM."""
+        return self.components[group]["_target_"].split(".")[-2]
+
+    def resolved(self) -> dict[str, Any]:
+        """The nested form that YAML holds; reading it back gives this configuration."""
+        result: dict[str, Any] = {group: dict(self.components[group]) for group in COMPONENTS}
+        result["seeds"] = list(self.seeds)
+        for key in SCALARS:
+            section, _, leaf = key.partition(".")
+            value = self.allowed_packages if key == "components" else getattr(self, key.replace(".", "_"))
+            if leaf:
+                result.setdefault(section, {})[leaf] = value
+            else:
+                result[key] = value
+        return result
+
+
+def validate(raw: Mapping[str, Any]) -> Config:
+    """The checked configuration.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with its key, its value and what is allowed.
+    """
+    known = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
+    for key in raw:
+        if key not in known:
+            raise ConfigError(f"{key}={raw[key]}: no such key.{nearest(str(key), known)} Keys: {', '.join(known)}.")
+    values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
+    allowed = values.pop("components")
+    groups = {group: _component(raw, group, allowed) for group in COMPONENTS}
+    config = Config(
+        **values, seeds=_seeds(raw.get("seeds")), allowed_packages=allowed, components=groups
+    )
+    _refuse_nonsense(config)
+    return config
+
+
+def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
+    section, _, leaf = key.partition(".")
+    if leaf:
+        node = raw.get(section)
+        if not isinstance(node, Mapping):
+            raise ConfigError(f"{section}={node}: not allowed. Set {key} instead.")
+        leaves = [k.partition(".")[2] for k in SCALARS if k.startswith(section + ".")]
+        for name in node:
+            if name not in leaves:
+                raise ConfigError(
+                    f"{section}.{name}={node[name]}: no such key. {section} has: {', '.join(leaves)}."
+                    f"{nearest(str(name), leaves)}"
+                )
+        value = node.get(leaf)
+    else:
+        value = raw.get(key)
+    return check_value(key, value, kind)
+
+
+def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[str, Any]:
+    node = raw.get(group)
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
+    return check_component(group, node, allowed)
+
+
+def group_syntax(key: str) -> str:
+    """How a group is written on the command line: two keys share the options of `initialiser`."""
+    return f"initialiser@{key}" if key in ("input_initialiser", "output_initialiser") else key
+
+
+def _seeds(value: Any) -> list[int]:
+    if isinstance(value, list):
+        seeds = [check_value("seeds", seed, Seed) for seed in value]
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ConfigError(f"seeds={value}: not allowed. A list of seeds must hold different seeds, at least one.")
+        return seeds
+    return list(range(check_value("seeds", value, Annotated[Count, Field(le=100_000)])))
+
+
+def _refuse_nonsense(config: Config) -> None:
+    """Combinations of allowed values that would do nothing, or not what they say."""
+    parts = config.components
+    task, adjoint, schedule = parts["task"], parts["adjoint"], parts["schedule"]
+    if any(math.isclose(a, b) for a, b in zip(sorted(config.milestones), sorted(config.milestones)[1:], strict=False)):
+        raise ConfigError(f"milestones={config.milestones}: not allowed. Milestones must differ.")
+    for group in ("input_initialiser", "output_initialiser"):
+        if parts[group]["_target_"] == "rnnlab.initialisers.identity.Identity":
+            raise ConfigError(
+                f"{group}=identity: not allowed. These weights are not square; identity serves recurrent weights only."
+            )
+    if config.option("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
+        raise ConfigError(
+            f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "
+            "learning rate never gets there."
+        )
+    length, shortest = task.get("length"), task.get("shortest")
+    least = 2 if config.option("task") == "adding" else 1
+    if length is not None and length < least:
+        raise ConfigError(f"task.length={length}: not allowed. task.length must be at least {least}.")
+    if shortest is not None and length is not None and not least <= shortest < length:
+        raise ConfigError(
+            f"task.shortest={shortest}: not allowed. It must be at least {least} and below task.length={length}, or "
+            "null for equal lengths."
+        )
+    examples = task.get("examples")
+    if examples is not None and examples < task["batch"]:
+        raise ConfigError(
+            f"task.examples={examples}: not allowed. A fixed set must hold at least task.batch={task['batch']}."
+        )
+    if task.get("alphabet") == 1:
+        raise ConfigError("task.alphabet=1: not allowed. One symbol carries nothing to remember; at least 2.")
+    steps = _sequence_steps(config)
+    if config.option("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
+        raise ConfigError(
+            f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
+        )
+
+
+def _sequence_steps(config: Config) -> int | None:
+    task = config.components["task"]
+    if config.option("task") == "copy":
+        return task["length"] + 2 * task["symbols"]
+    if config.option("task") == "adding":
+        return task["length"]
+    return {"digits": 64, "mnist5k": 784}.get(task.get("source", ""))

@@ -1,0 +1,22 @@
+"""Randomness is passed, never ambient: one seed gives named streams, and every draw of a stream has its own generator.
+
+The generator of (seed, stream, index) does not depend on what was drawn before. So the batch of step 700 of seed 3 is
+the same in a population, alone, and after a resume, and no generator state is kept.
+"""
+
+import numpy as np
+import torch
+
+STREAMS = {"init": 0, "data": 1, "evaluation": 2, "set": 3, "order": 4, "permutation": 5, "example": 6}
+
+
+def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
+    """A CPU generator for one draw.
+
+    Args:
+        seed: the replica's seed.
+        stream: a name from STREAMS.
+        index: which draw of the stream, for example the training step.
+    """
+    state = np.random.SeedSequence((seed, STREAMS[stream], index)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))

@@ -1,0 +1,122 @@
+"""The adding problem (Hochreiter & Schmidhuber 1997)."""
+
+import functools
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from rnnlab import streams
+from rnnlab.contract import Count, Positive, component
+from rnnlab.tasks.task import (
+    EVALUATION_SEED,
+    Batch,
+    chunks,
+    epoch_indices,
+)
+
+
+@component
+class Adding:
+    """Read numbers from U(0, 1), two of them marked; say the sum of the two at the end.
+
+    Predicting 1 always gives an MSE of 1/6. A net that has learnt one addend only stands at 1/12.
+
+    Args:
+        length: T, time steps.
+        batch: examples per training step.
+        markers: `halves`: one mark in each half (uRNN, LEM, coRNN); `anywhere`: two different places (TCN).
+        shortest: None for a fixed length; else every example's length is drawn from U{shortest, ..., length}.
+        examples: None for fresh examples at every step; else the size of a fixed set, reshuffled every epoch.
+        solved_mse: solved when the mean squared error is below this.
+    """
+
+    length: Count
+    batch: Count
+    markers: Literal["halves", "anywhere"]
+    shortest: Count | None
+    examples: Count | None
+    solved_mse: Positive
+
+    inputs: ClassVar[int] = 2
+    outputs: ClassVar[int] = 1
+    scored: ClassVar[int] = 1
+    metric: ClassVar[str] = "accuracy"
+    unit: ClassVar[str] = "squared error"
+    baseline: ClassVar[float] = 1 / 6
+
+    @property
+    def steps(self) -> int:
+        return self.length
+
+    @property
+    def solved_when(self) -> str:
+        return f"MSE < {self.solved_mse:g}"
+
+    # Examples are kept as (values (n, T), marked steps (n, 2), length (n,)).
+    def _draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        values = torch.rand(n, self.length, generator=generator)
+        if self.shortest is None:
+            length = torch.full((n,), self.length)
+        else:
+            length = torch.randint(self.shortest, self.length + 1, (n,), generator=generator)
+        u = torch.rand(n, 2, generator=generator, dtype=torch.float64)
+        half = length // 2
+        if self.markers == "halves":
+            first = (u[:, 0] * half).long()
+            second = half + (u[:, 1] * (length - half)).long()
+        else:
+            first = (u[:, 0] * length).long()
+            second = (u[:, 1] * (length - 1)).long()
+            second = second + (second >= first)
+        start = self.length - length
+        return values, torch.stack([first + start, second + start], dim=1), length
+
+    def _write(self, drawn: tuple[Tensor, Tensor, Tensor]) -> Batch:
+        values_NT, marked_N2, length_N = drawn
+        mark_NT = torch.zeros_like(values_NT).scatter_(1, marked_N2, 1.0)
+        target = values_NT.gather(1, marked_N2).sum(1).unsqueeze(0)
+        mask = None
+        if self.shortest is not None:
+            mask = torch.arange(self.length).unsqueeze(1) >= self.length - length_N
+        return Batch(torch.stack([values_NT.T, mark_NT.T], dim=-1), target, mask)
+
+    def training_batch(self, seed: int, step: int) -> Batch:
+        if self.examples is None:
+            return self._write(self._draw(self.batch, streams.generator(seed, "data", step)))
+        take = epoch_indices(seed, step, self.batch, self.examples, streams.generator)
+        values, marked, length = _fixed_set(self, seed)
+        return self._write((values[take], marked[take], length[take]))
+
+    def evaluation_batches(self, examples: int) -> list[Batch]:
+        return [
+            self._write(self._draw(n, streams.generator(EVALUATION_SEED, "evaluation", i)))
+            for i, n in enumerate(chunks(examples))
+        ]
+
+    def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+        """(R, B): squared error of the sum."""
+        return (prediction_RKBO[:, 0, :, 0] - batch.target[0]).square()
+
+    def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+        """(R, B): 1 where the squared error is at most 0.04, the success rule of Pascanu et al. 2013."""
+        return (self.losses(prediction_RKBO, batch) <= 0.04).to(prediction_RKBO.dtype)
+
+    def solved(self, loss: float, metric: float) -> bool:
+        return loss < self.solved_mse
+
+    def describe(self, generator: Generator) -> str:
+        """The numbers, the marks under them, and the target."""
+        batch = self._write(self._draw(1, generator))
+        start = 0 if batch.mask is None else int((~batch.mask[:, 0]).sum())
+        values, marks = batch.input[start:, 0, 0].tolist(), batch.input[start:, 0, 1].tolist()
+        return (
+            "input   " + " ".join(f"{v:.2f}" for v in values) + "\n"
+            "mark    " + " ".join("  ^ " if m else "    " for m in marks).rstrip() + "\n"
+            f"target  {batch.target[0, 0].item():.4f} at the last step"
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_set(task: Adding, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    return task._draw(task.examples, streams.generator(seed, "set"))

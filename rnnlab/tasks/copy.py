@@ -1,0 +1,162 @@
+"""Copy memory (Hochreiter & Schmidhuber 1997; in the form of Arjovsky, Shah & Bengio 2016)."""
+
+import functools
+import math
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from rnnlab import streams
+from rnnlab.contract import Count, Share, component
+from rnnlab.tasks.task import (
+    EVALUATION_SEED,
+    Batch,
+    chunks,
+    epoch_indices,
+    example_mean,
+)
+
+
+@component
+class Copy:
+    """See `symbols` symbols, wait, and say them again.
+
+    A sequence has length + 2 symbols steps (T + 20 with 10 symbols): the symbols, a lag of blanks with a marker, and
+    the recall. The classes are `alphabet` symbols, blank and marker.
+
+    Args:
+        length: T, the lag.
+        batch: examples per training step.
+        symbols: how many symbols to remember; 10 in every paper.
+        alphabet: how many different symbols; 8 in every paper.
+        marker: `before_recall`: length - 1 blanks, the marker, then the recall starts one step after it (uRNN, scoRNN,
+            nnRNN). `at_recall`: length blanks, and the first symbol is due at the marker (expRNN, GeoTorch).
+        input: `one_hot` (alphabet + 2 inputs) or `scalar` (one input: the class number; nnRNN, TCN).
+        scored: `all` steps or the `recall` steps only.
+        shortest: None for a fixed lag; else every example's lag is drawn from U{shortest, ..., length}.
+        examples: None for fresh examples at every step; else the size of a fixed set, reshuffled every epoch.
+        solved_accuracy: solved when at least this share of the recalled symbols is right.
+    """
+
+    length: Count
+    batch: Count
+    symbols: Count
+    alphabet: Count
+    marker: Literal["before_recall", "at_recall"]
+    input: Literal["one_hot", "scalar"]
+    scored_steps: Literal["all", "recall"]
+    shortest: Count | None
+    examples: Count | None
+    solved_accuracy: Share
+
+    @property
+    def inputs(self) -> int:
+        return 1 if self.input == "scalar" else self.alphabet + 2
+
+    @property
+    def outputs(self) -> int:
+        return self.alphabet + 1
+
+    @property
+    def steps(self) -> int:
+        return self.length + 2 * self.symbols
+
+    @property
+    def scored(self) -> int:
+        return self.steps if self.scored_steps == "all" else self.symbols
+
+    metric = "recall_accuracy"
+
+    @property
+    def unit(self) -> str:
+        return "nats per recalled symbol" if self.scored_steps == "recall" else "nats per time step"
+
+    @property
+    def solved_when(self) -> str:
+        return f"recall accuracy >= {self.solved_accuracy:g}"
+
+    @property
+    def baseline(self) -> float:
+        """K ln A / (T + 2K) over all steps (10 ln 8 / (T + 20)), ln A over the recall steps."""
+        symbol = math.log(self.alphabet)
+        if self.scored_steps == "recall":
+            return symbol
+        lags = [self.length] if self.shortest is None else range(self.shortest, self.length + 1)
+        return sum(self.symbols * symbol / (lag + 2 * self.symbols) for lag in lags) / len(lags)
+
+    # Examples are kept as (symbols (n, K), lag (n,)), a few bytes each, and written out as sequences per batch.
+    def _draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        symbols = torch.randint(self.alphabet, (n, self.symbols), generator=generator, dtype=torch.uint8)
+        if self.shortest is None:
+            return symbols, torch.full((n,), self.length)
+        return symbols, torch.randint(self.shortest, self.length + 1, (n,), generator=generator)
+
+    def _write(self, drawn: tuple[Tensor, Tensor]) -> Batch:
+        symbols_NK, lag_N = drawn[0].long(), drawn[1]
+        n, K, T = len(lag_N), self.symbols, self.steps
+        blank, mark = self.alphabet, self.alphabet + 1
+        classes_TN = torch.full((T, n), blank)
+        start_N = self.length - lag_N
+        rows = start_N + torch.arange(K).unsqueeze(1)
+        classes_TN.scatter_(0, rows, symbols_NK.T)
+        classes_TN[T - K - (self.marker == "before_recall")] = mark
+        target_TN = torch.full((T, n), blank)
+        target_TN[T - K :] = symbols_NK.T
+        if self.input == "scalar":
+            inputs = classes_TN.unsqueeze(-1).to(torch.get_default_dtype())
+        else:
+            inputs = functional.one_hot(classes_TN, self.inputs).to(torch.get_default_dtype())
+        mask = None if self.shortest is None else torch.arange(T).unsqueeze(1) >= start_N
+        return Batch(inputs, target_TN[T - self.scored :], mask)
+
+    def training_batch(self, seed: int, step: int) -> Batch:
+        if self.examples is None:
+            return self._write(self._draw(self.batch, streams.generator(seed, "data", step)))
+        symbols, lag = _fixed_set(self, seed)
+        take = epoch_indices(seed, step, self.batch, self.examples, streams.generator)
+        return self._write((symbols[take], lag[take]))
+
+    def evaluation_batches(self, examples: int) -> list[Batch]:
+        return [
+            self._write(self._draw(n, streams.generator(EVALUATION_SEED, "evaluation", i)))
+            for i, n in enumerate(chunks(examples))
+        ]
+
+    def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+        """(R, B): cross-entropy in nats, mean over an example's scored steps."""
+        R, K, B, O = prediction_RKBO.shape
+        target_RKB = batch.target.transpose(0, 1)
+        values = functional.cross_entropy(
+            prediction_RKBO.reshape(-1, O), target_RKB.reshape(-1), reduction="none"
+        ).view(R, K, B)
+        if batch.mask is None or self.scored_steps == "recall":
+            return example_mean(values)
+        return example_mean(values, batch.mask.transpose(0, 1)[:, -K:])
+
+    def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+        """(R, B): share of the recalled symbols that are right."""
+        recalled = prediction_RKBO[:, -self.symbols :].argmax(-1)
+        right = recalled == batch.target.transpose(0, 1)[:, -self.symbols :]
+        return right.to(prediction_RKBO.dtype).transpose(1, 2).contiguous().mean(-1)
+
+    def solved(self, loss: float, metric: float) -> bool:
+        return metric >= self.solved_accuracy
+
+    def describe(self, generator: Generator) -> str:
+        """Input over target; `.` is blank, `!` the marker, and the target's unscored steps are left empty."""
+        names = [chr(ord("a") + i) if i < 26 else "?" for i in range(self.alphabet)] + [".", "!"]
+        drawn = self._draw(1, generator)
+        batch = self._write(drawn)
+        classes = batch.input[:, 0]
+        codes = classes[:, 0].long() if self.input == "scalar" else classes.argmax(-1)
+        start = 0 if batch.mask is None else int((~batch.mask[:, 0]).sum())
+        above = " " * start + "".join(names[c] for c in codes.tolist()[start:])
+        below = "".join(names[c] for c in batch.target[:, 0].tolist()).rjust(self.steps)
+        return f"input   {above}\ntarget  {' ' * start}{below[start:]}"
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_set(task: Copy, seed: int) -> tuple[Tensor, Tensor]:
+    return task._draw(task.examples, streams.generator(seed, "set"))

@@ -1,0 +1,118 @@
+"""What a task is.
+
+A task scores the last `scored` steps of its sequences. Sequences of different lengths are right-aligned, so that the
+last step is the end of each, and a mask tells which steps an example has.
+
+T time, B batch, I input, K scored steps, R replica, O output.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one replica, or, after `stack`, of a population (then with an axis R before B).
+
+    input: (T, B, I) floating point.
+    target: (K, B) class indices, or floating point for regression.
+    mask: (T, B) bool, False where an example has no such step; None when all have all.
+    """
+
+    input: Tensor
+    target: Tensor
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        target = self.target.to(device, dtype if self.target.is_floating_point() else None)
+        mask = None if self.mask is None else self.mask.to(device)
+        return Batch(self.input.to(device, dtype), target, mask)
+
+
+def stack(batches: list[Batch]) -> Batch:
+    """Replicas side by side: the axis R before B."""
+    masks = [b.mask for b in batches if b.mask is not None]
+    return Batch(
+        torch.stack([b.input for b in batches], dim=1),
+        torch.stack([b.target for b in batches], dim=1),
+        torch.stack(masks, dim=1) if masks else None,
+    )
+
+
+class Task(Protocol):
+    """Data, loss, baseline and the rule that says when the task counts as solved."""
+
+    batch: int
+    """Examples per training step and replica."""
+    inputs: int
+    outputs: int
+    steps: int
+    """Time steps of the longest sequence, T."""
+    scored: int
+    """How many trailing steps are scored, K."""
+    baseline: float
+    """Loss of the best strategy that remembers nothing, same unit as the loss."""
+    metric: str
+    """Name of the task's metric."""
+    unit: str
+    """Unit of the loss."""
+    solved_when: str
+    """The solving rule, in words and in its own unit."""
+
+    def training_batch(self, seed: int, step: int) -> Batch:
+        """The batch of one seed's training step (1-based); a function of (seed, step) alone."""
+        ...
+
+    def evaluation_batches(self, examples: int) -> list[Batch]:
+        """Held-out examples, the same for every seed."""
+        ...
+
+    def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+        """(R, B): each example's loss."""
+        ...
+
+    def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+        """(R, B): each example's metric."""
+        ...
+
+    def solved(self, loss: float, metric: float) -> bool:
+        """Whether an evaluation with this loss and metric solves the task."""
+        ...
+
+    def describe(self, generator: Generator) -> str:
+        """One example, drawn as text."""
+        ...
+
+
+EVALUATION_SEED = 2**32
+"""No replica can have it: evaluation data are held out."""
+CHUNK = 250
+"""Examples evaluated at once."""
+
+
+def example_mean(values_RKB: Tensor, weights_KB: Tensor | None = None) -> Tensor:
+    """Mean over K per example, (R, B), summed along contiguous memory so that it does not depend on R."""
+    values_RBK = values_RKB.transpose(1, 2).contiguous()
+    if weights_KB is None:
+        return values_RBK.mean(-1)
+    weights_RBK = weights_KB.transpose(1, 2).to(values_RBK.dtype).contiguous()
+    return (values_RBK * weights_RBK).sum(-1) / weights_RBK.sum(-1)
+
+
+def chunks(examples: int) -> list[int]:
+    """Sizes of the evaluation batches."""
+    return [min(CHUNK, examples - at) for at in range(0, examples, CHUNK)]
+
+
+def epoch_indices(seed: int, step: int, batch: int, examples: int, generator_of: Any) -> Tensor:
+    """Which examples of a fixed set the step-th batch (1-based) takes: every epoch in an order of its own.
+
+    An epoch has examples // batch batches; what is left over is not drawn in that epoch.
+    """
+    per_epoch = examples // batch
+    epoch, at = divmod(step - 1, per_epoch)
+    order = torch.randperm(examples, generator=generator_of(seed, "order", epoch))
+    return order[at * batch : (at + 1) * batch]

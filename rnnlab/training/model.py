@@ -1,0 +1,35 @@
+"""A cell and its readout, for R replicas.
+
+T time, K scored steps, R replica, B batch, H hidden, O output.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rnnlab.cells.cell import Cell, Initialiser
+
+
+class Model(nn.Module):
+    """The cell, and a linear readout o_t = h_t V + c."""
+
+    def __init__(self, cell: Cell, *, replicas: int, outputs: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.weight_output = nn.Parameter(torch.zeros(replicas, cell.hidden, outputs))
+        self.bias_output = nn.Parameter(torch.zeros(replicas, 1, outputs))
+
+    def initialise_readout(
+        self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator
+    ) -> None:
+        """Draw one replica's readout; the initialiser sees it as torch has it, (out, in)."""
+        with torch.no_grad():
+            drawn = torch.empty_like(self.weight_output[replica].T.contiguous())
+            weight(drawn, generator)
+            self.weight_output[replica].copy_(drawn.T)
+            bias(self.bias_output[replica, 0], generator)
+
+    def readout(self, output_KRBH: Tensor) -> Tensor:
+        """(R, K, B, O): one product per replica over all its steps and examples."""
+        K, R, B, H = output_KRBH.shape
+        flat = output_KRBH.transpose(0, 1).reshape(R, K * B, H)
+        return torch.baddbmm(self.bias_output, flat, self.weight_output).view(R, K, B, -1)

@@ -1,0 +1,109 @@
+"""R replicas that train in lockstep, each as if it were alone.
+
+Parameters are stacked as (R, ...), so that products are batched. The optimiser sees per-replica leaves that share the
+stacked storage, so every optimiser of torch.optim serves, and a replica that has ended is skipped by having no
+gradient. A replica that ends leaves the stack: those that go on pay only for themselves.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.training.model import Model
+
+
+class Population:
+    """The model, its replicas' leaves and their optimiser.
+
+    Args:
+        model: for len(seeds) replicas.
+        seeds: one per replica.
+        optimiser: makes a torch optimiser from parameter groups; has `lr` and `recurrent_lr_factor`.
+    """
+
+    def __init__(self, model: Model, seeds: list[int], optimiser: Any) -> None:
+        self.model = model
+        self.seeds = list(seeds)
+        self.active = list(seeds)
+        self.names = [name for name, _ in model.named_parameters()]
+        self.stacked = [p for _, p in model.named_parameters()]
+        self.leaves = {
+            seed: [p.detach()[r].requires_grad_() for p in self.stacked] for r, seed in enumerate(seeds)
+        }
+        recurrent = [n.endswith("weight_recurrent") for n in self.names]
+        groups = [
+            {
+                "params": [leaf for s in seeds for leaf, r in zip(self.leaves[s], recurrent, strict=True) if r == kind],
+                "lr": optimiser.lr * factor,
+                "full_lr": optimiser.lr * factor,
+            }
+            for kind, factor in ((False, 1.0), (True, optimiser.recurrent_lr_factor))
+        ]
+        self.optimiser: torch.optim.Optimizer = optimiser(groups)
+
+    def gradients(self, examples: int) -> list[Tensor]:
+        """The gradients of each replica's mean loss, (R, ...) per parameter, from those of the summed loss.
+
+        Every example's loss is differentiated with weight one, so that an adjoint is that of one example and an
+        adjoint rule's threshold does not depend on the batch size; the mean is taken here.
+        """
+        result = []
+        for parameter in self.stacked:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            result.append(gradient.div_(examples))
+            parameter.grad = None
+        return result
+
+    def step(self, gradients: list[Tensor], healthy: list[bool], lr_factor: float) -> None:
+        """Update every healthy replica; the others stay as they are."""
+        for r, seed in enumerate(self.active):
+            for leaf, gradient in zip(self.leaves[seed], gradients, strict=True):
+                leaf.grad = gradient[r] if healthy[r] else None
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["full_lr"] * lr_factor
+        self.optimiser.step()
+
+    def backup(self) -> list[Tensor]:
+        """A copy of the active replicas' parameters."""
+        return [p.detach().clone() for p in self.stacked]
+
+    def restore(self, backup: list[Tensor], replica: int) -> None:
+        """Take one active replica back to a backup."""
+        for parameter, saved in zip(self.stacked, backup, strict=True):
+            parameter.detach()[replica].copy_(saved[replica])
+
+    def keep(self, seeds: list[int]) -> None:
+        """Only these replicas train on; the others keep the parameters they have."""
+        if seeds == self.active:
+            return
+        for seed in self.active:
+            if seed not in seeds:
+                for leaf in self.leaves[seed]:
+                    leaf.data, leaf.grad = leaf.data.clone(), None
+        for k, parameter in enumerate(self.stacked):
+            if seeds:
+                parameter.data = torch.stack([self.leaves[seed][k].data for seed in seeds])
+                for r, seed in enumerate(seeds):
+                    self.leaves[seed][k].data = parameter.data[r]
+        self.active = list(seeds)
+
+    def weights(self, seed: int) -> dict[str, Tensor]:
+        """One replica's parameters by name, without the replica axis."""
+        return {n: leaf.detach() for n, leaf in zip(self.names, self.leaves[seed], strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers and tensors only, so that loading executes no code."""
+        return {
+            "weights": {str(seed): {n: w.cpu() for n, w in self.weights(seed).items()} for seed in self.seeds},
+            "optimiser": self.optimiser.state_dict(),
+            "active": list(self.active),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a freshly built population into a saved state."""
+        for seed in self.seeds:
+            for name, leaf in zip(self.names, self.leaves[seed], strict=True):
+                leaf.data.copy_(state["weights"][str(seed)][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.keep([int(seed) for seed in state["active"]])

@@ -1,0 +1,161 @@
+"""A run is a folder: the files of the contract, written so that a crash leaves either the old file or the new one."""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from omegaconf import OmegaConf
+
+from rnnlab.contract import RunError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write, flush to the disk, rename: a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def plain(value: Any) -> Any:
+    """For JSON, which has no NaN and no infinity: those become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+class RunFolder:
+    """runs/<name>/<run_id>/ and its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoint"
+        self.tensorboard = path / "tensorboard"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder and hold it; the lock goes with the process, also when it is killed.
+
+        Raises:
+            RunError: another process holds the folder, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            holder = self.manifest().get("process", "unknown")
+            raise RunError(
+                f"{self.path} is in use by another process ({holder}). Wait for it, or stop it first."
+            ) from None
+        except OSError as error:
+            raise RunError(f"The run folder {self.path} cannot be written: {error.strerror}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        for entry in self.path.iterdir():
+            if entry.name != ".lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def manifest(self) -> dict[str, Any]:
+        """manifest.json, or an empty dict where there is none that can be read."""
+        try:
+            result: dict[str, Any] = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            return result
+        except (OSError, ValueError):
+            return {}
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomically(self.path / name, (json.dumps(plain(content), indent=2) + "\n").encode())
+
+    def write_config(self, resolved: dict[str, Any]) -> None:
+        text = "# The resolved configuration of this run. To run it again:\n"
+        text += "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this folder's absolute path)\n"
+        write_atomically(self.path / "config.yaml", (text + OmegaConf.to_yaml(resolved)).encode())
+
+    def write_adjoints(self, arrays: dict[str, np.ndarray]) -> None:
+        buffer = BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_atomically(self.path / "adjoints.npz", buffer.getvalue())
+
+    def read_adjoints(self) -> dict[str, np.ndarray] | None:
+        try:
+            with np.load(self.path / "adjoints.npz", allow_pickle=False) as data:
+                return dict(data)
+        except (OSError, ValueError):
+            return None
+
+
+def now() -> str:
+    """The time as ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and machine, for the manifest."""
+    import torch
+
+    import rnnlab
+
+    packages = {"rnnlab": rnnlab.__version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {
+        "versions": {"python": platform.python_version(), **packages},
+        "git_commit": _commit(Path(rnnlab.__file__).resolve().parent.parent),
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "process": os.getpid(),
+    }
+
+
+def _commit(checkout: Path) -> str | None:
+    """The commit of the checkout that the code runs from; with `+changes` where files differ from it."""
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(checkout)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

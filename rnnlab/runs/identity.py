@@ -1,0 +1,30 @@
+"""What determines a run, and the name that follows from it."""
+
+import hashlib
+import json
+
+from rnnlab.schema import Config
+
+# These choose where results go, how often they are saved, or who may be loaded; they do not change a result.
+_IGNORED = ("name", "force", "components", "checkpoint", "tensorboard")
+
+
+def technique(config: Config) -> str:
+    """The choices that a reader compares: task-cell-activation-initialiser-clipping[-adjoint]-optimiser."""
+    groups = ["task", "cell", "activation", "initialiser", "clipping", "adjoint", "optimiser"]
+    if config.option("adjoint") == "none":
+        groups.remove("adjoint")
+    return "-".join(config.option(group) for group in groups)
+
+
+def run_id(config: Config, *, device: str, engine: str) -> str:
+    """The technique and eight hexadecimal digits of a hash over everything that determines the results.
+
+    Args:
+        device: the kind that will be used, `cpu` or `cuda`, whatever `device=auto` was resolved to.
+        engine: likewise.
+    """
+    determining = {key: value for key, value in config.resolved().items() if key not in _IGNORED}
+    determining |= {"device": device, "engine": engine}
+    text = json.dumps(determining, sort_keys=True)
+    return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,25 @@
+"""What a sink is: it is told, and draws or writes; it changes nothing."""
+
+from typing import Any, Protocol
+
+from rnnlab.probes.adjoint import AdjointRecord
+
+
+class Sink(Protocol):
+    """Where results go."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> None:
+        """Lines of metrics of one step, one per active seed (`split` is `train` or `eval`)."""
+        ...
+
+    def adjoints(self, record: AdjointRecord) -> None:
+        """A probed step was added to the record."""
+        ...
+
+    def progress(self, step: int, results: dict[int, Any]) -> None:
+        """A training step is done; results by seed."""
+        ...
+
+    def close(self, results: dict[int, Any], record: AdjointRecord) -> None:
+        """The session ends."""
+        ...

@@ -1,0 +1,66 @@
+"""Checkpoints that are either whole or not there, and that execute no code when loaded.
+
+A file's name holds the training step and the hash of its content: step-00000500-<16 hex digits>.pt. Loading goes from
+the newest to the oldest; one whose content does not match its name is named, set aside, and the one before it is used.
+"""
+
+import hashlib
+import io
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnlab.runs.folder import write_atomically
+
+_NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
+
+
+def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
+    """Write one checkpoint and remove all but the newest `keep`."""
+    folder.mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    write_atomically(folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
+    for old in _found(folder)[keep:]:
+        old.unlink()
+
+
+def load(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest good checkpoint, or None.
+
+    Args:
+        warn: told about every damaged file, which is renamed to *.damaged.
+    """
+    for path in _found(folder):
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        match = _NAME.fullmatch(path.name)
+        try:
+            if match is None or digest != match.group(2):
+                raise ValueError("its content does not match its checksum")
+            state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            return state
+        except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            aside = path.with_name(path.name + ".damaged")
+            path.replace(aside)
+            warn(f"Checkpoint {path.name} is damaged ({error}); set aside as {aside.name}.")
+    return None
+
+
+def newest_step(folder: Path) -> int | None:
+    """The training step of the newest checkpoint file, unread."""
+    found = _found(folder)
+    match = _NAME.fullmatch(found[0].name) if found else None
+    return int(match.group(1)) if match else None
+
+
+def _found(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    named = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
+    return sorted(named, key=lambda p: int(p.name.split("-")[1]), reverse=True)

@@ -1,0 +1,29 @@
+"""Evaluation on held-out examples, the same for every replica and every run of a task."""
+
+import torch
+from torch import Tensor
+
+from rnnlab.bptt.unroll import unroll
+from rnnlab.tasks.task import Batch, Task
+from rnnlab.training.model import Model
+
+
+def evaluation_set(task: Task, examples: int, device: torch.device, dtype: torch.dtype) -> list[Batch]:
+    """The held-out examples in batches, on the device."""
+    return [batch.to(device, dtype) for batch in task.evaluation_batches(examples)]
+
+
+@torch.no_grad()
+def evaluate(model: Model, task: Task, batches: list[Batch], replicas: int) -> tuple[Tensor, Tensor]:
+    """(loss_R, metric_R): means over all examples."""
+    losses, metrics = [], []
+    for batch in batches:
+        shared = Batch(
+            *(None if x is None else x.unsqueeze(dim).expand(*x.shape[:dim], replicas, *x.shape[dim:])
+              for x, dim in ((batch.input, 1), (batch.target, 1), (batch.mask, 1)))  # type: ignore[arg-type]
+        )  # fmt: skip
+        unrolled = unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)
+        prediction = model.readout(unrolled.output_KRBH)
+        losses.append(task.losses(prediction, shared))
+        metrics.append(task.metrics(prediction, shared))
+    return torch.cat(losses, dim=1).mean(1), torch.cat(metrics, dim=1).mean(1)

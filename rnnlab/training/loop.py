@@ -1,0 +1,234 @@
+"""The training loop. The experiment is this loop: read it top to bottom.
+
+T time, K scored steps, R replica, B batch, S state component.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.bptt.unroll import unroll
+from rnnlab.build import Experiment
+from rnnlab.probes.adjoint import AdjointRecord, batch_mean, summarise, wants
+from rnnlab.sinks.sink import Sink
+from rnnlab.tasks.task import Batch, stack
+from rnnlab.training.evaluate import evaluate, evaluation_set
+from rnnlab.training.population import Population
+
+
+@dataclass
+class Result:
+    """How one replica stands."""
+
+    status: str = "running"  # running, solved, unsolved, diverged
+    steps: int = 0
+    steps_to_solve: int | None = None
+    final_loss: float | None = None
+    final_metric: float | None = None
+    best_loss: float | None = None
+    best_metric: float | None = None
+    milestones: dict[str, int] = field(default_factory=dict)
+    clipped: int = 0  # clipped updates since the last line of metrics
+    updates: int = 0  # updates since the last line of metrics
+
+
+@dataclass
+class Progress:
+    """How far a run has come; with the population's state, all that a checkpoint needs."""
+
+    step: int
+    results: dict[int, Result]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "results": {str(s): asdict(r) for s, r in self.results.items()}}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
+        return cls(state["step"], {int(s): Result(**r) for s, r in state["results"].items()})
+
+
+class Stopwatch:
+    """Seconds spent in training steps, evaluation left out, and how many."""
+
+    def __init__(self) -> None:
+        self.seconds, self.steps = 0.0, 0
+
+
+def train(
+    experiment: Experiment,
+    population: Population,
+    progress: Progress,
+    record: AdjointRecord,
+    sinks: list[Sink],
+    *,
+    save: Callable[[], None],
+    interrupted: Callable[[], bool],
+    watch: Stopwatch,
+) -> bool:
+    """Train until every replica is solved or diverged or out of steps. True when it was not interrupted.
+
+    Args:
+        save: writes a checkpoint of population and progress.
+        interrupted: asked between two steps.
+    """
+    config, task, model = experiment.config, experiment.task, population.model
+    held_out = evaluation_set(task, config.evaluate_examples, experiment.device, experiment.dtype)
+    if progress.step == 0:
+        _evaluate(experiment, population, progress, held_out, sinks)
+
+    while population.active and progress.step < config.steps:
+        started = time.perf_counter()
+        step = progress.step + 1
+        seeds = list(population.active)
+        probing = wants(step, config.probe_every)
+        batch = _batch(experiment, seeds, step)
+
+        unrolled = unroll(
+            model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=probing, last=task.scored
+        )
+        loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
+        loss_RB.sum().backward()
+        gradients = population.gradients(examples=loss_RB.shape[1])
+
+        loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
+        healthy = (torch.isfinite(loss_R) & torch.isfinite(norm_R)).tolist()
+        clipped = experiment.clipping(gradients, norm_R)
+        lr_factor = experiment.schedule.factor(step, config.steps)
+        backup = population.backup()
+        population.step(gradients, healthy, lr_factor)
+        healthy = _undo_unfinite_updates(population, backup, healthy)
+        progress.step = step
+        watch.seconds, watch.steps = watch.seconds + time.perf_counter() - started, watch.steps + 1
+
+        for seed, fine, was_clipped in zip(seeds, healthy, clipped.tolist(), strict=True):
+            result = progress.results[seed]
+            result.steps, result.updates = step, result.updates + 1
+            result.clipped += was_clipped
+            if not fine:
+                result.status = "diverged"
+        adjoints = None
+        if unrolled.adjoint_norm_STRB is not None:
+            adjoints = record.add(step, seeds, batch_mean(unrolled.adjoint_norm_STRB, batch.mask))
+        if probing or step % config.log_every == 0 or step == config.steps or not all(healthy):
+            lr = experiment.config.components["optimiser"]["lr"] * lr_factor
+            _log(experiment, progress, seeds, loss_R, norm_R, lr, adjoints, sinks, record)
+        population.keep([s for s in seeds if progress.results[s].status == "running"])
+        if population.active and (step % config.evaluate_every == 0 or step == config.steps):
+            _evaluate(experiment, population, progress, held_out, sinks)
+        for sink in sinks:
+            sink.progress(step, progress.results)
+        if step % config.checkpoint_every == 0:
+            save()
+        if interrupted():
+            save()
+            return False
+
+    for result in progress.results.values():
+        if result.status == "running":
+            result.status = "unsolved" if result.steps_to_solve is None else "solved"
+    return True
+
+
+def gradient_norm(gradients: list[Tensor]) -> Tensor:
+    """(R,) float64: each replica's norm over all its parameters, squares in float64."""
+    norms = [torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64) for g in gradients]
+    return torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)
+
+
+def _batch(experiment: Experiment, seeds: list[int], step: int) -> Batch:
+    batches = [experiment.task.training_batch(seed, step) for seed in seeds]
+    return stack(batches).to(experiment.device, experiment.dtype)
+
+
+def _undo_unfinite_updates(population: Population, backup: list[Tensor], healthy: list[bool]) -> list[bool]:
+    """Take back an update that left a replica with a parameter that is not finite."""
+    total = sum(p.detach().sum() for p in population.stacked)
+    if torch.isfinite(torch.as_tensor(total)):
+        return healthy
+    finite = torch.stack([torch.isfinite(p.detach()).flatten(1).all(1) for p in population.stacked]).all(0).tolist()
+    for replica, fine in enumerate(finite):
+        if not fine:
+            population.restore(backup, replica)
+    return [a and b for a, b in zip(healthy, finite, strict=True)]
+
+
+def _log(
+    experiment: Experiment,
+    progress: Progress,
+    seeds: list[int],
+    loss_R: Tensor,
+    norm_R: Tensor,
+    lr: float,
+    adjoints: np.ndarray | None,
+    sinks: list[Sink],
+    record: AdjointRecord,
+) -> None:
+    rows = []
+    for seed, loss, norm in zip(seeds, loss_R.tolist(), norm_R.tolist(), strict=True):
+        result = progress.results[seed]
+        row: dict[str, Any] = {
+            "step": progress.step,
+            "seed": seed,
+            "split": "train",
+            "loss": loss,
+            "baseline": experiment.task.baseline,
+            "grad_norm": norm,
+            "clip_fraction": result.clipped / max(1, result.updates),
+            "lr": lr,
+        }
+        result.clipped = result.updates = 0
+        if adjoints is not None:
+            for state, norm_T in zip(record.states, adjoints[record.seeds.index(seed)], strict=True):
+                summary = summarise(norm_T)
+                row[f"adjoint_slope_{state}"] = summary.slope
+                row[f"adjoint_ratio_{state}"] = summary.ratio
+                row[f"adjoint_live_{state}"] = summary.live
+        rows.append(row)
+    for sink in sinks:
+        sink.rows(rows)
+        if adjoints is not None:
+            sink.adjoints(record)
+
+
+def _evaluate(
+    experiment: Experiment,
+    population: Population,
+    progress: Progress,
+    held_out: list[Batch],
+    sinks: list[Sink],
+) -> None:
+    """Evaluate, mark what is solved, and let it rest."""
+    config, task = experiment.config, experiment.task
+    seeds = list(population.active)
+    loss_R, metric_R = evaluate(population.model, task, held_out, len(seeds))
+    rows = []
+    for seed, loss, metric in zip(seeds, loss_R.tolist(), metric_R.tolist(), strict=True):
+        result = progress.results[seed]
+        result.final_loss, result.final_metric = loss, metric
+        result.best_loss = loss if result.best_loss is None else min(loss, result.best_loss)
+        result.best_metric = metric if result.best_metric is None else max(metric, result.best_metric)
+        for milestone in config.milestones:
+            if loss < milestone:
+                result.milestones.setdefault(f"{milestone:g}", progress.step)
+        if result.steps_to_solve is None and task.solved(loss, metric):
+            result.steps_to_solve = progress.step
+            if config.stop_when_solved:
+                result.status = "solved"
+        rows.append(
+            {
+                "step": progress.step,
+                "seed": seed,
+                "split": "eval",
+                "loss": loss,
+                "baseline": task.baseline,
+                task.metric: metric,
+            }
+        )
+    for sink in sinks:
+        sink.rows(rows)
+    population.keep([s for s in seeds if progress.results[s].status == "running"])

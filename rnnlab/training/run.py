@@ -1,0 +1,264 @@
+"""One run from its configuration to its folder: start, go on, end."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from rnnlab.build import Experiment, build, parameter_count
+from rnnlab.contract import RunError
+from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.runs.folder import RunFolder, environment, now
+from rnnlab.runs.identity import run_id, technique
+from rnnlab.schema import Config
+from rnnlab.sinks.console import ConsoleSink, result_table, say
+from rnnlab.sinks.jsonl import JsonLines
+from rnnlab.sinks.sink import Sink
+from rnnlab.training import checkpoint
+from rnnlab.training.loop import Progress, Result, Stopwatch, train
+from rnnlab.training.population import Population
+
+RUNS = Path("runs")
+
+
+def run(config: Config) -> Path:
+    """Train what the configuration says and write its run folder, or go on where an earlier session stopped.
+
+    Returns:
+        The run folder.
+    Raises:
+        ConfigError: the configuration cannot be carried out here; nothing was written.
+        RunError: the folder is in use or cannot be written.
+        KeyboardInterrupt: interrupted; a checkpoint was written.
+    """
+    # One thread: the products of a replica then do not depend on how many replicas there are. (With two, MKL splits
+    # a single product but not a batch of them.) Other cores are for other runs.
+    torch.set_num_threads(1)
+    experiment = build(config)
+    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
+    identity = run_id(config, device=experiment.device.type, engine=experiment.engine)
+    folder = RunFolder(RUNS / config.name / identity)
+    with folder.locked():
+        if folder.manifest().get("status") == "finished" and not config.force:
+            say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
+            return folder.path
+        if config.force:
+            folder.clear()
+        _Session(experiment, population, folder, identity).run()
+    return folder.path
+
+
+class _Session:
+    """One process's work on a run folder."""
+
+    def __init__(self, experiment: Experiment, population: Population, folder: RunFolder, identity: str) -> None:
+        self.experiment, self.population, self.folder, self.identity = experiment, population, folder, identity
+        config, states = experiment.config, population.model.cell.states
+        self.parameters = parameter_count(population.model, len(config.seeds))
+        self.progress = Progress(0, {seed: Result() for seed in config.seeds})
+        self.record = AdjointRecord(config.seeds, states, experiment.task.steps)
+        self.watch = Stopwatch()
+        self.manifest: dict[str, Any] = {}
+        self.saved: int | None = None
+
+    def run(self) -> None:
+        try:
+            self._start()
+            with _listening() as interrupted:
+                complete = train(
+                    self.experiment,
+                    self.population,
+                    self.progress,
+                    self.record,
+                    self.sinks,
+                    save=self._save,
+                    interrupted=interrupted,
+                    watch=self.watch,
+                )
+                self._end("finished" if complete else "interrupted")
+        except OSError as error:
+            last = f"the last checkpoint is that of step {self.saved}" if self.saved else "there is no checkpoint yet"
+            self._try_to_note_failure(str(error))
+            raise RunError(
+                f"Writing to {self.folder.path} failed: {error.strerror or error}; {last}. "
+                "Make room, then give the same command again."
+            ) from error
+        except Exception as error:
+            self._try_to_note_failure(repr(error))
+            raise
+        if not complete:
+            raise KeyboardInterrupt(
+                f"Interrupted at step {self.progress.step}; a checkpoint is written. "
+                f"The same command goes on from there."
+            )
+
+    def _start(self) -> None:
+        config, folder = self.experiment.config, self.folder
+        position = self._resume()
+        earlier = folder.manifest().get("sessions", []) if self.progress.step else []
+        self.manifest = {
+            "run_id": self.identity,
+            "name": config.name,
+            "technique": technique(config),
+            "status": "running",
+            **environment(),
+            "device": _device_name(self.experiment.device),
+            "threads": torch.get_num_threads(),
+            "engine": self.experiment.engine,
+            "seeds": config.seeds,
+            "parameters": self.parameters,
+            "start": earlier[0]["start"] if earlier else now(),
+            "end": None,
+            "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
+        }
+        folder.write_json("manifest.json", self.manifest)
+        folder.write_config(config.resolved())
+        self.lines = JsonLines(folder.metrics, position)
+        task = self.experiment.task
+        say(
+            f"{folder.path}\n{len(config.seeds)} seed(s), {self.parameters} parameters each, "
+            f"{self.manifest['device']}, engine {self.experiment.engine}; "
+            f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}"
+        )
+        if self.progress.step:
+            say(f"Going on from step {self.progress.step}.")
+        self.sinks: list[Sink] = [self.lines]
+        if config.tensorboard:
+            from rnnlab.sinks.tensorboard import TensorBoard
+
+            self.sinks.append(TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters))
+        self.sinks.append(ConsoleSink(steps=config.steps, start=self.progress.step, baseline=task.baseline))
+
+    def _resume(self) -> int:
+        """Take over the newest good checkpoint; returns the length of metrics.jsonl at that time."""
+        state = checkpoint.load(self.folder.checkpoints, lambda text: say(text, error=True))
+        if state is None:
+            return 0
+        self.population.load_state_dict(state["population"])
+        self.progress.__dict__.update(Progress.from_state_dict(state["progress"]).__dict__)
+        self.saved = self.progress.step
+        arrays = self.folder.read_adjoints()
+        if arrays is None and self.experiment.config.probe_every:
+            raise RunError(
+                f"{self.folder.path / 'adjoints.npz'} is missing or damaged, so the run cannot go on as if it had not "
+                "stopped. Start it again from nothing with force=true."
+            )
+        if arrays is not None:
+            self.record.load(arrays, self.progress.step)
+        return int(state["metrics_bytes"])
+
+    def _save(self) -> None:
+        if self.saved == self.progress.step:
+            return
+        position = self.lines.position()
+        self.folder.write_adjoints(self.record.arrays())
+        state = {
+            "population": self.population.state_dict(),
+            "progress": self.progress.state_dict(),
+            "metrics_bytes": position,
+        }
+        checkpoint.save(self.folder.checkpoints, self.progress.step, state, self.experiment.config.checkpoint_keep)
+        self.saved = self.progress.step
+
+    def _end(self, status: str) -> None:
+        self._save()
+        self.folder.write_adjoints(self.record.arrays())
+        for sink in self.sinks:
+            sink.close(self.progress.results, self.record)
+        session = self.manifest["sessions"][-1]
+        session |= {
+            "end": now(),
+            "to_step": self.progress.step,
+            "training_seconds": round(self.watch.seconds, 3),
+            "training_steps": self.watch.steps,
+        }
+        if status == "finished":
+            summary = self._summary()
+            self.folder.write_json("summary.json", summary)
+            Console(highlight=False).print(result_table(summary))
+        self.manifest |= {"status": status, "end": now()}
+        self.folder.write_json("manifest.json", self.manifest)
+        if status == "finished":
+            say(f"Results: {self.folder.path}")
+            if self.experiment.config.tensorboard:
+                say(f"Compare: tensorboard --logdir {RUNS}, then open\n  {comparison_address()}")
+
+    def _summary(self) -> dict[str, Any]:
+        task, metric = self.experiment.task, self.experiment.task.metric
+        sessions = self.manifest["sessions"]
+        steps = sum(s.get("training_steps", 0) for s in sessions)
+        seconds = sum(s.get("training_seconds", 0.0) for s in sessions)
+        return {
+            "run_id": self.identity,
+            "baseline": task.baseline,
+            "unit": task.unit,
+            "metric": metric,
+            "solved_when": task.solved_when,
+            "milestones": [f"{m:g}" for m in self.experiment.config.milestones],
+            "parameters": self.parameters,
+            "seconds_per_step": seconds / steps if steps else None,
+            "seeds": [
+                {
+                    "seed": seed,
+                    "status": result.status,
+                    "steps_to_solve": result.steps_to_solve,
+                    "steps": result.steps,
+                    "final_eval_loss": result.final_loss,
+                    "best_eval_loss": result.best_loss,
+                    f"final_eval_{metric}": result.final_metric,
+                    f"best_eval_{metric}": result.best_metric,
+                    "milestones": result.milestones,
+                }
+                for seed, result in self.progress.results.items()
+            ],
+        }
+
+    def _try_to_note_failure(self, reason: str) -> None:
+        for sink in getattr(self, "sinks", []):
+            if isinstance(sink, ConsoleSink):
+                sink.close(self.progress.results, self.record)
+        try:
+            self.folder.write_json("manifest.json", {**self.manifest, "status": "failed", "reason": reason})
+        except OSError:
+            say("The manifest could not be updated either.", error=True)
+
+
+def comparison_address() -> str:
+    """TensorBoard's address that shows losses and slopes of all runs, one colour per technique."""
+    return (
+        "http://localhost:6006/?tagFilter=loss%7Cadjoint&smoothing=0"
+        "&runColorGroup=regex:%2F(%5B%5E%2F%5D%2B)-%5B0-9a-f%5D%7B8%7D#timeseries"
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+@contextmanager
+def _listening() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM are remembered and obeyed between two steps; a second one is obeyed at once."""
+    seen = threading.Event()
+
+    def remember(number: int, frame: Any) -> None:
+        if seen.is_set():
+            raise KeyboardInterrupt("Interrupted twice: stopped at once, without a new checkpoint.")
+        seen.set()
+        say("\nStopping after this step …", error=True)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen.is_set
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

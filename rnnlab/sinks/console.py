@@ -104,6 +104,12 @@ def result_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+def wide_console() -> Console:
+    """The terminal, or for a file lines long enough for a table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -5,6 +5,7 @@ T time, K scored steps, R replica, B batch, H hidden, O output.
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from rnnlab.cells.cell import Cell, Initialiser
 
@@ -32,4 +33,7 @@ class Model(nn.Module):
         """(R, K, B, O): one product per replica over all its steps and examples."""
         K, R, B, H = output_KRBH.shape
         flat = output_KRBH.transpose(0, 1).reshape(R, K * B, H)
-        return torch.baddbmm(self.bias_output, flat, self.weight_output).view(R, K, B, -1)
+        O = self.weight_output.shape[-1]
+        # A product with one column runs another kernel alone than in a batch, with other last bits: give it two.
+        weight = functional.pad(self.weight_output, (0, 1)) if O == 1 else self.weight_output
+        return (torch.bmm(flat, weight)[..., :O] + self.bias_output).view(R, K, B, O)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import RunError
@@ -16,7 +15,8 @@ from rnnlab.probes.adjoint import AdjointRecord
 from rnnlab.runs.folder import RunFolder, environment, now
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.schema import Config
-from rnnlab.sinks.console import ConsoleSink, result_table, say
+from rnnlab.sinks.address import comparison_address
+from rnnlab.sinks.console import ConsoleSink, result_table, say, wide_console
 from rnnlab.sinks.jsonl import JsonLines
 from rnnlab.sinks.sink import Sink
 from rnnlab.training import checkpoint
@@ -180,7 +180,7 @@ class _Session:
         if status == "finished":
             summary = self._summary()
             self.folder.write_json("summary.json", summary)
-            Console(highlight=False).print(result_table(summary))
+            wide_console().print(result_table(summary))
         self.manifest |= {"status": status, "end": now()}
         self.folder.write_json("manifest.json", self.manifest)
         if status == "finished":
@@ -226,14 +226,6 @@ class _Session:
             self.folder.write_json("manifest.json", {**self.manifest, "status": "failed", "reason": reason})
         except OSError:
             say("The manifest could not be updated either.", error=True)
-
-
-def comparison_address() -> str:
-    """TensorBoard's address that shows losses and slopes of all runs, one colour per technique."""
-    return (
-        "http://localhost:6006/?tagFilter=loss%7Cadjoint&smoothing=0"
-        "&runColorGroup=regex:%2F(%5B%5E%2F%5D%2B)-%5B0-9a-f%5D%7B8%7D#timeseries"
-    )
 
 
 def _device_name(device: torch.device) -> str:

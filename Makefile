@@ -1,0 +1,48 @@
+# rnnlab. `make help` lists the targets.
+# For an index or cache of your own, pass PIP_ARGS="…" (or set pip's environment variables).
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo smoke test lint tensorboard clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make .venv and install the project with its tools, at the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rnnlab needs Python 3.11 or newer; name one with PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt hatchling editables
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Train a small population on the adding problem and show its table (under 90 s)
+	$(RUN) -m rnnlab +experiment=quickstart
+	@echo
+	@echo "Next: make tensorboard      see the adjoint norm of every time step"
+	@echo "  or: $(RUN) -m rnnlab +experiment=quickstart cell=rnn     the same with an Elman net"
+
+smoke: $(STAMP) ## Run the shortest experiment (under 20 s)
+	$(RUN) -m rnnlab +experiment=smoke force=true
+
+test: $(STAMP) ## Run the whole test suite
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+
+lint: $(STAMP) ## Check style and types
+	$(RUN) -m ruff check rnnlab tests
+	$(RUN) -m ruff format --check rnnlab tests
+	$(RUN) -m pyright
+
+tensorboard: $(STAMP) ## Open TensorBoard on runs/
+	@echo "Runs side by side, coloured by technique:"
+	@$(RUN) -c 'from rnnlab.sinks.address import comparison_address; print(" ", comparison_address())'
+	$(VENV)/bin/tensorboard --logdir runs --samples_per_plugin images=50
+
+clean: ## Remove .venv and caches (runs/ stays)
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist

@@ -18,7 +18,7 @@ install: $(STAMP) ## Make .venv and install the project with its tools, at the p
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rnnlab needs Python 3.11 or newer; name one with PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt hatchling editables
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt hatchling editables setuptools
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 

@@ -24,7 +24,7 @@ class Copy:
     """See `symbols` symbols, wait, and say them again.
 
     A sequence has length + 2 symbols steps (T + 20 with 10 symbols): the symbols, a lag of blanks with a marker, and
-    the recall. The classes are `alphabet` symbols, blank and marker.
+    the recall. Class 0 is the blank, 1 to `alphabet` are the symbols, alphabet + 1 is the marker (input only).
 
     Args:
         length: T, the lag.
@@ -94,15 +94,14 @@ class Copy:
         return symbols, torch.randint(self.shortest, self.length + 1, (n,), generator=generator)
 
     def _write(self, drawn: tuple[Tensor, Tensor]) -> Batch:
-        symbols_NK, lag_N = drawn[0].long(), drawn[1]
+        symbols_NK, lag_N = drawn[0].long() + 1, drawn[1]
         n, K, T = len(lag_N), self.symbols, self.steps
-        blank, mark = self.alphabet, self.alphabet + 1
-        classes_TN = torch.full((T, n), blank)
+        classes_TN = torch.zeros(T, n, dtype=torch.long)
         start_N = self.length - lag_N
         rows = start_N + torch.arange(K).unsqueeze(1)
         classes_TN.scatter_(0, rows, symbols_NK.T)
-        classes_TN[T - K - (self.marker == "before_recall")] = mark
-        target_TN = torch.full((T, n), blank)
+        classes_TN[T - K - (self.marker == "before_recall")] = self.alphabet + 1
+        target_TN = torch.zeros(T, n, dtype=torch.long)
         target_TN[T - K :] = symbols_NK.T
         if self.input == "scalar":
             inputs = classes_TN.unsqueeze(-1).to(torch.get_default_dtype())
@@ -146,7 +145,7 @@ class Copy:
 
     def describe(self, generator: Generator) -> str:
         """Input over target; `.` is blank, `!` the marker, and the target's unscored steps are left empty."""
-        names = [chr(ord("a") + i) if i < 26 else "?" for i in range(self.alphabet)] + [".", "!"]
+        names = [".", *(chr(ord("a") + i) if i < 26 else "?" for i in range(self.alphabet)), "!"]
         drawn = self._draw(1, generator)
         batch = self._write(drawn)
         classes = batch.input[:, 0]

@@ -8,7 +8,7 @@ gradient. A replica that ends leaves the stack: those that go on pay only for th
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnlab.training.model import Model
 
@@ -81,11 +81,13 @@ class Population:
             if seed not in seeds:
                 for leaf in self.leaves[seed]:
                     leaf.data, leaf.grad = leaf.data.clone(), None
-        for k, parameter in enumerate(self.stacked):
-            if seeds:
-                parameter.data = torch.stack([self.leaves[seed][k].data for seed in seeds])
-                for r, seed in enumerate(seeds):
-                    self.leaves[seed][k].data = parameter.data[r]
+        for k, name in enumerate(self.names if seeds else []):
+            # A new parameter: autograd remembers the shape of the old one.
+            self.stacked[k] = nn.Parameter(torch.stack([self.leaves[seed][k].data for seed in seeds]))
+            owner, _, leaf = name.rpartition(".")
+            setattr(self.model.get_submodule(owner), leaf, self.stacked[k])
+            for r, seed in enumerate(seeds):
+                self.leaves[seed][k].data = self.stacked[k].data[r]
         self.active = list(seeds)
 
     def weights(self, seed: int) -> dict[str, Tensor]:

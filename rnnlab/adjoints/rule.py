@@ -1,10 +1,11 @@
 """What an adjoint rule is. How gradients flow back through time is an object that an engine consults."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class AdjointRule(Protocol):
     """Changes the adjoint of a state, dL_b/dh_t for every example b, as the backward pass meets it."""
 

@@ -44,7 +44,8 @@ def reverse_sweep(
     trajectory = [tuple(s.detach() for s in (state or cell.zero_state(input_TRBI[0])))]
     with torch.no_grad():
         for t in range(T):
-            trajectory.append(_masked_step(cell, input_TRBI[t], trajectory[t], mask_TRB, t))
+            new = cell.step(input_TRBI[t], trajectory[t])[1]
+            trajectory.append(_where(mask_TRB, t, new, trajectory[t]))
 
     names, parameters = zip(*cell.named_parameters(), strict=True)
     gradients = [torch.zeros_like(p) for p in parameters]
@@ -54,9 +55,11 @@ def reverse_sweep(
     for t in reversed(range(T)):
         input_RBI = input_TRBI[t].detach().requires_grad_()
         before = tuple(s.clone().requires_grad_() for s in trajectory[t])
-        after = _masked_step(cell, input_RBI, before, mask_TRB, t)
+        _, after = cell.step(input_RBI, before)
+        arriving = (carried[0] + cotangent_TRBH[t], *carried[1:])
+        zeros = tuple(torch.zeros_like(a) for a in arriving)
         seeds: list[Tensor] = []
-        for s, component in enumerate(after):
+        for s, (component, outer) in enumerate(zip(after, _where(mask_TRB, t, arriving, zeros), strict=True)):
             # The part of this component's adjoint that comes through the components before it, at this same step.
             through = torch.zeros_like(component)
             if s:
@@ -64,22 +67,23 @@ def reverse_sweep(
                     after[:s], component, seeds, retain_graph=True, allow_unused=True
                 )
                 through = through if part is None else part
-            total = carried[s] + through + (cotangent_TRBH[t] if s == 0 else 0)
-            adjoint[s, t] = total
-            seeds.append(rule.apply(total) - through)
+            adjoint[s, t] = outer + through
+            seeds.append(rule.apply(outer + through) - through)
         result = torch.autograd.grad(after, [*parameters, input_RBI, *before], seeds, allow_unused=True)
         result = [torch.zeros(()) if g is None else g for g in result]
         for gradient, part in zip(gradients, result, strict=False):
             gradient += part
         input_gradient[t] = result[len(parameters)]
-        carried = tuple(result[len(parameters) + 1 :])
+        # What arrives at a step that an example does not have passes it by.
+        passing = _where(mask_TRB, t, zeros, arriving) if mask_TRB is not None else zeros
+        carried = tuple(r + p for r, p in zip(result[len(parameters) + 1 :], passing, strict=True))
         if rule.cuts(t):
             carried = tuple(torch.zeros_like(c) for c in carried)
     return Swept(adjoint, dict(zip(names, gradients, strict=True)), input_gradient, carried)
 
 
-def _masked_step(cell: Cell, input_RBI: Tensor, state: State, mask_TRB: Tensor | None, t: int) -> State:
-    _, new = cell.step(input_RBI, state)
+def _where(mask_TRB: Tensor | None, t: int, live: State, absent: State) -> State:
+    """`live` for the examples that have step t, `absent` for the others."""
     if mask_TRB is None:
-        return new
-    return tuple(torch.where(mask_TRB[t].unsqueeze(-1), n, o) for n, o in zip(new, state, strict=True))
+        return live
+    return tuple(torch.where(mask_TRB[t].unsqueeze(-1), a, b) for a, b in zip(live, absent, strict=True))

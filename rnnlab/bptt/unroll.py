@@ -23,7 +23,8 @@ class Unrolled:
     state: the state after the last step.
     adjoint_norm_STRB: float64, filled by `backward()`: the norm of the total adjoint of each state component at each
         step, per example, for whatever scalar was differentiated; None where it was not recorded. It is the adjoint
-        as it arrives at a step, before an adjoint rule acts on it there. Steps that no gradient reaches hold 0.
+        as it arrives at a step, before an adjoint rule acts on it there. Steps that no gradient reaches, and
+        steps that an example does not have, hold 0.
     """
 
     output_KRBH: Tensor
@@ -67,16 +68,17 @@ def unroll(
         if rule.cuts(t):
             state = tuple(component.detach() for component in state)
         output, new = cell.step(input_TRBI[t], state)
+        if record or rule.acts:
+            # Before the mask: the total adjoint has the path through the step's other components too.
+            for s, component in enumerate(new):
+                if component.requires_grad:
+                    component.register_hook(_hook(rule, None if norms is None else norms[s, t]))
         if mask_TRB is not None:
             live_RB1 = mask_TRB[t].unsqueeze(-1)
             same_output = output is new[0]
             new = tuple(torch.where(live_RB1, n, old) for n, old in zip(new, state, strict=True))
             output = new[0] if same_output else output
         state = new
-        if record or rule.acts:
-            for s, component in enumerate(state):
-                if component.requires_grad:
-                    component.register_hook(_hook(rule, None if norms is None else norms[s, t]))
         if t >= T - kept:
             outputs.append(output)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.

@@ -1,0 +1,98 @@
+"""For many test files: the YAML leaves, composed configurations, cells with every parameter drawn."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from rnnlab.build import make
+from rnnlab.cells.cell import Cell
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name != "experiment")
+CELLS = sorted(p.stem for p in (CONFIGS / "cell").glob("*.yaml"))
+ACTIVATIONS = sorted(p.stem for p in (CONFIGS / "activation").glob("*.yaml"))
+DTYPES = [torch.float32, torch.float64]
+
+
+def options(group: str) -> list[str]:
+    """The options of one group, from its folder."""
+    return sorted(p.stem for p in (CONFIGS / group).glob("*.yaml"))
+
+
+def leaves() -> list[tuple[str, str]]:
+    """(group, option) of every component in configs/."""
+    return [(group, option) for group in GROUPS for option in options(group)]
+
+
+def leaf(group: str, option: str, **changes: Any) -> dict[str, Any]:
+    """A component's configuration as its YAML has it, with some values changed."""
+    config = OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{option}.yaml"))
+    assert isinstance(config, dict)
+    assert set(changes) <= set(config), f"{option} has no {set(changes) - set(config)}"
+    return {str(key): value for key, value in {**config, **changes}.items()}
+
+
+def component(group: str, option: str, context: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """The component that a YAML names, made."""
+    return make(group, leaf(group, option, **changes), **(context or {}))
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> Any:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The raw configuration that these command-line arguments give; a new one at every call."""
+    raw = OmegaConf.to_container(_composed(overrides), resolve=True)
+    assert isinstance(raw, dict)
+    return {str(key): value for key, value in raw.items()}
+
+
+def uniform(*shape: int, seed: int, bound: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """U(-bound, bound), drawn in float64 so that float32 sees the same numbers."""
+    drawn = torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return ((2 * drawn - 1) * bound).to(dtype)
+
+
+def drawn_cell(
+    option: str,
+    activation: str = "tanh",
+    *,
+    replicas: int = 1,
+    inputs: int = 3,
+    hidden: int = 4,
+    seed: int = 0,
+    bound: float = 0.7,
+    dtype: torch.dtype = torch.float64,
+) -> Cell:
+    """A cell whose every parameter, biases and activation parameters too, is drawn from U(-bound, bound)."""
+    context = {"replicas": replicas, "units": hidden}
+    made = component(
+        "cell",
+        option,
+        {
+            "replicas": replicas,
+            "inputs": inputs,
+            "activation": lambda: component("activation", activation, context),
+        },
+        hidden=hidden,
+    )
+    made = made.to(dtype)
+    with torch.no_grad():
+        for k, parameter in enumerate(made.parameters()):
+            parameter.copy_(uniform(*parameter.shape, seed=1000 * seed + k, bound=bound))
+    return made
+
+
+def right_aligned_mask(steps: int, replicas: int, batch: int) -> Tensor:
+    """(T, R, B): every example starts at a step of its own; the last step is everyone's."""
+    start = (torch.arange(replicas * batch) * 3) % steps
+    return torch.arange(steps).view(-1, 1, 1) >= start.view(replicas, batch)

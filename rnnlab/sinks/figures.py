@@ -1,0 +1,145 @@
+"""Pictures of the adjoint norms: over training and along the sequence.
+
+Figures are made without pyplot, so they leave no state behind and need no display.
+
+P probed training steps, R replica, S state component, T time. A norm is NaN where a replica had ended or no
+example had the step.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+SIZE = (6.0, 3.4)
+"""Inches; with DPI, large enough to be read where TensorBoard shows an image at its own size."""
+DPI = 120
+LOWEST, DOWN = -24, 4
+HIGHEST, UP = 8, 2
+"""A scale's lower end is a multiple of DOWN decades, its upper end of UP, so that most runs share one scale.
+Published norms fall to 1e-23."""
+BEYOND = 400.0
+"""Stands for log10 of infinity, and negative for that of 0: outside every scale, yet drawable."""
+CURVES = 5
+"""Training steps drawn as curves, first and last included."""
+
+
+def median_over_seeds(norm_RST: np.ndarray) -> np.ndarray:
+    """(S, T): the median over the replicas that have a value, NaN where none has. Any axes may follow R.
+
+    np.nanmedian would warn where all are NaN, and take a Python call per entry.
+    """
+    ordered = np.sort(norm_RST, axis=0)  # NaN comes last
+    count = np.sum(~np.isnan(norm_RST), axis=0, keepdims=True)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=0)
+    high = np.take_along_axis(ordered, np.minimum(count // 2, len(ordered) - 1), axis=0)
+    return ((low + high) / 2)[0]
+
+
+def log10(norm: np.ndarray) -> np.ndarray:
+    """log10, with -BEYOND for 0 and BEYOND for infinity; NaN stays."""
+    with np.errstate(divide="ignore"):
+        return np.nan_to_num(np.log10(norm), nan=np.nan, posinf=BEYOND, neginf=-BEYOND)
+
+
+def scale(log_norm: np.ndarray) -> tuple[int, int]:
+    """A scale's two ends in decades: at least from -DOWN to 0, at most from LOWEST to HIGHEST."""
+    inside = log_norm[np.abs(log_norm) < BEYOND]  # False for NaN
+    if inside.size == 0:
+        return -DOWN, 0
+    low, high = np.floor(inside.min() / DOWN) * DOWN, np.ceil(inside.max() / UP) * UP
+    return int(np.clip(low, LOWEST, -DOWN)), int(np.clip(high, 0, HIGHEST))
+
+
+def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: str, seeds: int) -> Figure:
+    """Training step to the right, time step upwards, colour: log10 of the median norm.
+
+    Black is below the scale (0 included), red above, grey: no value.
+
+    Args:
+        step: (P,) training steps, rising.
+        median_PT: medians over the seeds.
+        state: name of the state component.
+        unit: unit of the loss.
+        seeds: how many there are.
+    """
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    log_TP = log10(median_PT).T
+    low, high = scale(log_TP)
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
+    mesh = axes.pcolorfast(
+        _edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high
+    )
+    axes.set(xlabel="training step", ylabel="time step t", title=_title(state, seeds))
+    figure.colorbar(mesh, ax=axes, extend=_extend(log_TP, low, high), label=_label(state, unit))
+    return figure
+
+
+def _edges(step: Sequence[int]) -> np.ndarray:
+    """(P + 1,) borders half-way between neighbouring training steps; none below 0."""
+    centre = np.asarray(step, dtype=float)
+    gap = np.diff(centre) if len(centre) > 1 else np.ones(1)
+    middle = centre[:-1] + gap[: len(centre) - 1] / 2
+    return np.concatenate([np.maximum(centre[:1] - gap[0] / 2, 0), middle, centre[-1:] + gap[-1] / 2])
+
+
+def _extend(log_norm: np.ndarray, low: int, high: int) -> str:
+    under, over = bool((log_norm < low).any()), bool((log_norm > high).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((under, over), "neither")
+
+
+def _label(state: str, unit: str) -> str:
+    return rf"$\log_{{10}}\,\|\partial L/\partial {state}_t\|$   ($L$ in {unit})"
+
+
+def _title(state: str, seeds: int) -> str:
+    return f"adjoint of {state}" + (f", median over {seeds} seeds" if seeds > 1 else "")
+
+
+def curves(step: Sequence[int], norms_PRT: Sequence[np.ndarray], *, state: str, unit: str) -> Figure:
+    """log10 of the norm along the sequence, one curve per training step; the band spans all seeds.
+
+    Args:
+        step: (P,) training steps, rising; CURVES of them are drawn.
+        norms_PRT: P arrays (R, T).
+        state: name of the state component.
+        unit: unit of the loss.
+    """
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    drawn = chosen(len(step))
+    seeds, low, high = len(norms_PRT[0]), [], []
+    for colour, at in zip(
+        matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True
+    ):
+        norm_RT = norms_PRT[at]
+        log_T, time_T = log10(median_over_seeds(norm_RT)), np.arange(1, norm_RT.shape[1] + 1)
+        axes.plot(time_T, log_T, color=colour, label=f"{step[at]}")
+        if seeds > 1:
+            lowest_T, highest_T = log10(np.fmin.reduce(norm_RT)), log10(np.fmax.reduce(norm_RT))
+            axes.fill_between(time_T, lowest_T, highest_T, color=colour, alpha=0.12, linewidth=0)
+            low, high = [*low, lowest_T], [*high, highest_T]
+        low, high = [*low, log_T], [*high, log_T]
+    bottom, top = scale(np.concatenate([*low, *high]))
+    axes.set(xlabel="time step t", ylabel=_label(state, unit), title=_title(state, seeds), ylim=(bottom, top))
+    axes.margins(x=0)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    figure.legend(title="training step", loc="outside right center", frameon=False)
+    return figure
+
+
+def chosen(probed: int) -> list[int]:
+    """Which of so many probed steps are drawn as curves: evenly spread, first and last included."""
+    return sorted({round(at) for at in np.linspace(0, probed - 1, min(CURVES, probed))})
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """(height, width, 3) uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

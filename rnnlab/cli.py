@@ -72,7 +72,10 @@ def run_command_line(arguments: list[str]) -> int:
 def _with_defaults(arguments: list[str]) -> list[str]:
     if any(a in ("--hydra-help", "-sc", "--shell-completion", "--version") for a in arguments):
         return arguments
-    return [*arguments, *(o for o in (*_QUIET, *_SWEEP) if not any(a.startswith(o.split("=")[0]) for a in arguments))]
+    added = [o for o in (*_QUIET, *_SWEEP) if not any(a.startswith(o.split("=")[0]) for a in arguments)]
+    # Beside the first override: argparse wants them in one piece.
+    at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("--")), len(arguments))
+    return [*arguments[:at], *added, *arguments[at:]]
 
 
 def _job(config: DictConfig) -> None:

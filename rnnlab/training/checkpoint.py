@@ -8,6 +8,7 @@ import hashlib
 import io
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,25 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     """Write one checkpoint and remove all but the newest `keep`."""
     folder.mkdir(exist_ok=True)
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_canonical(state), buffer)
     content = buffer.getvalue()
     write_atomically(folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
     for old in _found(folder)[keep:]:
         old.unlink()
+
+
+def _canonical(value: Any) -> Any:
+    """Equal states become equal bytes, whether they were made in one session or loaded in between.
+
+    A pickle notes which strings are one object and which storage a view belongs to; here neither says anything.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {_canonical(k): _canonical(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(v) for v in value]
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def load(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class _Session:
         self.watch = Stopwatch()
         self.manifest: dict[str, Any] = {}
         self.saved: int | None = None
+        self.sinks: list[Sink] = []
 
     def run(self) -> None:
         try:
@@ -127,7 +128,7 @@ class _Session:
         )
         if self.progress.step:
             say(f"Going on from step {self.progress.step}.")
-        self.sinks: list[Sink] = [self.lines]
+        self.sinks.append(self.lines)
         if config.tensorboard:
             from rnnlab.sinks.tensorboard import TensorBoard
 
@@ -219,8 +220,8 @@ class _Session:
         }
 
     def _try_to_note_failure(self, reason: str) -> None:
-        for sink in getattr(self, "sinks", []):
-            if isinstance(sink, ConsoleSink):
+        for sink in self.sinks:
+            with suppress(OSError, ValueError):
                 sink.close(self.progress.results, self.record)
         try:
             self.folder.write_json("manifest.json", {**self.manifest, "status": "failed", "reason": reason})

@@ -1,0 +1,123 @@
+"""Wrong input: exit status 2, one message with key, value and what is allowed, nothing written."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import TINY, rnnlab, start
+
+from rnnlab.cli import run_command_line
+
+WRONG = {
+    "group option": (["cell=lstmm"], ["cell=lstmm", "gru, lstm, rnn", "Did you mean"]),
+    "experiment": (["+experiment=nothing"], ["+experiment=nothing", "smoke"]),
+    "experiment without plus": (["experiment=smoke"], ["+experiment="]),
+    "negative steps": (["steps=-1"], ["steps=-1", "greater than or equal to 1"]),
+    "length zero": (["task.length=0"], ["task.length=0", "greater than or equal to 1"]),
+    "clip at zero": (["clipping.max_norm=0"], ["clipping.max_norm=0", "greater than 0"]),
+    "text for a number": (["optimiser.lr=fast"], ["optimiser.lr=fast", "number"]),
+    "unknown key": (["cell.hiden=3"], ["cell.hiden=3", "hidden", "Did you mean"]),
+    "unknown key, added": (["+cell.hiden=3"], ["cell.hiden=3", "hidden"]),
+    "unknown top key": (["stepz=3"], ["stepz=3", "steps"]),
+    "key of another option": (["cell=rnn", "cell.forget_bias=1"], ["cell.forget_bias=1", "hidden"]),
+    "unknown section key": (["log.evry=1"], ["log.evry=1", "every"]),
+    "device": (["device=tpu"], ["device=tpu", "'cuda'"]),
+    "no cuda": (["device=cuda"], ["device=cuda", "CUDA", "cpu"]),
+    "engine": (["engine=quantum"], ["engine=quantum", "autograd"]),
+    "same seed twice": (["seeds=[1,1]"], ["seeds=[1, 1]", "different"]),
+    "name with a slash": (["name=a/b"], ["name=a/b"]),
+    "rule that would cut nothing": (["adjoint=truncate", "adjoint.every=7"], ["adjoint.every=7", "cut nothing"]),
+    "identity on input weights": (["initialiser@input_initialiser=identity"], ["input_initialiser", "square"]),
+    "warm-up too long": (["schedule=warmup_cosine", "schedule.warmup=99"], ["schedule.warmup=99", "steps=12"]),
+    "foreign target": (["cell._target_=os.system"], ["os.system", "rnnlab"]),
+    "data file": (["task=smnist", "task.source=./nowhere", "~task.length"], ["task.source=./nowhere", "digits"]),
+    "grammar": (["steps"], ["steps"]),
+    "group key as scalar": (["input_initialiser=xavier"], ["initialiser@input_initialiser="]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_input(arguments, words, in_tmp_path, capfd):
+    import torch
+
+    if arguments == ["device=cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    if "task=smnist" in arguments:  # its keys differ from the tiny defaults'
+        from rnnlab.cli import run_command_line
+
+        status = run_command_line([a for a in arguments if a != "~task.length"])
+    else:
+        status = rnnlab(*arguments)
+    captured = capfd.readouterr()
+    assert status == 2
+    for word in words:
+        assert word in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert "Traceback" not in captured.err
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_help_and_configuration_errors_import_no_torch(tmp_path):
+    code = (
+        "import sys; from rnnlab.cli import run_command_line\n"
+        "try: status = run_command_line(sys.argv[1:])\n"
+        "except SystemExit as e: status = e.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+        "sys.exit(status)"
+    )
+    for arguments, status in ((["--help"], 0), (["--cfg", "job"], 0), (["steps=-1"], 2), (["cell=lstmm"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_groups_and_keys(in_tmp_path, capfd):
+    with pytest.raises(SystemExit) as stop:
+        rnnlab("--help")
+    assert stop.value.code == 0
+    shown = capfd.readouterr().out
+    for word in ("+experiment=", "cell", "gru, lstm, rnn", "activation", "modrelu", "seeds", "task.length"):
+        assert word in shown
+
+
+def test_a_sweep_runs_every_combination(in_tmp_path):
+    assert run_command_line(["-m", *TINY, "cell=rnn,gru", "clipping=none,norm", "name=sweep"]) == 0
+    assert len([p for p in (in_tmp_path / "runs" / "sweep").iterdir() if p.is_dir()]) == 4
+
+
+def test_output_that_is_no_terminal_is_plain_lines(tmp_path):
+    process = start(tmp_path, "+experiment=smoke", "tensorboard=false")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "\x1b" not in output + errors
+    assert "steps to solve" in output
+    assert max(len(line) for line in output.splitlines()) < 200
+
+
+def test_a_terminal_gets_a_progress_bar(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnlab", "+experiment=smoke", "tensorboard=false", "steps=200"],
+        cwd=tmp_path, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "160"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "baseline" in text
+    assert "steps/s" in text
+    assert "200/200" in text

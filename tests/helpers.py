@@ -1,0 +1,85 @@
+"""What several tests need: running the command line in this process or in another, and reading a run folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnnlab.cli import run_command_line
+
+TINY = [
+    "tensorboard=false",
+    "cell.hidden=6",
+    "task=adding",
+    "task.length=7",
+    "task.batch=3",
+    "steps=12",
+    "log.every=3",
+    "evaluate.every=4",
+    "evaluate.examples=20",
+    "probe.every=5",
+    "checkpoint.every=4",
+]
+
+
+def rnnlab(*arguments: str) -> int:
+    """The command line in this process; `arguments` after the tiny defaults. Returns the exit status."""
+    return run_command_line([*TINY, *arguments])
+
+
+def start(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """`python -m rnnlab` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rnnlab", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        **options,
+    )
+
+
+def only_run(name: str = "default") -> Path:
+    """The one run folder of a name, below the current folder."""
+    (folder,) = (p for p in Path("runs", name).iterdir() if p.is_dir())
+    return folder
+
+
+def metrics(folder: Path, seed: int | None = None) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl, of one seed or all."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if seed is None or row["seed"] == seed]
+
+
+def read(folder: Path, name: str) -> Any:
+    """A JSON file of a run folder."""
+    return json.loads((folder / name).read_text())
+
+
+def adjoints(folder: Path) -> dict[str, np.ndarray]:
+    """adjoints.npz."""
+    with np.load(folder / "adjoints.npz") as data:
+        return dict(data)
+
+
+def weights(folder: Path, seed: int) -> dict[str, torch.Tensor]:
+    """One seed's parameters in the newest checkpoint."""
+    newest = max((folder / "checkpoint").glob("step-*.pt"))
+    return torch.load(newest, weights_only=True)["population"]["weights"][str(seed)]
+
+
+def canonical_files(folder: Path) -> dict[str, Any]:
+    """Everything in a run folder that must not depend on interruptions: no wall times, no event files."""
+    summary = read(folder, "summary.json")
+    summary.pop("seconds_per_step")
+    files: dict[str, Any] = {"summary": summary}
+    for name in ("metrics.jsonl", "adjoints.npz", "config.yaml"):
+        files[name] = (folder / name).read_bytes()
+    files["checkpoints"] = sorted(p.name for p in (folder / "checkpoint").iterdir())
+    return files

@@ -1,0 +1,191 @@
+"""kill -9, Ctrl-C, damaged checkpoints, full disks: nothing is lost but the time since the last checkpoint."""
+
+import errno
+import random
+import signal
+import time
+
+import pytest
+from helpers import canonical_files, only_run, read, rnnlab, start, TINY
+
+import rnnlab.training.checkpoint as checkpoint_module
+from rnnlab.runs.folder import RunFolder
+
+LONG = [*TINY, "steps=600", "checkpoint.every=20", "probe.every=50", "evaluate.every=40", "seeds=2", "cell.hidden=16"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = start(folder, *LONG)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    (run,) = (folder / "runs" / "default").iterdir()
+    return run
+
+
+def wait_for_lines(path, lines, process):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.01)
+
+
+def test_killed_again_and_again_the_run_ends_with_the_same_files(uninterrupted, tmp_path):
+    run = tmp_path / "runs" / "default" / uninterrupted.name
+    draw = random.Random(0)
+    total = (uninterrupted / "metrics.jsonl").read_bytes().count(b"\n")
+    for share in (0.01, 0.3, 0.6, 0.9):
+        process = start(tmp_path, *LONG)
+        wait_for_lines(run / "metrics.jsonl", int(share * total), process)
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+    assert not (run / "summary.json").exists()
+    process = start(tmp_path, *LONG)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Going on from step" in output
+    assert canonical_files(run) == canonical_files(uninterrupted)
+    assert read(run, "manifest.json")["status"] == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_says_how_to_go_on_and_exits_130(number, uninterrupted, tmp_path):
+    process = start(tmp_path, *LONG)
+    run = tmp_path / "runs" / "default" / uninterrupted.name
+    wait_for_lines(run / "metrics.jsonl", 60, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "same command" in errors
+    assert "Traceback" not in errors
+    assert read(run, "manifest.json")["status"] == "interrupted"
+    process = start(tmp_path, *LONG)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert canonical_files(run) == canonical_files(uninterrupted)
+
+
+def test_a_second_process_on_the_same_folder_is_refused(uninterrupted, tmp_path):
+    process = start(tmp_path, *LONG, "steps=100000", "stop_when_solved=false")
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("runs/default/*/metrics.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        second = start(tmp_path, *LONG, "steps=100000", "stop_when_solved=false")
+        _, errors = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "in use by another process" in errors
+        assert str(process.pid) in errors
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def stop_after(monkeypatch, saves):
+    """Make the run fail, as a full disk would, when it writes its checkpoint number saves + 1."""
+    real, count = checkpoint_module.write_atomically, [0]
+
+    def write(path, content):
+        count[0] += 1
+        if count[0] > saves:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint_module, "write_atomically", write)
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_serves(in_tmp_path, monkeypatch, capfd):
+    assert rnnlab("name=whole") == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, saves=1)
+        assert rnnlab() == 1
+    errors = capfd.readouterr().err
+    assert "No space left on device" in errors
+    assert "step 4" in errors
+    assert "Traceback" not in errors
+    assert read(only_run(), "manifest.json")["status"] == "failed"
+    assert rnnlab() == 0
+    assert canonical_files(only_run()) == {**canonical_files(only_run("whole")), "config.yaml": config_of(only_run())}
+
+
+def config_of(folder):
+    """config.yaml names the run's name, which differs between the two."""
+    return (folder / "config.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_used(damage, in_tmp_path, monkeypatch, capfd):
+    assert rnnlab("name=whole") == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, saves=2)
+        assert rnnlab() == 1
+    folder = only_run()
+    newest = max((folder / "checkpoint").glob("step-*.pt"))
+    content = bytearray(newest.read_bytes())
+    if damage == "torn":
+        del content[len(content) // 2 :]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        content.clear()
+    newest.write_bytes(content)
+    assert rnnlab() == 0
+    captured = capfd.readouterr()
+    assert newest.name in captured.err
+    assert "set aside" in captured.err
+    assert "Going on from step 4" in captured.out
+    assert (folder / "checkpoint" / (newest.name + ".damaged")).exists()
+    assert (folder / "metrics.jsonl").read_bytes() == (only_run("whole") / "metrics.jsonl").read_bytes()
+
+
+def test_all_checkpoints_damaged_starts_again(in_tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        stop_after(patch, saves=1)
+        assert rnnlab() == 1
+    for path in (only_run() / "checkpoint").glob("step-*.pt"):
+        path.write_bytes(b"nothing")
+    assert rnnlab() == 0
+    assert "damaged" in capfd.readouterr().err
+    assert read(only_run(), "summary.json")["seeds"][0]["steps"] == 12
+
+
+def test_loading_a_checkpoint_executes_no_code(in_tmp_path):
+    """A pickle that would run a command is refused as damaged, even under a name with the right checksum."""
+    import hashlib
+    import io
+    from pathlib import Path
+
+    import torch
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (Path("ran"),))
+
+    buffer = io.BytesIO()
+    torch.save({"population": Evil()}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    folder = Path("checkpoint")
+    folder.mkdir()
+    (folder / f"step-00000001-{digest}.pt").write_bytes(buffer.getvalue())
+    warnings = []
+    assert checkpoint_module.load(folder, warnings.append) is None
+    assert len(warnings) == 1
+    assert not Path("ran").exists()
+
+
+def test_the_run_folder_cannot_be_made(in_tmp_path, capfd):
+    (in_tmp_path / "runs").write_text("a file where the folder should be")
+    assert rnnlab() == 1
+    errors = capfd.readouterr().err
+    assert "cannot be made" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_lock_is_released(in_tmp_path):
+    folder = RunFolder(in_tmp_path / "x")
+    for _ in range(2):
+        with folder.locked():
+            pass

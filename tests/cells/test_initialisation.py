@@ -1,0 +1,97 @@
+"""How a cell's parameters start: block by block, replica by replica, one bias vector."""
+
+import pytest
+import torch
+from support import CELLS, composed, options
+from torch import Tensor
+
+from rnnlab.build import build, parameter_count
+from rnnlab.schema import validate
+from rnnlab.training.model import Model
+
+H = 6
+
+
+def built(*overrides: str, seeds: tuple[int, ...] = (0, 1, 2)) -> Model:
+    config = validate(composed("task.length=5", f"cell.hidden={H}", "dtype=float64", *overrides))
+    return build(config).model(list(seeds))
+
+
+def blocks(model: Model, parameter: Tensor) -> dict[str, Tensor]:
+    return {name: model.cell.block(parameter, name).detach() for name in model.cell.blocks}
+
+
+@pytest.mark.parametrize("option", CELLS)
+def test_every_gate_block_of_every_replica_is_orthogonal(option: str) -> None:
+    model = built(f"cell={option}", "initialiser.gain=1.3")
+    identity = torch.eye(H, dtype=torch.float64).expand(3, H, H)
+    seen = []
+    for block in blocks(model, model.cell.weight_recurrent).values():
+        torch.testing.assert_close(block.mT @ block, 1.3**2 * identity)
+        seen.extend(block.unbind(0))
+    assert all(not torch.equal(a, b) for k, a in enumerate(seen) for b in seen[:k]), (
+        "each has a draw of its own"
+    )
+
+
+@pytest.mark.parametrize("drawn", options("bias_initialiser"))
+def test_the_forget_bias_is_added_once(drawn: str) -> None:
+    shifted, plain = (
+        built("cell=lstm", f"bias_initialiser={drawn}", f"cell.forget_bias={shift}") for shift in (1.5, 0.0)
+    )
+    for name, block in blocks(shifted, shifted.cell.bias).items():
+        start = blocks(plain, plain.cell.bias)[name]
+        assert torch.equal(block, start + 1.5 if name == "forget" else start)
+        assert (start == 0).all() == (drawn == "zeros")
+    for (name, a), b in zip(shifted.named_parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b) == (name != "cell.bias"), name
+
+
+@pytest.mark.parametrize(("option", "gates", "more"), [("rnn", 1, 0), ("lstm", 4, 0), ("gru", 3, H)])
+def test_there_is_one_bias_vector(option: str, gates: int, more: int) -> None:
+    """torch.nn adds two; only the GRU needs a second one, inside its reset gate's product."""
+    model = built(f"cell={option}")
+    inputs = 2
+    assert parameter_count(model.cell, replicas=3) == gates * H * (inputs + H + 1) + more
+    names = {name for name, _ in model.cell.named_parameters() if "bias" in name}
+    assert names == ({"bias", "bias_candidate_recurrent"} if option == "gru" else {"bias"})
+
+
+@pytest.mark.parametrize("option", CELLS)
+def test_an_initialiser_sees_weights_as_out_by_in(option: str) -> None:
+    """Kaiming's variance is gain^2 / fan_in: fan_in is I for the input weights and H for the readout."""
+    model = built(
+        f"cell={option}", "cell.hidden=300", "seeds=1", "initialiser@input_initialiser=kaiming",
+        "initialiser@output_initialiser=kaiming", "input_initialiser.gain=1", "output_initialiser.gain=1",
+        "task=copy", "task.length=5", seeds=(0,),
+    )  # fmt: skip
+    for weight, fan_in in ((model.cell.weight_input, 10), (model.weight_output, 300)):
+        assert weight.shape[1] == fan_in
+        assert weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("initialiser", [o for o in options("initialiser") if o != "identity"])
+@pytest.mark.parametrize("option", CELLS)
+def test_a_replica_starts_as_it_would_alone(option: str, initialiser: str) -> None:
+    overrides = (
+        f"cell={option}", "activation=modrelu", f"initialiser={initialiser}", "bias_initialiser=uniform",
+        f"initialiser@input_initialiser={initialiser}", f"initialiser@output_initialiser={initialiser}",
+    )  # fmt: skip
+    together, alone = built(*overrides, seeds=(7, 3, 11)), built(*overrides, seeds=(3,))
+    for (name, a), b in zip(together.named_parameters(), alone.parameters(), strict=True):
+        assert torch.equal(a[1], b[0]), name
+    changed = [
+        not torch.equal(a[0], a[1]) for n, a in together.named_parameters() if "candidate_recurrent" not in n
+    ]
+    assert all(changed), "another seed draws other numbers"
+
+
+def test_initialisation_neither_reads_nor_moves_the_ambient_generator() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = built("cell=lstm", "activation=modrelu")
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    second = built("cell=lstm", "activation=modrelu")
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)

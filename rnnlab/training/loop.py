@@ -114,9 +114,11 @@ def train(
         adjoints = None
         if unrolled.adjoint_norm_STRB is not None:
             adjoints = record.add(step, seeds, batch_mean(unrolled.adjoint_norm_STRB, batch.mask))
-        if probing or step % config.log_every == 0 or step == config.steps or not all(healthy):
+        due = probing or step % config.log_every == 0 or step == config.steps
+        if due or not all(healthy):
             lr = experiment.config.components["optimiser"]["lr"] * lr_factor
-            _log(experiment, progress, seeds, loss_R, norm_R, lr, adjoints, sinks, record)
+            logged = [due or not fine for fine in healthy]  # a replica's lines do not depend on the others
+            _log(experiment, progress, seeds, logged, loss_R, norm_R, lr, adjoints, sinks, record)
         population.keep([s for s in seeds if progress.results[s].status == "running"])
         if population.active and (step % config.evaluate_every == 0 or step == config.steps):
             _evaluate(experiment, population, progress, held_out, sinks)
@@ -161,6 +163,7 @@ def _log(
     experiment: Experiment,
     progress: Progress,
     seeds: list[int],
+    logged: list[bool],
     loss_R: Tensor,
     norm_R: Tensor,
     lr: float,
@@ -169,7 +172,9 @@ def _log(
     record: AdjointRecord,
 ) -> None:
     rows = []
-    for seed, loss, norm in zip(seeds, loss_R.tolist(), norm_R.tolist(), strict=True):
+    for seed, due, loss, norm in zip(seeds, logged, loss_R.tolist(), norm_R.tolist(), strict=True):
+        if not due:
+            continue
         result = progress.results[seed]
         row: dict[str, Any] = {
             "step": progress.step,

@@ -100,6 +100,18 @@ def signature_of(target: str) -> dict[str, Any] | None:
 
     Read from the source file, not imported. None when the source cannot be found.
     """
+    node = _definition(target)
+    return None if node is None else {name: _type_of(kind) for name, kind, _ in _arguments(node)}
+
+
+def required_by(target: str) -> list[str]:
+    """The hyper-parameters of a component that have no default."""
+    node = _definition(target)
+    names = [] if node is None else [name for name, _, default in _arguments(node) if default is None]
+    return [name for name in names if name not in CONTEXT]
+
+
+def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
     module, _, name = target.rpartition(".")
     try:
         spec = importlib.util.find_spec(module)
@@ -109,28 +121,27 @@ def signature_of(target: str) -> dict[str, Any] | None:
         return None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return _class_signature(node)
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return _arguments(node)
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
+            return node
     return None
 
 
-def _class_signature(node: ast.ClassDef) -> dict[str, Any]:
+def _arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
+    """(name, annotation, default) of every keyword of a function, of a class's constructor, or of its fields."""
+    if isinstance(node, ast.FunctionDef):
+        return [
+            (a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        ]
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return _arguments(item)
-    return {
-        item.target.id: _type_of(item.annotation)
+    return [
+        (item.target.id, item.annotation, item.value)
         for item in node.body
         if isinstance(item, ast.AnnAssign)
         and isinstance(item.target, ast.Name)
         and "ClassVar" not in ast.unparse(item.annotation)
-    }
-
-
-def _arguments(function: ast.FunctionDef) -> dict[str, Any]:
-    return {a.arg: _type_of(a.annotation) for a in function.args.kwonlyargs}
+    ]
 
 
 def _type_of(annotation: ast.expr | None) -> Any:
@@ -171,4 +182,7 @@ def check_component(key: str, config: Mapping[str, Any], allowed_packages: list[
             )
         kind = signature[name]
         result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
+    for name in required_by(target):
+        if name not in result:
+            raise ConfigError(f"{key}.{name}: missing. Give it a value: {key}.{name}=VALUE.")
     return result

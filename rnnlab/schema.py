@@ -169,6 +169,12 @@ def _refuse_nonsense(config: Config) -> None:
             f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "
             "learning rate never gets there."
         )
+    optimiser = parts["optimiser"]
+    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or optimiser["dampening"] != 0):
+        raise ConfigError(
+            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and "
+            f"optimiser.dampening=0 (given: {optimiser['momentum']} and {optimiser['dampening']})."
+        )
     length, shortest = task.get("length"), task.get("shortest")
     least = 2 if config.option("task") == "adding" else 1
     if length is not None and length < least:

@@ -10,7 +10,7 @@ from rnnlab.contract import Positive, component
 
 @component
 class Kaiming:
-    """Variance gain^2 / fan_in, uniform or normal; gain sqrt(2) is the one for ReLU."""
+    """Variance gain^2 / fan_in, from a uniform or normal `distribution`; gain sqrt(2) is the one for ReLU."""
 
     distribution: Literal["uniform", "normal"]
     gain: Positive

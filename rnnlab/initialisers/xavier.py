@@ -9,7 +9,7 @@ from rnnlab.contract import Positive, component
 
 @component
 class Xavier:
-    """Variance gain^2 * 2 / (fan_in + fan_out), uniform or normal."""
+    """Variance gain^2 * 2 / (fan_in + fan_out), from a uniform or normal `distribution`."""
 
     distribution: Literal["uniform", "normal"]
     gain: Positive

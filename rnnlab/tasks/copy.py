@@ -34,7 +34,7 @@ class Copy:
         marker: `before_recall`: length - 1 blanks, the marker, then the recall starts one step after it (uRNN, scoRNN,
             nnRNN). `at_recall`: length blanks, and the first symbol is due at the marker (expRNN, GeoTorch).
         input: `one_hot` (alphabet + 2 inputs) or `scalar` (one input: the class number; nnRNN, TCN).
-        scored: `all` steps or the `recall` steps only.
+        scored_steps: `all` steps or the `recall` steps only.
         shortest: None for a fixed lag; else every example's lag is drawn from U{shortest, ..., length}.
         examples: None for fresh examples at every step; else the size of a fixed set, reshuffled every epoch.
         solved_accuracy: solved when at least this share of the recalled symbols is right.

@@ -1,0 +1,115 @@
+"""What every YAML of configs/ must keep: a new component inherits all of this by having one."""
+
+import dataclasses
+import inspect
+import re
+from typing import Any
+
+import pytest
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+from support import CONFIGS, GROUPS, composed, leaf, leaves
+
+from rnnlab.contract import CONTEXT, ConfigError, check_component, signature_of
+from rnnlab.schema import COMPONENTS, group_syntax, validate
+
+EXPERIMENTS = sorted(p.stem for p in (CONFIGS / "experiment").glob("*.yaml"))
+each_leaf = pytest.mark.parametrize(
+    ("group", "option"), leaves(), ids=[f"{group}/{option}" for group, option in leaves()]
+)
+HYPER_PARAMETERS = [(g, o, key) for g, o in leaves() for key in leaf(g, o) if key != "_target_"]
+
+
+def test_every_group_has_a_key_and_every_key_a_group() -> None:
+    assert {group_syntax(key).split("@")[0] for key in COMPONENTS} == set(GROUPS)
+
+
+def test_every_yaml_is_a_leaf_an_experiment_or_the_base() -> None:
+    depths = {p: len(p.relative_to(CONFIGS).parts) for p in CONFIGS.rglob("*.yaml")}
+    assert [p.name for p, depth in depths.items() if depth != 2] == ["config.yaml"]
+    assert len(depths) == 1 + len(leaves()) + len(EXPERIMENTS)
+
+
+@each_leaf
+def test_it_composes_into_a_valid_configuration(group: str, option: str) -> None:
+    config = validate(composed(f"{group}={option}"))
+    assert config.components[group] == leaf(group, option)
+    assert config.option(group) == option
+
+
+@each_leaf
+def test_its_yaml_spells_out_every_hyper_parameter_of_the_signature(group: str, option: str) -> None:
+    given = leaf(group, option)
+    real = get_object(given["_target_"])
+    own = dataclasses.is_dataclass(real) or "__init__" in vars(real)
+    arguments = list(inspect.signature(real).parameters) if own else []
+    assert set(given) - {"_target_"} == set(arguments) - set(CONTEXT)
+    assert list(signature_of(given["_target_"]) or []) == arguments, (
+        "what is read from the source is what is called"
+    )
+
+
+@each_leaf
+def test_its_signature_is_keyword_only_typed_and_without_defaults(group: str, option: str) -> None:
+    target = leaf(group, option)["_target_"]
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    kinds = signature_of(target) or {}
+    for parameter in parameters:
+        if parameter.name in kinds:
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
+            assert parameter.default is inspect.Parameter.empty, parameter
+            assert parameter.name in CONTEXT or kinds[parameter.name] is not None, (
+                f"{parameter} cannot be checked"
+            )
+
+
+@each_leaf
+def test_its_docstring_names_every_argument(group: str, option: str) -> None:
+    target = leaf(group, option)["_target_"]
+    text = inspect.getdoc(get_object(target)) or ""
+    assert text.splitlines()[0].strip()
+    for name in signature_of(target) or {}:
+        assert re.search(rf"\b{name}\b", text), f"{name} is not in the docstring of {target}"
+
+
+@each_leaf
+def test_an_unknown_key_is_refused_with_the_known_ones(group: str, option: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{group}\.nonsense=1: no such key") as caught:
+        validate(composed(f"{group}={option}", f"+{group}.nonsense=1"))
+    for key in leaf(group, option):
+        assert key == "_target_" or key in str(caught.value)
+
+
+@pytest.mark.parametrize(("group", "option", "key"), HYPER_PARAMETERS)
+def test_a_missing_hyper_parameter_is_named(group: str, option: str, key: str) -> None:
+    config = leaf(group, option)
+    del config[key]
+    with pytest.raises(ConfigError, match=rf"{group}\.{key}: missing"):
+        check_component(group, config, ["rnnlab"])
+
+
+@pytest.mark.parametrize("wrong", [[1], {"a": 1}, -3.5, float("nan"), "½"], ids=repr)
+@pytest.mark.parametrize(("group", "option", "key"), HYPER_PARAMETERS)
+def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, key: str, wrong: Any) -> None:
+    if (wrong == -3.5 and key in ("forget_bias", "scale")) or (wrong == "½" and key == "source"):
+        pytest.skip("allowed for this one")
+    with pytest.raises(ConfigError, match=rf"^{group}\.{key}=.*not allowed\. {group}\.{key} must be \S"):
+        check_component(group, leaf(group, option, **{key: wrong}), ["rnnlab"])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_is_a_valid_configuration(experiment: str) -> None:
+    config = validate(composed(f"+experiment={experiment}"))
+    assert config.name == experiment
+    assert validate(config.resolved()) == config
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_s_header_holds_its_command_and_its_keys_change_something(experiment: str) -> None:
+    path = CONFIGS / "experiment" / f"{experiment}.yaml"
+    header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    assert header[0] == "# @package _global_"
+    assert any(f"+experiment={experiment}" in line and "python -m rnnlab" in line for line in header)
+    given = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(given, dict)
+    assert set(given) - {"defaults"} <= {*composed()}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto import summary_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import histogram_raw, hparams
 
@@ -19,13 +20,16 @@ from rnnlab.probes.adjoint import LIVE, AdjointRecord
 from rnnlab.schema import COMPONENTS, Config
 from rnnlab.sinks import figures
 
-_messages: Any = summary_pb2  # its classes are made at run time, unseen by a type checker
+_messages: Any = summary_pb2  # classes made at run time, unseen by a type checker
+_hparams_messages: Any = plugin_data_pb2
 
 TRAINING_TAGS = {
     "grad_norm": "gradient/norm_before_clipping",
     "clip_fraction": "gradient/clip_fraction",
     "lr": "learning_rate",
 }
+SHOWN_FIRST = ("activation", "adjoint", "cell", "clipping", "initialiser")
+"""Columns that the hparams tab shows without being asked for."""
 DRAWING_SHARE = 0.02
 """Pictures during training may take this share of the elapsed time. At the end they are drawn in any case."""
 FIRST_DRAWING = 1.0
@@ -42,8 +46,8 @@ class TensorBoard:
     """One run's event folder.
 
     Each scalar is the median over the seeds still active that have a value. A loss or metric that is not
-    finite is written as it is (TensorBoard marks the point). An adjoint figure that is not finite is left out;
-    `adjoint_nonfinite` counts the seeds that have one.
+    finite is written as it is (TensorBoard marks the point). An adjoint figure that is not finite is left out,
+    and the seeds that have one are counted in `adjoint_nonfinite`.
 
     Args:
         experiment: what is run.
@@ -57,12 +61,11 @@ class TensorBoard:
         # A start from nothing hides what it finds, too: a session may have died before its first checkpoint.
         self.writer = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else 0)
         # SummaryWriter.add_hparams would make these a run of their own, and show them only at the end.
-        columns, choices, self.ended = hparams(
-            hyper_parameters(experiment, parameters),
-            dict.fromkeys(hyper_parameter_metrics(self.task.metric), 0),
-        )
+        choices = hyper_parameters(experiment, parameters)
+        columns, values, self.ended = hparams(choices, dict.fromkeys(outcome_tags(self.task.metric), 0))
+        _show_first(columns, SHOWN_FIRST)
         self._write(columns)
-        self._write(choices)
+        self._write(values)
         self.results: dict[int, Any] = {}
         self.medians_ST: list[np.ndarray] = []  # of every probed step
         self.began, self.drawing, self.last_drawing = time.monotonic(), 0.0, FIRST_DRAWING
@@ -222,10 +225,10 @@ def _outcome(results: dict[int, Any], metric: str) -> dict[str, float]:
 _OUTCOMES = ("final/steps_to_solve", "final/loss", "final/{metric}")
 
 
-def hyper_parameter_metrics(metric: str) -> list[str]:
-    """Scalar tags that the hparams tab shows as columns."""
+def outcome_tags(metric: str) -> list[str]:
+    """Scalar tags that the hparams tab has as columns; the first five are shown without being asked for."""
     outcomes = [tag.format(metric=metric) for tag in _OUTCOMES]
-    return ["loss/eval", f"{metric}/eval", *outcomes, "replicas/solved", "replicas/diverged"]
+    return ["loss/eval", f"{metric}/eval", "replicas/solved", *outcomes, "replicas/diverged"]
 
 
 def hyper_parameters(experiment: Experiment, parameters: int) -> dict[str, str | float]:
@@ -250,6 +253,15 @@ def hyper_parameters(experiment: Experiment, parameters: int) -> dict[str, str |
         **numbers,
         **{f"{group}.settings": _settings(config, group, numbers) for group in COMPONENTS},
     }
+
+
+def _show_first(columns: Any, names: tuple[str, ...]) -> None:
+    """The tab shows five columns: those said to differ between runs, then others, in the alphabet's order."""
+    plugin = columns.value[0].metadata.plugin_data
+    data = _hparams_messages.HParamsPluginData.FromString(plugin.content)
+    for column in data.experiment.hparam_infos:
+        column.differs = column.name in names
+    plugin.content = data.SerializeToString()
 
 
 def _settings(config: Config, group: str, shown: dict[str, Any]) -> str:

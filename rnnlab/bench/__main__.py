@@ -1,0 +1,100 @@
+"""`python -m rnnlab.bench COMMAND`: how fast, in ratios taken in one process. Exit status 2: a bad argument."""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+CELLS = ("rnn", "lstm", "gru")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage text."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one benchmark and print its table, or with `--json` its result as one JSON object.
+
+    Args:
+        argv: the arguments; those of the process when None.
+    """
+    arguments = vars(_parser().parse_args(argv))
+    command, as_json = arguments.pop("command"), arguments.pop("json")
+    # Imported late: `startup` measures what an import costs and should not wait for torch itself.
+    benchmark: Any = importlib.import_module(f"rnnlab.bench.{command}")
+    result = benchmark.measure(**arguments)
+    if as_json:
+        print(json.dumps({"command": command, **arguments, **result}))
+    else:
+        console = Console(highlight=False)
+        for part in benchmark.show(result):
+            console.print(part)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="rnnlab.bench", description="Speed, as ratios taken in one process.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    unroll = _command(commands, "unroll", "forward and backward, against torch.nn, which records nothing")
+    _add_sizes(unroll, length=200)
+    unroll.add_argument("--inputs", type=_count, default=2, help="I")
+    unroll.add_argument("--replicas", type=_count, default=1, help="R; torch.nn runs once per replica")
+    unroll.add_argument("--threads", type=_count, default=1)
+    unroll.add_argument("--repetitions", type=_count, default=15)
+
+    overhead = _command(commands, "overhead", "the share of a training step that is not the work itself")
+    _add_sizes(overhead, length=200)
+    overhead.add_argument("--replicas", type=_count, default=1, help="R, seeds trained together")
+    overhead.add_argument("--steps", type=_count, default=200, help="timed steps, 20 to warm up not counted")
+    overhead.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
+
+    scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")
+    _add_sizes(scaling, length=None, cell="rnn")
+    scaling.add_argument(
+        "--lengths", type=_lengths, default=[250, 500, 1000, 2000], help="T, separated by commas"
+    )
+    scaling.add_argument("--repetitions", type=_count, default=7)
+
+    startup = _command(commands, "startup", "seconds until --help and until a configuration error")
+    startup.add_argument("--repetitions", type=_count, default=7)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _add_sizes(parser: argparse.ArgumentParser, *, length: int | None, cell: str = "lstm") -> None:
+    parser.add_argument("--cell", choices=CELLS, default=cell)
+    if length is not None:
+        parser.add_argument("--length", type=_count, default=length, help="T")
+    parser.add_argument("--batch", type=_count, default=32, help="B")
+    parser.add_argument("--hidden", type=_count, default=128, help="H")
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _lengths(text: str) -> list[int]:
+    lengths = [_count(part) for part in text.split(",")]
+    if len(set(lengths)) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: an exponent needs two different lengths at least")
+    return lengths
+
+
+if __name__ == "__main__":
+    sys.exit(main())

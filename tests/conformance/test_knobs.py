@@ -1,0 +1,166 @@
+"""Every knob moves something: changing any hyper-parameter of any component changes what one can observe.
+
+For every group there is one observable, a list of tensors. The other value is made from the hyper-parameter's kind;
+where that does not do, OTHER has it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import component, drawn_cell, leaf, leaves, uniform
+from torch import Tensor
+
+from rnnlab.bptt.unroll import unroll
+from rnnlab.cells.cell import initialise_cell
+from rnnlab.contract import signature_of
+from rnnlab.streams import generator
+from rnnlab.tasks.task import stack
+from rnnlab.training.model import Model
+from rnnlab.training.population import Population
+
+OTHER = {
+    ("task", "shortest"): 4,
+    ("task", "examples"): 60,
+    ("task", "source"): "npz",  # replaced by the path of a small file
+}
+CONTEXT = {"replicas": 1, "units": 4}
+
+
+def another(group: str, option: str, key: str, value: Any) -> Any:
+    """An allowed value that differs from the one in the YAML."""
+    if (group, key) in OTHER:
+        return OTHER[group, key]
+    kind = (signature_of(leaf(group, option)["_target_"]) or {})[key]
+    choices = getattr(kind, "__args__", ())
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return next(choice for choice in choices if choice != value)
+    if isinstance(value, int):
+        return value + 1
+    assert isinstance(value, float), f"no other value for {group}.{key}; add one to OTHER"
+    return 0.5 * value if value else 0.1
+
+
+def observe_cell(config: dict[str, Any]) -> list[Tensor]:
+    hidden = config["hidden"]
+    context = {"replicas": 1, "inputs": 3, "activation": lambda: component("activation", "tanh")}
+    cell = component("cell", option_of(config), context, **hyper(config))
+    draw = component("initialiser", "uniform", {"units": hidden})
+    initialise_cell(cell, 0, draw, draw, draw, generator(0, "init"))
+    return [unroll(cell, uniform(4, 1, 2, 3, seed=1, dtype=torch.float32)).output_KRBH]
+
+
+def observe_activation(config: dict[str, Any]) -> list[Tensor]:
+    made = component("activation", option_of(config), CONTEXT, **hyper(config))
+    if hasattr(made, "initialise"):
+        made.initialise(0, generator(0, "init"))
+    return [made(torch.linspace(-2, 2, 20).view(1, 5, 4))]
+
+
+def observe_initialiser(config: dict[str, Any]) -> list[Tensor]:
+    weight = torch.zeros(4, 4)
+    with torch.no_grad():
+        component("initialiser", option_of(config), CONTEXT, **hyper(config))(weight, generator(0, "init"))
+    return [weight]
+
+
+def observe_bias_initialiser(config: dict[str, Any]) -> list[Tensor]:
+    bias = torch.zeros(4)
+    with torch.no_grad():
+        component("bias_initialiser", option_of(config), CONTEXT, **hyper(config))(bias, generator(0, "init"))
+    return [bias]
+
+
+def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
+    gradients = [uniform(2, 3, 4, seed=1, bound=5.0)]
+    norm = gradients[0].flatten(1).norm(dim=1)
+    return [component("clipping", option_of(config), **hyper(config))(gradients, norm), *gradients]
+
+
+def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
+    cell = drawn_cell("rnn", "identity", bound=1.5)
+    rule = component("adjoint", option_of(config), **hyper(config))
+    unrolled = unroll(cell, uniform(45, 1, 2, 3, seed=1), rule=rule, record=True, last=1)
+    unrolled.output_KRBH.sum().backward()
+    assert unrolled.adjoint_norm_STRB is not None
+    return [unrolled.adjoint_norm_STRB]
+
+
+def observe_optimiser(config: dict[str, Any]) -> list[Tensor]:
+    model = Model(drawn_cell("rnn"), replicas=1, outputs=2).double()
+    trained = Population(model, [0], component("optimiser", option_of(config), **hyper(config)))
+    for step in range(4):
+        scale = 10.0 ** (-step)
+        gradients = [
+            uniform(*p.shape, seed=10 * step + k, bound=scale) for k, p in enumerate(trained.stacked)
+        ]
+        trained.step(gradients, [True], 1.0)
+    return trained.backup()
+
+
+def observe_schedule(config: dict[str, Any]) -> list[Tensor]:
+    made = component("schedule", option_of(config), **hyper(config))
+    return [torch.tensor([made.factor(step, 1000) for step in range(1, 1001)])]
+
+
+def observe_task(config: dict[str, Any]) -> list[Tensor]:
+    task = component("task", option_of(config), **hyper(config))
+    batch = task.training_batch(0, 1)
+    prediction = uniform(1, task.scored, batch.input.shape[1], task.outputs, seed=1)
+    levels = torch.linspace(0, 1, 1001).tolist()
+    solved = torch.tensor([[task.solved(level, 0.0), task.solved(1.0, level)] for level in levels])
+    mask = [] if batch.mask is None else [batch.mask]
+    return [batch.input, batch.target, *mask, task.losses(prediction, stack([batch])), solved]
+
+
+OBSERVE = {
+    name.removeprefix("observe_"): f for name, f in list(globals().items()) if name.startswith("observe_")
+}
+
+
+def option_of(config: dict[str, Any]) -> str:
+    return config["_target_"].split(".")[-2]
+
+
+def hyper(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "_target_"}
+
+
+def equal(before: list[Tensor], after: list[Tensor]) -> bool:
+    return len(before) == len(after) and all(
+        a.shape == b.shape and torch.equal(a, b) for a, b in zip(before, after, strict=True)
+    )
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> str:
+    """A small file of images in MNIST's form."""
+    images, labels = np.arange(80 * 64, dtype=np.uint8).reshape(80, 8, 8), np.arange(80) % 10
+    np.savez(tmp_path / "small.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    return str(tmp_path / "small.npz")
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "key"), [(g, o, key) for g, o in leaves() for key in leaf(g, o) if key != "_target_"]
+)
+def test_changing_it_changes_something(group: str, option: str, key: str, npz: str) -> None:
+    config = leaf(group, option)
+    if option == "copy":
+        config["length"] = 12
+    value = another(group, option, key, config[key])
+    value = npz if value == "npz" else value
+    assert value != config[key]
+    before = OBSERVE[group](config)
+    assert equal(before, OBSERVE[group](config)), "observing twice must give the same"
+    assert not equal(before, OBSERVE[group]({**config, key: value})), f"{group}.{key}={value} does nothing"
+
+
+@pytest.mark.parametrize("group", sorted({g for g, _ in leaves()}))
+def test_choosing_another_option_changes_something(group: str) -> None:
+    made = [OBSERVE[group](leaf(g, o)) for g, o in leaves() if g == group]
+    for k, first in enumerate(made):
+        assert not any(equal(first, second) for second in made[:k])

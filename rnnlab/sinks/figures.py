@@ -71,9 +71,7 @@ def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: st
     log_TP = log10(median_PT).T
     low, high = scale(log_TP)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
-    mesh = axes.pcolorfast(
-        _edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high
-    )
+    mesh = axes.pcolorfast(_edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high)
     axes.set(xlabel="training step", ylabel="time step t", title=_title(state, seeds))
     figure.colorbar(mesh, ax=axes, extend=_extend(log_TP, low, high), label=_label(state, unit))
     return figure
@@ -113,9 +111,7 @@ def curves(step: Sequence[int], norms_PRT: Sequence[np.ndarray], *, state: str, 
     axes = figure.add_subplot()
     drawn = chosen(len(step))
     seeds, low, high = len(norms_PRT[0]), [], []
-    for colour, at in zip(
-        matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True
-    ):
+    for colour, at in zip(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True):
         norm_RT = norms_PRT[at]
         log_T, time_T = log10(median_over_seeds(norm_RT)), np.arange(1, norm_RT.shape[1] + 1)
         axes.plot(time_T, log_T, color=colour, label=f"{step[at]}")

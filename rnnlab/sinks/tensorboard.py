@@ -46,8 +46,8 @@ class TensorBoard:
     """One run's event folder.
 
     Each scalar is the median over the seeds still active that have a value. A loss or metric that is not
-    finite is written as it is (TensorBoard marks the point). An adjoint figure that is not finite is left out,
-    and the seeds that have one are counted in `adjoint_nonfinite`.
+    finite is written as it is (TensorBoard marks the point). An adjoint figure that is not finite is left
+    out, and the seeds that have one are counted in `adjoint_nonfinite`.
 
     Args:
         experiment: what is run.
@@ -158,9 +158,7 @@ def _adjoint_figures(rows: list[dict[str, Any]]) -> dict[str, float]:
         broken = sum(not all(map(math.isfinite, figures)) for figures in zip(slope, ratio, live, strict=True))
         result[f"adjoint_nonfinite/{state}"] = broken
         middles = {"slope": middle(slope), "ratio": middle(ratio), "live": middle(live)}
-        result |= {
-            f"adjoint_{name}/{state}": value for name, value in middles.items() if math.isfinite(value)
-        }
+        result |= {f"adjoint_{name}/{state}": value for name, value in middles.items() if math.isfinite(value)}
     return result
 
 

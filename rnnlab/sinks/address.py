@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 CARDS = r"^\w+/(train|eval|baseline)$|^adjoint_(slope|ratio)"
 """Losses, the task metric, and two figures that sum up the adjoint norms; no pictures."""
-TECHNIQUE = r"/([^/]+)-[0-9a-f]{8}"
+TECHNIQUE = r"([^/]+)-[0-9a-f]{8}/"
 """Within a run's name, <name>/<technique>-<hash>/tensorboard: runs of one technique share a colour."""
 
 

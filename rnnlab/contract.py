@@ -49,7 +49,7 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 CONTEXT = ("replicas", "inputs", "units", "activation")
 """What a component's signature may name without its YAML doing so: `build` passes R, I, H and the activation."""
 
-_STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+_STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "BelowOne": BelowOne, "Literal": Literal,
@@ -129,9 +129,7 @@ def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
 def _arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
     """(name, annotation, default) of every keyword of a function, of a class's constructor, or of its fields."""
     if isinstance(node, ast.FunctionDef):
-        return [
-            (a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-        ]
+        return [(a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return _arguments(item)
@@ -148,7 +146,7 @@ def _type_of(annotation: ast.expr | None) -> Any:
     if annotation is None:
         return None
     try:
-        return eval(ast.unparse(annotation), {"__builtins__": {}}, _NAMES)  # noqa: S307 (our own source files)
+        return eval(ast.unparse(annotation), {"__builtins__": {}}, _NAMES)  # an annotation, and no builtins
     except (NameError, TypeError, AttributeError):
         return None
 
@@ -177,9 +175,7 @@ def check_component(key: str, config: Mapping[str, Any], allowed_packages: list[
             known = [n for n in signature if n not in CONTEXT]
             option = target.rpartition(".")[0].rpartition(".")[2]
             keys = ", ".join(known) if known else "none"
-            raise ConfigError(
-                f"{key}.{name}={value}: no such key. '{option}' has: {keys}.{nearest(name, known)}"
-            )
+            raise ConfigError(f"{key}.{name}={value}: no such key. '{option}' has: {keys}.{nearest(name, known)}")
         kind = signature[name]
         result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
     for name in required_by(target):

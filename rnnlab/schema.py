@@ -49,6 +49,7 @@ COMPONENTS = (
     "optimiser",
     "schedule",
 )
+SQUARE_ONLY = ("identity", "henaff")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 
 
@@ -106,9 +107,7 @@ def validate(raw: Mapping[str, Any]) -> Config:
     values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
     allowed = values.pop("components")
     groups = {group: _component(raw, group, allowed) for group in COMPONENTS}
-    config = Config(
-        **values, seeds=_seeds(raw.get("seeds")), allowed_packages=allowed, components=groups
-    )
+    config = Config(**values, seeds=_seeds(raw.get("seeds")), allowed_packages=allowed, components=groups)
     _refuse_nonsense(config)
     return config
 
@@ -160,9 +159,10 @@ def _refuse_nonsense(config: Config) -> None:
     if any(math.isclose(a, b) for a, b in zip(sorted(config.milestones), sorted(config.milestones)[1:], strict=False)):
         raise ConfigError(f"milestones={config.milestones}: not allowed. Milestones must differ.")
     for group in ("input_initialiser", "output_initialiser"):
-        if parts[group]["_target_"] == "rnnlab.initialisers.identity.Identity":
+        if config.option(group) in SQUARE_ONLY:
             raise ConfigError(
-                f"{group}=identity: not allowed. These weights are not square; identity serves recurrent weights only."
+                f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
+                "weights only."
             )
     if config.option("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """What an adjoint rule is. How gradients flow back through time is an object that an engine consults."""
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from torch import Tensor
 class AdjointRule(Protocol):
     """Changes the adjoint of a state, dL_b/dh_t for every example b, as the backward pass meets it."""
 
-    acts: bool
+    acts: ClassVar[bool]
     """Whether `apply` changes anything; an engine leaves it out where it does not."""
 
     def apply(self, adjoint_RBH: Tensor) -> Tensor:

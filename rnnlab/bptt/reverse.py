@@ -39,7 +39,7 @@ def reverse_sweep(
         cotangent_TRBH: the direct part, dL/d(output_t) with everything later held fixed.
         cell, input_TRBI, state, mask_TRB, rule: as for `unroll`.
     """
-    rule = rule or NoRule()
+    rule = NoRule() if rule is None else rule
     T = len(input_TRBI)
     trajectory = [tuple(s.detach() for s in (state or cell.zero_state(input_TRBI[0])))]
     with torch.no_grad():
@@ -63,9 +63,7 @@ def reverse_sweep(
             # The part of this component's adjoint that comes through the components before it, at this same step.
             through = torch.zeros_like(component)
             if s:
-                (part,) = torch.autograd.grad(
-                    after[:s], component, seeds, retain_graph=True, allow_unused=True
-                )
+                (part,) = torch.autograd.grad(after[:s], component, seeds, retain_graph=True, allow_unused=True)
                 through = through if part is None else part
             adjoint[s, t] = outer + through
             seeds.append(rule.apply(outer + through) - through)

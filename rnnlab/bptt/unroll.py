@@ -59,7 +59,7 @@ def unroll(
         >>> unrolled.adjoint_norm_STRB[0]           # |dL/dh_t|, (T, R, B)
     """
     T, R, B, _ = input_TRBI.shape
-    rule = rule or NoRule()
+    rule = NoRule() if rule is None else rule
     state = cell.zero_state(input_TRBI[0]) if state is None else state
     norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
     kept = T if last is None else last

@@ -4,7 +4,7 @@ Shapes: R replica, B batch, I input, H hidden, G = blocks * H gate rows.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -36,17 +36,16 @@ class Cell(nn.Module):
         self.weight_recurrent = nn.Parameter(torch.zeros(replicas, hidden, rows))
         self.bias = nn.Parameter(torch.zeros(replicas, 1, rows))
 
-    def step(
-        self, input_RBI: Float[Tensor, "R B I"], state: State
-    ) -> tuple[Float[Tensor, "R B H"], State]:
+    def step(self, input_RBI: Float[Tensor, "R B I"], state: State) -> tuple[Float[Tensor, "R B H"], State]:
         """(output, new state) of one time step."""
         raise NotImplementedError
 
     def preactivation(self, input_RBI: Tensor, state_RBH: Tensor) -> Tensor:
         """x U + h W + b for all blocks side by side, (R, B, G)."""
-        return torch.baddbmm(
-            torch.baddbmm(self.bias, input_RBI, self.weight_input), state_RBH, self.weight_recurrent
-        )
+        return torch.baddbmm(torch.baddbmm(self.bias, input_RBI, self.weight_input), state_RBH, self.weight_recurrent)
+
+    def shift_biases(self, replica: int) -> None:
+        """Add what a cell adds to its freshly drawn biases; nothing, unless it says so."""
 
     def zero_state(self, input_RBI: Tensor) -> State:
         """The initial state for inputs like these: zeros."""
@@ -64,6 +63,15 @@ ActivationFactory = Callable[[], nn.Module]
 
 
 Initialiser = Callable[[Tensor, Generator], None]
+
+
+@runtime_checkable
+class Initialises(Protocol):
+    """An activation with parameters of its own, which it draws itself."""
+
+    def initialise(self, replica: int, generator: Generator) -> None:
+        """Draw one replica's parameters."""
+        ...
 
 
 def initialise_cell(
@@ -85,7 +93,6 @@ def initialise_cell(
             bias(drawn, generator)
             cell.block(cell.bias[replica, 0], name).copy_(drawn)
         for module in cell.modules():
-            if module is not cell and hasattr(module, "initialise"):
+            if isinstance(module, Initialises):
                 module.initialise(replica, generator)
-        if hasattr(cell, "shift_biases"):
-            cell.shift_biases(replica)
+        cell.shift_biases(replica)

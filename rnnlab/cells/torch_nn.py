@@ -4,6 +4,8 @@ torch.nn stacks gates as rows, (G, I), in its own order, and adds two bias vecto
 (R, I, G), and has one bias (the GRU a second one inside its reset gate's product).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ _ORDER: dict[type, tuple[str, ...]] = {
     LSTM: ("input", "forget", "candidate", "output"),
     GRU: ("reset", "update", "candidate"),
 }
-_TWIN: dict[type, type[nn.RNNBase]] = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
+_TWIN: dict[type, Any] = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
 
 
 def load_torch(cell: Cell, replica: int, module: nn.RNNBase) -> None:

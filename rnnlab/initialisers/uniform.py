@@ -9,7 +9,11 @@ from rnnlab.contract import Count, component
 
 @component
 class Uniform:
-    """U(-1/sqrt(H), 1/sqrt(H)), what torch.nn.RNN, LSTM and GRU draw for every weight and bias (H: hidden units, `units`)."""
+    """U(-1/sqrt(H), 1/sqrt(H)), what torch.nn.RNN, LSTM and GRU draw for every weight and bias.
+
+    Args:
+        units: H.
+    """
 
     units: Count
 

@@ -85,4 +85,3 @@ class AdjointRecord:
         keep = np.flatnonzero(arrays["step"] <= until)
         self.step = [int(s) for s in arrays["step"][keep]]
         self.norm_RST = list(arrays["norm"][keep])
-

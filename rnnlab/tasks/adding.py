@@ -119,4 +119,5 @@ class Adding:
 
 @functools.lru_cache(maxsize=64)
 def _fixed_set(task: Adding, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    assert task.examples is not None
     return task._draw(task.examples, streams.generator(seed, "set"))

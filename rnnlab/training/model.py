@@ -19,9 +19,7 @@ class Model(nn.Module):
         self.weight_output = nn.Parameter(torch.zeros(replicas, cell.hidden, outputs))
         self.bias_output = nn.Parameter(torch.zeros(replicas, 1, outputs))
 
-    def initialise_readout(
-        self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator
-    ) -> None:
+    def initialise_readout(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
         """Draw one replica's readout; the initialiser sees it as torch has it, (out, in)."""
         with torch.no_grad():
             drawn = torch.empty_like(self.weight_output[replica].T.contiguous())

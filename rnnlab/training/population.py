@@ -28,9 +28,7 @@ class Population:
         self.active = list(seeds)
         self.names = [name for name, _ in model.named_parameters()]
         self.stacked = [p for _, p in model.named_parameters()]
-        self.leaves = {
-            seed: [p.detach()[r].requires_grad_() for p in self.stacked] for r, seed in enumerate(seeds)
-        }
+        self.leaves = {seed: [p.detach()[r].requires_grad_() for p in self.stacked] for r, seed in enumerate(seeds)}
         recurrent = [n.endswith("weight_recurrent") for n in self.names]
         groups = [
             {

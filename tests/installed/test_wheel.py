@@ -24,7 +24,16 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
     python = str(clean / "bin" / "python")
-    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt"))
+    pip = (
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        str(ROOT / "constraints.txt"),
+    )
     call(*pip, "setuptools", cwd=tmp_path)
     call(*pip, "--no-build-isolation", str(wheel), cwd=tmp_path)
     elsewhere = tmp_path / "elsewhere"

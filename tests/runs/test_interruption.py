@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from helpers import canonical_files, only_run, read, rnnlab, start, TINY
+from helpers import TINY, canonical_files, only_run, read, rnnlab, start
 
 import rnnlab.training.checkpoint as checkpoint_module
 from rnnlab.runs.folder import RunFolder

@@ -37,9 +37,7 @@ def as_rows(cell: Cell, option: str, parameter: Tensor) -> Tensor:
     return torch.cat([cell.block(parameter, name).mT for name in TWINS[option][1]])
 
 
-def assert_same_function(
-    option: str, cell: Cell, replica: int, module: nn.RNNBase, dtype: torch.dtype
-) -> None:
+def assert_same_function(option: str, cell: Cell, replica: int, module: nn.RNNBase, dtype: torch.dtype) -> None:
     """Equal outputs and gradients of input and every weight."""
     replicas, close = len(cell.weight_input), TOLERANCE[dtype]
     shared = uniform(T, B, INPUTS, seed=40, dtype=dtype)

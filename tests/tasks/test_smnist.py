@@ -12,7 +12,7 @@ import torch
 from support import component
 
 from rnnlab.contract import ConfigError
-from rnnlab.tasks.smnist import SequentialImages, load
+from rnnlab.tasks.smnist import SequentialImages, _permutation, load
 from rnnlab.tasks.task import stack
 
 NAMES = {
@@ -72,6 +72,16 @@ def test_training_and_test_images_are_disjoint() -> None:
     (train, _), (test, _) = load("digits")
     seen = {tuple(image) for image in train.tolist()}
     assert not any(tuple(image) in seen for image in test.tolist())
+
+
+def test_split_and_permutation_are_the_same_in_every_process() -> None:
+    task = smnist(permuted=True)
+    first = task.evaluation_batches(359)
+    load.cache_clear()
+    _permutation.cache_clear()
+    for one, other in zip(first, task.evaluation_batches(359), strict=True):
+        assert torch.equal(one.input, other.input)
+        assert torch.equal(one.target, other.target)
 
 
 def test_every_seed_is_tested_on_the_same_images_and_trained_in_an_order_of_its_own() -> None:

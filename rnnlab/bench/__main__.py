@@ -1,4 +1,4 @@
-"""`python -m rnnlab.bench COMMAND`: how fast, in ratios taken in one process. Exit status 2: a bad argument."""
+"""`python -m rnnlab.bench COMMAND`: speed, in ratios taken in one process. Exit status 2: a bad argument."""
 
 import argparse
 import importlib
@@ -58,9 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")
     _add_sizes(scaling, length=None, cell="rnn")
-    scaling.add_argument(
-        "--lengths", type=_lengths, default=[250, 500, 1000, 2000], help="T, separated by commas"
-    )
+    scaling.add_argument("--lengths", type=_lengths, default=[250, 500, 1000, 2000], help="T, separated by commas")
     scaling.add_argument("--repetitions", type=_count, default=7)
 
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")

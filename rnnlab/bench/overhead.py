@@ -1,17 +1,21 @@
 """The share of a training step that is not the work itself: what the platform costs.
 
-A real run (`rnnlab.training.run.run`, in a temporary folder, one thread, the shipped log, probe and evaluation schedules)
-is timed by wrapping the functions that its loop calls, so that every microsecond of the loop belongs to one part.
+A real run (`rnnlab.training.run.run`, in a temporary folder, one thread, the shipped log, probe and
+evaluation schedules) is timed by wrapping the functions that its loop calls, so that every microsecond of
+the loop belongs to one part.
 
-The work is: unroll, readout, loss, backward, the optimiser's step, and freeing the graph. A loop frees the graph of a
-step when it overwrites it at the next, in no function of its own; its time is measured in the bare loop below and
-taken out of `rest`. Everything else is overhead: data, clipping and norms, copying and checking the parameters, handing
-gradients over, logging, TensorBoard, probing (also what a probed step's hooks cost), checkpoints (one checkpoint's time
-spread over the steps between two). Evaluation is work of another kind and reported apart, as are start and end.
+The work is: unroll, readout, loss, backward, the optimiser's step, and freeing the graph. A loop frees the
+graph of a step when it overwrites it at the next, in no function of its own; its time is measured in the
+bare loop below and taken out of `rest`. Everything else is overhead: data, clipping and norms, copying and
+checking the parameters, handing gradients over, logging, TensorBoard, probing (also what a probed step's
+hooks cost), checkpoints (one checkpoint's time spread over the steps between two). Evaluation is work of
+another kind and reported apart, as are start and end.
 
-As a check that the timers do not deceive: after every ten steps the run pauses for ten steps of bare work on the same
-shapes, in the same process (A B A B …). `overhead_share_interleaved` compares the two totals and uses no part.
-TensorBoard's pictures come on top when a run is long: the sink limits them to 2 % of the elapsed time.
+As a check that the timers do not deceive: after every ten steps the run pauses for ten steps of bare work
+on the same shapes, in the same process (A B A B …). `overhead_share_interleaved` compares the medians of
+the two kinds of block and uses no part. (A block of ten steps holds one line of metrics; a probe falls into
+one block in ten.) TensorBoard's pictures come on top when a run is long: the sink limits them to 2 % of the
+elapsed time.
 """
 
 import contextlib
@@ -88,7 +92,7 @@ class _MeasuredRun:
         self.blocks: list[
             float
         ] = []  # seconds of the loop up to the end of each block, what is reported apart left out
-        self.save_s = 0.0
+        self.save_s = 0.0  # of the slowest checkpoint; one that is written already costs nothing
         self.outside = 0.0
         self.counted: dict[str, float] = {}
 
@@ -134,6 +138,11 @@ class _MeasuredRun:
                 self.blocks.append(self.parts.total(without=APART))
             return interrupted()
 
+        def saved() -> None:
+            began = time.perf_counter()
+            save()
+            self.save_s = max(self.save_s, time.perf_counter() - began)
+
         for at, part in (("gradients", "clip and norm"), ("step", "hand over"), ("backup", "backup")):
             setattr(population, at, timed(part, getattr(population, at)))
         population.optimiser.step = timed("optimiser", population.optimiser.step)
@@ -143,20 +152,18 @@ class _MeasuredRun:
             for method in ("rows", "adjoints", "progress"):
                 setattr(sink, method, timed(part, getattr(sink, method)))
         experiment = replace(experiment, clipping=timed("clip and norm", experiment.clipping))
-        others |= {"save": timed("checkpoint", save), "interrupted": between_steps}
+        others |= {"save": timed("checkpoint", saved), "interrupted": between_steps}
         with self._timers(type(experiment.task)), self.parts.counting():
             complete = train(experiment, population, progress, record, sinks, **others)
         self.counted = dict(self.parts.seconds)
-        began = time.perf_counter()
-        save()
-        self.save_s = time.perf_counter() - began
+        saved()
         return complete
 
     @contextmanager
     def _timers(self, task: type) -> Iterator[None]:
         """Timers around what the loop calls by name."""
         wrapped = [
-            (loop, "_batch", "data"),
+            (loop._Batches, "__call__", "data"),
             (Model, "readout", "forward"),
             (task, "losses", "forward"),
             (torch.Tensor, "backward", "backward"),
@@ -176,7 +183,7 @@ class _MeasuredRun:
         timed = self.parts.timed("forward", unroll)
 
         def wrapper(*args: Any, record: bool = False, **kwargs: Any) -> Any:
-            # A probed step's work is booked apart until the next step, so that what its hooks cost can be told.
+            # A probed step's work is booked apart, so that what its hooks cost can be told.
             self.parts.alias = dict.fromkeys(("forward", "backward"), "probed work") if record else {}
             return timed(*args, record=record, **kwargs)
 
@@ -210,13 +217,9 @@ class _MeasuredRun:
 
 
 def _split_probed_work(parts: dict[str, float], share: float) -> None:
-    """Book a probed step's forward and backward as those of other steps, and what it took longer as probing."""
+    """Book a probed step's forward and backward like other steps', and what it took longer as probing."""
     probed = parts.pop("probed work", 0.0)
-    usual = (
-        {name: parts.get(name, 0.0) * share / (1 - share) for name in ("forward", "backward")}
-        if share < 1
-        else {}
-    )
+    usual = {name: parts[name] * share / (1 - share) for name in ("forward", "backward")}
     for name, seconds in usual.items():
         parts[name] += seconds
     parts["probing"] = parts.get("probing", 0.0) + probed - sum(usual.values())

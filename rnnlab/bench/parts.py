@@ -2,14 +2,14 @@
 
 import functools
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
 class Parts:
-    """Seconds per part. Time inside a nested part belongs to the inner one, so that the parts add up to the whole.
+    """Seconds per part. Time inside a nested part belongs to the inner one, so that all add up to the whole.
 
     Args:
         outermost: the part that everything not wrapped belongs to.
@@ -17,7 +17,7 @@ class Parts:
     """
 
     def __init__(self, outermost: str, opaque: set[str]) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.alias: dict[str, str] = {}  # parts that are booked under another name for now
         self._outermost, self._opaque = outermost, opaque
         self._stack: list[str] = []

@@ -1,7 +1,8 @@
 """Time and memory of a training step against the sequence length T.
 
-Time is that of the bare work (unroll, loss, backward, optimiser) at one thread. Memory is what autograd keeps for
-backward: every storage that a saved tensor points to, counted once, parameters left out since they do not grow.
+Time is that of the bare work (unroll, loss, backward, optimiser) at one thread. Memory is what autograd
+keeps for backward: every storage that a saved tensor points to, counted once, parameters left out since
+they do not grow.
 """
 
 from collections.abc import Sequence
@@ -17,16 +18,12 @@ from rnnlab.bench.work import BareStep, torch_threads, training_configuration
 from rnnlab.build import build
 
 
-def measure(
-    *, cell: str, lengths: Sequence[int], batch: int, hidden: int, repetitions: int
-) -> dict[str, Any]:
+def measure(*, cell: str, lengths: Sequence[int], batch: int, hidden: int, repetitions: int) -> dict[str, Any]:
     """Per length `step_s` (median) and `kept_bytes`; `time_exponent` and `memory_exponent` of a fit ~ T^a."""
     lengths = sorted(set(lengths))
     steps = {length: _bare_step(cell, length, batch, hidden) for length in lengths}
     with torch_threads(1):
-        spreads = interleaved(
-            {str(length): partial(_discard, steps[length]) for length in lengths}, repetitions
-        )
+        spreads = interleaved({str(length): partial(_discard, steps[length]) for length in lengths}, repetitions)
     seconds = [spreads[str(length)].median for length in lengths]
     kept = [kept_bytes(steps[length]) for length in lengths]
     return {
@@ -68,7 +65,5 @@ def show(result: dict[str, Any]) -> list[Table | str]:
     rows = zip(result["lengths"], result["step_s"], result["spread"], result["kept_bytes"], strict=True)
     for length, seconds, spread, kept in rows:
         table.add_row(str(length), *(f"{1e3 * s:.1f}" for s in (seconds, *spread)), f"{kept / 1e6:.1f}")
-    exponents = (
-        f"time ~ T^{result['time_exponent']:.2f}, memory ~ T^{result['memory_exponent']:.2f} (linear is 1)"
-    )
+    exponents = f"time ~ T^{result['time_exponent']:.2f}, memory ~ T^{result['memory_exponent']:.2f} (linear is 1)"
     return [table, exponents]

@@ -23,9 +23,7 @@ class Spread:
         return cls(statistics.median(seconds), min(seconds), max(seconds))
 
 
-def interleaved(
-    candidates: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: int = 1
-) -> dict[str, Spread]:
+def interleaved(candidates: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: int = 1) -> dict[str, Spread]:
     """Seconds per candidate, taken in rounds A B C, A B C, …, so that a busy machine slows all of them alike.
 
     Args:

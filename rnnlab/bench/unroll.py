@@ -1,7 +1,7 @@
 """Forward and backward through a sequence: our loop without hooks, with hooks, and torch.nn.
 
-All three get the same inputs, the same weights and a random cotangent at every step. The loop with hooks gives the
-adjoint norm of every state at every step; torch.nn gives none, and runs once per replica.
+All three get the same inputs, the same weights and a random cotangent at every step. The loop with hooks
+gives the adjoint norm of every state at every step; torch.nn gives none, and runs once per replica.
 
 T time, R replica, B batch, I input, H hidden.
 """

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -40,9 +41,7 @@ def configuration(*overrides: str) -> Config:
     return validate({str(key): value for key, value in raw.items()})
 
 
-def training_configuration(
-    *, cell: str, length: int, batch: int, hidden: int, overrides: list[str]
-) -> Config:
+def training_configuration(*, cell: str, length: int, batch: int, hidden: int, overrides: list[str]) -> Config:
     """A run on the adding problem, whose two inputs cost least beside the cell, at the shipped schedules."""
     sizes = [f"task.length={length}", f"task.batch={batch}", f"cell.hidden={hidden}"]
     return configuration("task=adding", f"cell={cell}", "device=cpu", *sizes, *overrides)
@@ -66,7 +65,7 @@ def random_cell(name: str, *, replicas: int, inputs: int, hidden: int, seed: int
 
 @dataclass
 class StepSeconds:
-    """Seconds of one bare step by part. `release` is freeing the graph, which a loop pays at its next step."""
+    """Seconds of one bare step by part. `release`: freeing the graph, which a loop pays at its next step."""
 
     forward: float
     backward: float
@@ -116,7 +115,7 @@ class BareStep:
         clock.append(time.perf_counter())
         del loss
         clock.append(time.perf_counter())
-        return StepSeconds(*(after - before for before, after in zip(clock, clock[1:], strict=False)))
+        return StepSeconds(*(after - before for before, after in pairwise(clock)))
 
     def _update(self) -> None:
         for parameter, leaves in zip(self.stacked, self.leaves, strict=True):

@@ -40,7 +40,7 @@ def summarise(norm_T: np.ndarray) -> Summary:
     if len(present) == 0:
         return Summary(float("nan"), float("nan"), float("nan"))
     first, last = norm_T[present[0]], norm_T[present[-1]]
-    ratio = float(first / last) if last > 0 else float("nan")
+    ratio = float(first / last) if last > 0 and np.isfinite([first, last]).all() else float("nan")
     fitted = np.flatnonzero(np.isfinite(norm_T) & (norm_T > 0))
     slope = float("nan")
     if len(fitted) >= 2:

@@ -76,10 +76,15 @@ class TensorBoard:
             return
         split = rows[0]["split"]
         scalars = {"loss/baseline": rows[0]["baseline"]}
-        scalars |= self._with_spread(f"loss/{split}", _column(rows, "loss"))
         if split == "eval":
-            scalars |= self._with_spread(f"{self.task.metric}/eval", _column(rows, self.task.metric))
+            # A solved seed rests and counts with its last evaluation, or the median would fall when it leaves.
+            active = {row["seed"] for row in rows}
+            resting = [r for seed, r in self.results.items() if r.status == "solved" and seed not in active]
+            losses = _column(rows, "loss") + [r.final_loss for r in resting]
+            metrics = _column(rows, self.task.metric) + [r.final_metric for r in resting]
+            scalars |= self._with_spread("loss/eval", losses) | self._with_spread(f"{self.task.metric}/eval", metrics)
         else:
+            scalars |= self._with_spread("loss/train", _column(rows, "loss"))
             scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items()}
         self._scalars(scalars | _adjoint_figures(rows) | _replicas(self.results), rows[0]["step"])
 

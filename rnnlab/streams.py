@@ -18,5 +18,10 @@ def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
         stream: a name from STREAMS.
         index: which draw of the stream, for example the training step.
     """
-    state = np.random.SeedSequence((seed, STREAMS[stream], index)).generate_state(1, np.uint64)
+    # Always four words of 32 bits: SeedSequence writes numbers one after the other and pads with zeros, so that
+    # (2**32, 2, 0) and (0, 1, 2) would be the same four words.
+    words = (seed & 0xFFFFFFFF, STREAMS[stream], index, seed >> 32)
+    if max(words) >= 2**32:
+        raise ValueError(f"seed must be below 2**64 and index below 2**32, not {seed} and {index}")
+    state = np.random.SeedSequence(words).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

@@ -49,9 +49,7 @@ def test_adjoints_and_gradients_equal_the_oracle(option: str, rule: str, masked:
     for name, parameter in cell.named_parameters():
         torch.testing.assert_close(parameter.grad, swept.parameters[name], **close)
     for given, expected in zip(state, swept.state, strict=True):
-        torch.testing.assert_close(
-            torch.zeros_like(given) if given.grad is None else given.grad, expected, **close
-        )
+        torch.testing.assert_close(torch.zeros_like(given) if given.grad is None else given.grad, expected, **close)
 
 
 def norms(unrolled: Unrolled) -> Tensor:
@@ -83,9 +81,7 @@ def test_a_state_s_adjoint_is_what_a_small_change_of_it_does_to_the_loss(option:
                 output = h / torch.tanh(c) * torch.tanh(c + change)
                 state = (output, c + change)
             if mask is not None:
-                state = tuple(
-                    torch.where(mask[t].unsqueeze(-1), n, o) for n, o in zip(state, old, strict=True)
-                )
+                state = tuple(torch.where(mask[t].unsqueeze(-1), n, o) for n, o in zip(state, old, strict=True))
                 output = state[0]
             total = total + (cotangent[t] * output).sum(-1)
         return total
@@ -190,15 +186,11 @@ def test_clip_norm_bounds_what_travels_on_for_every_example_and_step() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
-def test_clipping_rules_bound_and_are_idempotent_and_leave_small_adjoints(
-    name: str, dtype: torch.dtype
-) -> None:
+def test_clipping_rules_bound_and_are_idempotent_and_leave_small_adjoints(name: str, dtype: torch.dtype) -> None:
     rule = RULES[name]
     adjoint = uniform(2, 6, 5, seed=13, dtype=dtype) * torch.logspace(-4, 4, 6, dtype=dtype).view(1, 6, 1)
     once = rule.apply(adjoint)
-    size, bound = (
-        ((lambda a: a.norm(dim=-1)), 0.4) if name == "clip_norm" else ((lambda a: a.abs().amax(-1)), 0.15)
-    )
+    size, bound = ((lambda a: a.norm(dim=-1)), 0.4) if name == "clip_norm" else ((lambda a: a.abs().amax(-1)), 0.15)
     assert (size(once) <= bound * (1 + 4 * torch.finfo(dtype).eps)).all()
     small = size(adjoint) < bound
     assert small.any()

@@ -128,9 +128,7 @@ def test_a_scaled_initialiser_has_its_deviation_and_distribution(option: str, di
     assert weight.mean().item() == pytest.approx(0, abs=0.05 * deviation)
     assert weight.std().item() == pytest.approx(deviation, rel=0.03)
     furthest = weight.abs().max().item() / deviation
-    assert (furthest <= math.sqrt(3)) == (distribution == "uniform"), (
-        "a uniform draw ends at sqrt(3) deviations"
-    )
+    assert (furthest <= math.sqrt(3)) == (distribution == "uniform"), "a uniform draw ends at sqrt(3) deviations"
 
 
 def test_orthogonal_weights_have_every_singular_value_equal_to_the_gain() -> None:

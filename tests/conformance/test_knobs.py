@@ -95,9 +95,7 @@ def observe_optimiser(config: dict[str, Any]) -> list[Tensor]:
     trained = Population(model, [0], component("optimiser", option_of(config), **hyper(config)))
     for step in range(4):
         scale = 10.0 ** (-step)
-        gradients = [
-            uniform(*p.shape, seed=10 * step + k, bound=scale) for k, p in enumerate(trained.stacked)
-        ]
+        gradients = [uniform(*p.shape, seed=10 * step + k, bound=scale) for k, p in enumerate(trained.stacked)]
         trained.step(gradients, [True], 1.0)
     return trained.backup()
 
@@ -117,9 +115,7 @@ def observe_task(config: dict[str, Any]) -> list[Tensor]:
     return [batch.input, batch.target, *mask, task.losses(prediction, stack([batch])), solved]
 
 
-OBSERVE = {
-    name.removeprefix("observe_"): f for name, f in list(globals().items()) if name.startswith("observe_")
-}
+OBSERVE = {name.removeprefix("observe_"): f for name, f in list(globals().items()) if name.startswith("observe_")}
 
 
 def option_of(config: dict[str, Any]) -> str:

@@ -44,9 +44,7 @@ def test_its_yaml_spells_out_every_hyper_parameter_of_the_signature(group: str, 
     own = dataclasses.is_dataclass(real) or "__init__" in vars(real)
     arguments = list(inspect.signature(real).parameters) if own else []
     assert set(given) - {"_target_"} == set(arguments) - set(CONTEXT)
-    assert list(signature_of(given["_target_"]) or []) == arguments, (
-        "what is read from the source is what is called"
-    )
+    assert list(signature_of(given["_target_"]) or []) == arguments, "what is read from the source is what is called"
 
 
 @each_leaf
@@ -58,9 +56,7 @@ def test_its_signature_is_keyword_only_typed_and_without_defaults(group: str, op
         if parameter.name in kinds:
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
             assert parameter.default is inspect.Parameter.empty, parameter
-            assert parameter.name in CONTEXT or kinds[parameter.name] is not None, (
-                f"{parameter} cannot be checked"
-            )
+            assert parameter.name in CONTEXT or kinds[parameter.name] is not None, f"{parameter} cannot be checked"
 
 
 @each_leaf

@@ -23,9 +23,7 @@ def alone(cell: Cell, replica: int, *build: object, **sizes: object) -> Cell:
     return single
 
 
-def everything(
-    cell: Cell, inputs: Tensor, cotangent: Tensor, mask: Tensor | None, rule: object
-) -> dict[str, Tensor]:
+def everything(cell: Cell, inputs: Tensor, cotangent: Tensor, mask: Tensor | None, rule: object) -> dict[str, Tensor]:
     """Outputs, gradients and adjoint norms, each with the replica axis first."""
     inputs = inputs.clone().requires_grad_()
     unrolled = unroll(cell, inputs, mask_TRB=mask, rule=rule, record=True)
@@ -51,9 +49,7 @@ def assert_replicas_equal_solo(
     for r in range(R):
         one = slice(r, r + 1)
         single = alone(cell, r, option, activation, **sizes)
-        solo = everything(
-            single, inputs[:, one], cotangent[:, one], None if mask is None else mask[:, one], rule
-        )
+        solo = everything(single, inputs[:, one], cotangent[:, one], None if mask is None else mask[:, one], rule)
         for name, value in solo.items():
             assert torch.equal(together[name][one], value), f"{name} of replica {r}"
 
@@ -69,9 +65,7 @@ def test_unrolling(option: str, activation: str, dtype: torch.dtype, shape: str)
 @pytest.mark.parametrize("rule", ["clip_norm", "clip_value", "truncate"])
 @pytest.mark.parametrize("option", CELLS)
 def test_unrolling_with_mask_and_rule(option: str, rule: str) -> None:
-    changes = (
-        {"every": 2} if rule == "truncate" else {"max_norm" if rule == "clip_norm" else "max_value": 0.1}
-    )
+    changes = {"every": 2} if rule == "truncate" else {"max_norm" if rule == "clip_norm" else "max_value": 0.1}
     made = component("adjoint", rule, **changes)
     assert_replicas_equal_solo(option, "tanh", torch.float32, "odd", masked=True, rule=made)
 
@@ -82,9 +76,7 @@ def test_unrolling_with_mask_and_rule(option: str, rule: str) -> None:
 def test_the_readout(K: int, B: int, H: int, dtype: torch.dtype, outputs: int) -> None:
     def read(replica: slice) -> dict[str, Tensor]:
         replicas = len(range(R)[replica])
-        model = Model(
-            drawn_cell("rnn", replicas=replicas, hidden=H, dtype=dtype), replicas=replicas, outputs=outputs
-        )
+        model = Model(drawn_cell("rnn", replicas=replicas, hidden=H, dtype=dtype), replicas=replicas, outputs=outputs)
         model = model.to(dtype)
         with torch.no_grad():
             model.weight_output.copy_(uniform(R, H, outputs, seed=3)[replica])
@@ -97,9 +89,7 @@ def test_the_readout(K: int, B: int, H: int, dtype: torch.dtype, outputs: int) -
         return {**result, "weight": model.weight_output.grad, "bias": model.bias_output.grad}
 
     together = read(slice(None))
-    expected = uniform(R, K, B, H, seed=5) @ uniform(R, 1, H, outputs, seed=3) + uniform(
-        R, 1, 1, outputs, seed=4
-    )
+    expected = uniform(R, K, B, H, seed=5) @ uniform(R, 1, H, outputs, seed=3) + uniform(R, 1, 1, outputs, seed=4)
     torch.testing.assert_close(together["prediction"].double(), expected, rtol=1e-5, atol=1e-5)
     for r in range(R):
         for name, value in read(slice(r, r + 1)).items():

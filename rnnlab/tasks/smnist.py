@@ -100,7 +100,7 @@ class SequentialImages:
         """A test image as text (before any permutation), and its label."""
         images, labels = self._images[1]
         at = int(torch.randint(len(images), (1,), generator=generator))
-        side = math.isqrt(self.steps)
+        side = next(s for s in range(math.isqrt(self.steps), 0, -1) if self.steps % s == 0)
         rows = images[at].view(side, -1).tolist()
         picture = "\n".join("".join(" .:-=+*#%@"[pixel * 10 // 256] * 2 for pixel in row) for row in rows)
         return f"input   {self.steps} pixels, one per step:\n{picture}\ntarget  {labels[at].item()} at the last step"

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hydra.utils import get_object
-from omegaconf import OmegaConf
 from support import CONFIGS, GROUPS, composed, leaf, leaves
 
 from rnnlab.contract import CONTEXT, ConfigError, check_component, signature_of
@@ -101,11 +100,8 @@ def test_an_experiment_is_a_valid_configuration(experiment: str) -> None:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_an_experiment_s_header_holds_its_command_and_its_keys_change_something(experiment: str) -> None:
+def test_an_experiment_s_header_holds_its_command(experiment: str) -> None:
     path = CONFIGS / "experiment" / f"{experiment}.yaml"
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     assert header[0] == "# @package _global_"
     assert any(f"+experiment={experiment}" in line and "python -m rnnlab" in line for line in header)
-    given = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(given, dict)
-    assert set(given) - {"defaults"} <= {*composed()}

@@ -12,6 +12,7 @@ import torch
 from support import component
 
 from rnnlab.contract import ConfigError
+from rnnlab.streams import generator
 from rnnlab.tasks.smnist import SequentialImages, _permutation, load
 from rnnlab.tasks.task import stack
 
@@ -129,6 +130,13 @@ def test_idx_files_plain_or_zipped_and_npz_give_the_same_images(tmp_path: Path) 
         assert test.tolist() == data["x_test"].reshape(10, 12).tolist()
         assert names.tolist() == data["y_train"].tolist()
         assert test_names.tolist() == data["y_test"].tolist()
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5, 2), (7, 1)])
+def test_images_that_are_not_square_can_be_drawn(shape: tuple[int, int], tmp_path: Path) -> None:
+    data = {k: np.resize(v, (len(v), *shape)) if v.ndim == 3 else v for k, v in arrays().items()}
+    text = smnist(source=str(write_npz(tmp_path, data))).describe(generator(0, "example"))
+    assert text.startswith(f"input   {shape[0] * shape[1]} pixels")
 
 
 def test_chance_is_the_baseline() -> None:

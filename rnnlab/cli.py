@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab.contract import ConfigError, RunError, nearest
-from rnnlab.schema import COMPONENTS, SCALARS, SECTIONS, group_syntax, validate
+from rnnlab.schema import COMPONENTS, SCALARS, SECTIONS, Config, group_syntax, validate
 
 # Hydra's own folders and logs would be a second record of a run; ours is the run folder.
 _QUIET = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra.job.name=rnnlab"]
@@ -36,15 +37,15 @@ def main() -> None:
     sys.exit(run_command_line(sys.argv[1:]))
 
 
-def run_command_line(arguments: list[str]) -> int:
-    """Run with these arguments and return the exit status."""
+def run_command_line(arguments: list[str], work: Callable[[Config], object] | None = None) -> int:
+    """Do some work, by default a run, with the configuration of these arguments; returns the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing a traceback
     sys.argv = ["rnnlab", *_with_defaults(arguments)]
     refused: list[Exception] = []
 
     def job(config: DictConfig) -> None:
         try:
-            _job(config)
+            (work or _train)(_checked(config))
         except (ConfigError, RunError) as error:  # kept from Hydra, which would print a line of its own
             refused.append(error)
 
@@ -78,14 +79,17 @@ def _with_defaults(arguments: list[str]) -> list[str]:
     return [*arguments[:at], *added, *arguments[at:]]
 
 
-def _job(config: DictConfig) -> None:
-    """One run. Only here, with a configuration that is right, is torch imported."""
+def _checked(config: DictConfig) -> Config:
     raw = OmegaConf.to_container(config, resolve=True)
     assert isinstance(raw, dict)
-    checked = validate({str(key): value for key, value in raw.items()})
+    return validate({str(key): value for key, value in raw.items()})
+
+
+def _train(config: Config) -> None:
+    """One run. Only here, with a configuration that is right, is torch imported."""
     from rnnlab.training.run import run
 
-    run(checked)
+    run(config)
 
 
 def _fail(status: int, message: str) -> int:

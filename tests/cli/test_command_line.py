@@ -8,6 +8,7 @@ import pytest
 from helpers import TINY, rnnlab, start
 
 from rnnlab.cli import run_command_line
+from rnnlab.example import show
 
 WRONG = {
     "group option": (["cell=lstmm"], ["cell=lstmm", "gru, lstm, rnn", "Did you mean"]),
@@ -121,3 +122,13 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
     assert "baseline" in text
     assert "steps/s" in text
     assert "200/200" in text
+
+
+def test_an_example_is_drawn_as_text(in_tmp_path, capfd):
+    assert run_command_line(["task=copy", "task.length=3", "task.symbols=2", "seeds=[4]"], show) == 0
+    shown = capfd.readouterr().out.splitlines()
+    assert shown[0] == "copy: 7 steps, 10 inputs, 9 outputs, 7 scored"
+    assert shown[2].startswith("input   ")
+    assert shown[2].count("!") == 1
+    assert shown[2][8:10] == shown[3][-2:]
+    assert list(in_tmp_path.iterdir()) == []

@@ -85,7 +85,8 @@ def result_table(summary: dict[str, Any]) -> Table:
         f"baseline {summary['baseline']:.4g} {summary['unit']}",
         title_justify="left",
     )
-    for column in ("seed", "status", "steps", "steps to solve", "final eval loss", "best loss", metric.replace("_", " ")):
+    columns = ("seed", "status", "steps", "steps to solve", "final eval loss", "best loss", metric.replace("_", " "))
+    for column in columns:
         table.add_column(column, justify="left" if column == "status" else "right")
     milestones = summary["milestones"]
     for milestone in milestones:

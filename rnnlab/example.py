@@ -15,9 +15,8 @@ def show(config: Config) -> None:
     from rnnlab.streams import generator
 
     task = make("task", config.components["task"])
-    print(
-        f"{config.option('task')}: {task.steps} steps, {task.inputs} inputs, {task.outputs} outputs, {task.scored} scored"
-    )
+    sizes = f"{task.steps} steps, {task.inputs} inputs, {task.outputs} outputs, {task.scored} scored"
+    print(f"{config.option('task')}: {sizes}")
     print(f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}")
     print(task.describe(generator(config.seeds[0], "example")))
 

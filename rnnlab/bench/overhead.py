@@ -14,7 +14,10 @@ another kind and reported apart, as are start and end.
 As a check that the timers do not deceive: after every ten steps the run pauses for ten steps of bare work
 on the same shapes, in the same process (A B A B …). `overhead_share_interleaved` compares the medians of
 the two kinds of block and uses no part. (A block of ten steps holds one line of metrics; a probe falls into
-one block in ten.) TensorBoard's pictures come on top when a run is long: the sink limits them to 2 % of the
+one block in ten.)
+
+What probing costs is a small difference of two large times; on a busy machine it may come out below zero.
+TensorBoard's pictures come on top when a run is long: the sink limits them to 2 % of the
 elapsed time.
 """
 

@@ -40,6 +40,9 @@ def test_unroll_gives_three_medians_and_their_quotients(cell, replicas, bench):
     assert positive(result["plain_s"], result["hooks_s"], result["torch_nn_s"])
     assert result["hooks/plain"] == pytest.approx(result["hooks_s"] / result["plain_s"])
     assert result["hooks/torch_nn"] == pytest.approx(result["hooks_s"] / result["torch_nn_s"])
+    lowest = {name: result["spread"][f"{name}_s"][0] for name in ("plain", "hooks", "torch_nn")}
+    assert result["lowest hooks/plain"] == pytest.approx(lowest["hooks"] / lowest["plain"])
+    assert result["lowest hooks/torch_nn"] == pytest.approx(lowest["hooks"] / lowest["torch_nn"])
     for name, (lowest, highest) in result["spread"].items():
         assert lowest <= result[name] <= highest
     assert torch.get_num_threads() == before

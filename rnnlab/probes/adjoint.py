@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 LIVE = 1e-10
@@ -80,8 +81,11 @@ class AdjointRecord:
             "state": np.array(self.states),
         }
 
-    def load(self, arrays: Any, until: int) -> None:
-        """Take over the rows of an earlier session up to a training step."""
-        keep = np.flatnonzero(arrays["step"] <= until)
-        self.step = [int(s) for s in arrays["step"][keep]]
-        self.norm_RST = list(arrays["norm"][keep])
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: plain numbers and a tensor."""
+        return {"step": list(self.step), "norm": torch.from_numpy(self.arrays()["norm"])}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the rows of an earlier session."""
+        self.step = [int(s) for s in state["step"]]
+        self.norm_RST = list(state["norm"].numpy())

@@ -90,7 +90,13 @@ class RunFolder:
             lock.release()
 
     def clear(self) -> None:
-        """Remove everything but the lock."""
+        """Remove everything but the lock.
+
+        The manifest goes first, then the checkpoints: cut short at any point, what is left is a run that goes on from
+        a good checkpoint, or from nothing.
+        """
+        (self.path / "manifest.json").unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         for entry in self.path.iterdir():
             if entry.name != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -109,19 +115,12 @@ class RunFolder:
     def write_config(self, resolved: dict[str, Any]) -> None:
         text = "# The resolved configuration of this run. To run it again:\n"
         text += "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this folder's absolute path)\n"
-        write_atomically(self.path / "config.yaml", (text + OmegaConf.to_yaml(resolved)).encode())
+        write_atomically(self.path / "config.yaml", (text + OmegaConf.to_yaml({**resolved, "force": False})).encode())
 
     def write_adjoints(self, arrays: dict[str, np.ndarray]) -> None:
         buffer = BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_atomically(self.path / "adjoints.npz", buffer.getvalue())
-
-    def read_adjoints(self) -> dict[str, np.ndarray] | None:
-        try:
-            with np.load(self.path / "adjoints.npz", allow_pickle=False) as data:
-                return dict(data)
-        except (OSError, ValueError):
-            return None
 
 
 def now() -> str:

@@ -1,20 +1,23 @@
 """The terminal: a progress bar, or plain lines when the output is not a terminal; at the end a table."""
 
+import os
 import sys
 import time
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from rnnlab.probes.adjoint import AdjointRecord
 
 SECONDS_BETWEEN_LINES = 5.0
+WIDE = 115
+"""Columns from which the progress bar spells everything out; below, loss/baseline and solved/seeds."""
 
 
 class ConsoleSink:
-    """Step, loss against the baseline, solved and diverged replicas, steps per second, time left.
+    """The step, its loss against the baseline, solved and diverged replicas, steps per second, time left.
 
     Args:
         steps: updates at most.
@@ -28,11 +31,13 @@ class ConsoleSink:
         self.began = self.said = self.drawn = time.monotonic()
         self.split, self.loss = "eval", float("nan")
         self.bar: Progress | None = None
+        self.narrow = self.console.width < WIDE
         if self.console.is_terminal:
+            whole = Column(no_wrap=True, overflow="ignore")
             self.bar = Progress(
-                TextColumn("step {task.completed}/{task.total}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.description}"),
+                TextColumn("{task.completed}/{task.total}", table_column=whole),
+                BarColumn(bar_width=6 if self.narrow else 24),
+                TextColumn("{task.description}", table_column=whole),
                 TimeRemainingColumn(),
                 console=self.console,
                 refresh_per_second=4,
@@ -57,14 +62,16 @@ class ConsoleSink:
             self.said = now
             rate = (step - self.start) / (now - self.began)
             left = (self.steps - step) / rate
-            print(
-                f"step {step}/{self.steps}  {self._status(step, results, now)}  at most {left:.0f} s left", flush=True
-            )
+            say(f"step {step}/{self.steps}  {self._status(step, results, now)}  at most {left:.0f} s left")
 
     def _status(self, step: int, results: dict[int, Any], now: float) -> str:
         solved = sum(r.steps_to_solve is not None for r in results.values())
         diverged = sum(r.status == "diverged" for r in results.values())
         rate = (step - self.start) / max(now - self.began, 1e-9)
+        if self.narrow and self.bar is not None:
+            return (
+                f"loss {self.loss:.3g}/{self.baseline:.3g} {solved}/{len(results)} solved {diverged} div {rate:.3g}/s"
+            )
         return (
             f"{self.split} loss {self.loss:.4g} (baseline {self.baseline:.4g})  "
             f"{solved}/{len(results)} solved, {diverged} diverged  {rate:.1f} steps/s"
@@ -105,10 +112,14 @@ def result_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def wide_console() -> Console:
-    """The terminal, or for a file lines long enough for a table."""
+def show_table(table: Table) -> None:
+    """On a terminal as wide as it is, in a file with lines long enough for the table."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=140)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=140)
+    with console.capture() as text:
+        console.print(table)
+    say(text.get().rstrip())
 
 
 def _number(value: float | None) -> str:
@@ -116,5 +127,8 @@ def _number(value: float | None) -> str:
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """One plain line."""
-    print(text, file=sys.stderr if error else sys.stdout, flush=True)
+    """One plain line. When nobody reads any more (`… | head`), the run goes on in silence."""
+    try:
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if error else sys.stdout).fileno())

@@ -84,7 +84,7 @@ class Adding:
     def training_batch(self, seed: int, step: int) -> Batch:
         if self.examples is None:
             return self._write(self._draw(self.batch, streams.generator(seed, "data", step)))
-        take = epoch_indices(seed, step, self.batch, self.examples, streams.generator)
+        take = epoch_indices(seed, step, self.batch, self.examples)
         values, marked, length = _fixed_set(self, seed)
         return self._write((values[take], marked[take], length[take]))
 

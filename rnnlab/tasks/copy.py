@@ -114,7 +114,7 @@ class Copy:
         if self.examples is None:
             return self._write(self._draw(self.batch, streams.generator(seed, "data", step)))
         symbols, lag = _fixed_set(self, seed)
-        take = epoch_indices(seed, step, self.batch, self.examples, streams.generator)
+        take = epoch_indices(seed, step, self.batch, self.examples)
         return self._write((symbols[take], lag[take]))
 
     def evaluation_batches(self, examples: int) -> list[Batch]:

@@ -6,11 +6,14 @@ last step is the end of each, and a mask tells which steps an example has.
 T time, B batch, I input, K scored steps, R replica, O output.
 """
 
+import functools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
+
+from rnnlab import streams
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,16 @@ def chunks(examples: int) -> list[int]:
     return [min(CHUNK, examples - at) for at in range(0, examples, CHUNK)]
 
 
-def epoch_indices(seed: int, step: int, batch: int, examples: int, generator_of: Any) -> Tensor:
+def epoch_indices(seed: int, step: int, batch: int, examples: int) -> Tensor:
     """Which examples of a fixed set the step-th batch (1-based) takes: every epoch in an order of its own.
 
     An epoch has examples // batch batches; what is left over is not drawn in that epoch.
     """
     per_epoch = examples // batch
     epoch, at = divmod(step - 1, per_epoch)
-    order = torch.randperm(examples, generator=generator_of(seed, "order", epoch))
-    return order[at * batch : (at + 1) * batch]
+    return _epoch_order(seed, epoch, examples)[at * batch : (at + 1) * batch]
+
+
+@functools.lru_cache(maxsize=256)
+def _epoch_order(seed: int, epoch: int, examples: int) -> Tensor:
+    return torch.randperm(examples, generator=streams.generator(seed, "order", epoch))

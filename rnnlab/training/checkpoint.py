@@ -20,15 +20,26 @@ from rnnlab.runs.folder import write_atomically
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Write one checkpoint and remove all but the newest `keep`."""
+def save(folder: Path, step: int, state: dict[str, Any], *, keep: int, every: int, passing: bool) -> None:
+    """Write one checkpoint and remove all but the newest `keep`.
+
+    Args:
+        every: the interval of regular checkpoints, in updates.
+        passing: this one is only there because the run was interrupted. It removes none, and goes when the next
+            one is written, so that an interrupted run ends with the same files as an uninterrupted one.
+    """
     folder.mkdir(exist_ok=True)
     buffer = io.BytesIO()
     torch.save(_canonical(state), buffer)
     content = buffer.getvalue()
     write_atomically(folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
-    for old in _found(folder)[keep:]:
-        old.unlink()
+    if passing:
+        return
+    _, *others = _found(folder)
+    regular = [path for path in others if _step(path) % every == 0]
+    for old in others:
+        if old not in regular[: keep - 1]:
+            old.unlink()
 
 
 def _canonical(value: Any) -> Any:
@@ -67,15 +78,12 @@ def load(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
     return None
 
 
-def newest_step(folder: Path) -> int | None:
-    """The training step of the newest checkpoint file, unread."""
-    found = _found(folder)
-    match = _NAME.fullmatch(found[0].name) if found else None
-    return int(match.group(1)) if match else None
-
-
 def _found(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     named = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
-    return sorted(named, key=lambda p: int(p.name.split("-")[1]), reverse=True)
+    return sorted(named, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.split("-")[1])

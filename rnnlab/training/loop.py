@@ -70,20 +70,20 @@ def train(
     record: AdjointRecord,
     sinks: list[Sink],
     *,
-    save: Callable[[], None],
+    save: Callable[..., None],
     interrupted: Callable[[], bool],
     watch: Stopwatch,
 ) -> bool:
     """Train until every replica is solved or diverged or out of steps. True when it was not interrupted.
 
     Args:
-        save: writes a checkpoint of population and progress.
+        save: writes a checkpoint of population and progress; `passing=True` when it is due to an interruption.
         interrupted: asked between two steps.
     """
     config, task, model = experiment.config, experiment.task, population.model
     batches = _Batches(experiment)
     held_out = evaluation_set(task, config.evaluate_examples, experiment.device, experiment.dtype)
-    if progress.step == 0:
+    if progress.step == 0 and population.active:
         _evaluate(experiment, population, progress, held_out, sinks)
 
     while population.active and progress.step < config.steps:
@@ -132,7 +132,7 @@ def train(
         if step % config.checkpoint_every == 0:
             save()
         if interrupted():
-            save()
+            save(passing=True)
             return False
 
     for result in progress.results.values():
@@ -236,11 +236,12 @@ def _evaluate(
     for seed, loss, metric in zip(seeds, loss_R.tolist(), metric_R.tolist(), strict=True):
         result = progress.results[seed]
         result.final_loss, result.final_metric = loss, metric
-        result.best_loss = loss if result.best_loss is None else min(loss, result.best_loss)
-        result.best_metric = metric if result.best_metric is None else max(metric, result.best_metric)
+        if math.isfinite(loss):
+            result.best_loss = loss if result.best_loss is None else min(loss, result.best_loss)
+            result.best_metric = metric if result.best_metric is None else max(metric, result.best_metric)
         for milestone in config.milestones:
             if loss < milestone:
-                result.milestones.setdefault(f"{milestone:g}", progress.step)
+                result.milestones.setdefault(f"{milestone:.12g}", progress.step)
         if result.steps_to_solve is None and task.solved(loss, metric):
             result.steps_to_solve = progress.step
             if config.stop_when_solved:

@@ -1,5 +1,6 @@
 """One run from its configuration to its folder: start, go on, end."""
 
+import errno
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from rnnlab.runs.folder import RunFolder, environment, now
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.schema import Config
 from rnnlab.sinks.address import comparison_address
-from rnnlab.sinks.console import ConsoleSink, result_table, say, wide_console
+from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
 from rnnlab.sinks.sink import Sink
 from rnnlab.training import checkpoint
@@ -39,18 +40,20 @@ def run(config: Config) -> Path:
     # One thread: the products of a replica then do not depend on how many replicas there are. (With two, MKL splits
     # a single product but not a batch of them.) Other cores are for other runs.
     torch.set_num_threads(1)
-    experiment = build(config)
-    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
-    identity = run_id(config, device=experiment.device.type, engine=experiment.engine)
-    folder = RunFolder(RUNS / config.name / identity)
-    with folder.locked():
-        if folder.manifest().get("status") == "finished" and not config.force:
-            say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
-            return folder.path
-        if config.force:
-            folder.clear()
-        _Session(experiment, population, folder, identity).run()
-    return folder.path
+    with _listening() as interrupted:
+        experiment = build(config)
+        population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
+        identity = run_id(config, device=experiment.device.type, engine=experiment.engine)
+        folder = RunFolder(RUNS / config.name / identity)
+        with folder.locked():
+            finished = folder.manifest().get("status") == "finished"
+            if finished and not config.force:
+                say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
+                return folder.path
+            if finished:
+                folder.clear()
+            _Session(experiment, population, folder, identity).run(interrupted)
+        return folder.path
 
 
 class _Session:
@@ -67,30 +70,32 @@ class _Session:
         self.saved: int | None = None
         self.sinks: list[Sink] = []
 
-    def run(self) -> None:
+    def run(self, interrupted: Callable[[], bool]) -> None:
         try:
             self._start()
-            with _listening() as interrupted:
-                complete = train(
-                    self.experiment,
-                    self.population,
-                    self.progress,
-                    self.record,
-                    self.sinks,
-                    save=self._save,
-                    interrupted=interrupted,
-                    watch=self.watch,
-                )
-                self._end("finished" if complete else "interrupted")
+            complete = train(
+                self.experiment,
+                self.population,
+                self.progress,
+                self.record,
+                self.sinks,
+                save=self._save,
+                interrupted=interrupted,
+                watch=self.watch,
+            )
+            self._end("finished" if complete else "interrupted")
         except OSError as error:
+            self._give_up("failed", str(error))
             last = f"the last checkpoint is that of step {self.saved}" if self.saved else "there is no checkpoint yet"
-            self._try_to_note_failure(str(error))
+            room = " Make room, then give" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else " Give"
             raise RunError(
-                f"Writing to {self.folder.path} failed: {error.strerror or error}; {last}. "
-                "Make room, then give the same command again."
+                f"Writing to {self.folder.path} failed: {error.strerror or error}; {last}.{room} the same command again."
             ) from error
+        except KeyboardInterrupt:
+            self._give_up("interrupted", "stopped at once")
+            raise
         except Exception as error:
-            self._try_to_note_failure(repr(error))
+            self._give_up("failed", repr(error))
             raise
         if not complete:
             raise KeyboardInterrupt(
@@ -134,6 +139,8 @@ class _Session:
 
             self.sinks.append(TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters))
         self.sinks.append(ConsoleSink(steps=config.steps, start=self.progress.step, baseline=task.baseline))
+        for sink in self.sinks:
+            sink.progress(self.progress.step, self.progress.results)
 
     def _resume(self) -> int:
         """Take over the newest good checkpoint; returns the length of metrics.jsonl at that time."""
@@ -143,17 +150,16 @@ class _Session:
         self.population.load_state_dict(state["population"])
         self.progress.__dict__.update(Progress.from_state_dict(state["progress"]).__dict__)
         self.saved = self.progress.step
-        arrays = self.folder.read_adjoints()
-        if arrays is None and self.experiment.config.probe_every:
+        self.record.load_state_dict(state["adjoints"])
+        written = self.folder.metrics.stat().st_size if self.folder.metrics.exists() else 0
+        if written < state["metrics_bytes"]:
             raise RunError(
-                f"{self.folder.path / 'adjoints.npz'} is missing or damaged, so the run cannot go on as if it had not "
-                "stopped. Start it again from nothing with force=true."
+                f"{self.folder.metrics} is shorter than at the checkpoint, so the run cannot go on as if it had not "
+                f"stopped. Remove {self.folder.path} to start from nothing."
             )
-        if arrays is not None:
-            self.record.load(arrays, self.progress.step)
         return int(state["metrics_bytes"])
 
-    def _save(self) -> None:
+    def _save(self, *, passing: bool = False) -> None:
         if self.saved == self.progress.step:
             return
         position = self.lines.position()
@@ -161,14 +167,24 @@ class _Session:
         state = {
             "population": self.population.state_dict(),
             "progress": self.progress.state_dict(),
+            "adjoints": self.record.state_dict(),
             "metrics_bytes": position,
         }
-        checkpoint.save(self.folder.checkpoints, self.progress.step, state, self.experiment.config.checkpoint_keep)
+        config = self.experiment.config
+        checkpoint.save(
+            self.folder.checkpoints,
+            self.progress.step,
+            state,
+            keep=config.checkpoint_keep,
+            every=config.checkpoint_every,
+            passing=passing,
+        )
         self.saved = self.progress.step
 
     def _end(self, status: str) -> None:
         self._save()
-        self.folder.write_adjoints(self.record.arrays())
+        if not (self.folder.path / "adjoints.npz").exists():
+            self.folder.write_adjoints(self.record.arrays())
         for sink in self.sinks:
             sink.close(self.progress.results, self.record)
         session = self.manifest["sessions"][-1]
@@ -181,7 +197,7 @@ class _Session:
         if status == "finished":
             summary = self._summary()
             self.folder.write_json("summary.json", summary)
-            wide_console().print(result_table(summary))
+            show_table(result_table(summary))
         self.manifest |= {"status": status, "end": now()}
         self.folder.write_json("manifest.json", self.manifest)
         if status == "finished":
@@ -200,7 +216,7 @@ class _Session:
             "unit": task.unit,
             "metric": metric,
             "solved_when": task.solved_when,
-            "milestones": [f"{m:g}" for m in self.experiment.config.milestones],
+            "milestones": [f"{m:.12g}" for m in self.experiment.config.milestones],
             "parameters": self.parameters,
             "seconds_per_step": seconds / steps if steps else None,
             "seeds": [
@@ -219,12 +235,13 @@ class _Session:
             ],
         }
 
-    def _try_to_note_failure(self, reason: str) -> None:
+    def _give_up(self, status: str, reason: str) -> None:
         for sink in self.sinks:
             with suppress(OSError, ValueError):
                 sink.close(self.progress.results, self.record)
         try:
-            self.folder.write_json("manifest.json", {**self.manifest, "status": "failed", "reason": reason})
+            manifest = self.manifest or self.folder.manifest()
+            self.folder.write_json("manifest.json", {**manifest, "status": status, "reason": reason, "end": now()})
         except OSError:
             say("The manifest could not be updated either.", error=True)
 
@@ -242,7 +259,7 @@ def _listening() -> Iterator[Callable[[], bool]]:
         if seen.is_set():
             raise KeyboardInterrupt("Interrupted twice: stopped at once, without a new checkpoint.")
         seen.set()
-        say("\nStopping after this step …", error=True)
+        say("\nStopping after this step … (again: at once)", error=True)
 
     if threading.current_thread() is not threading.main_thread():
         yield seen.is_set

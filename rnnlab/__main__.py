@@ -1,5 +1,10 @@
 """`python -m rnnlab`: see rnnlab.cli."""
 
-from rnnlab.cli import main
+import sys
+
+try:
+    from rnnlab.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 main()

@@ -64,6 +64,10 @@ def build(config: Config) -> Experiment:
     task, rule, clipping, optimiser, schedule = (
         make(group, config.components[group]) for group in ("task", "adjoint", "clipping", "optimiser", "schedule")
     )
+    if config.shipped("adjoint") == "truncate" and rule.every >= task.steps:
+        raise ConfigError(
+            f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
+        )
     return Experiment(
         config=config,
         task=task,

@@ -6,23 +6,33 @@ written; anything else is a bug or the machine.
 
 import os
 import re
+import shutil
 import sys
+import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rnnlab import __version__
 from rnnlab.contract import ConfigError, RunError, nearest
 from rnnlab.schema import COMPONENTS, SCALARS, SECTIONS, Config, group_syntax, validate
 
 # Hydra's own folders and logs would be a second record of a run; ours is the run folder.
 _QUIET = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra.job.name=rnnlab"]
-_SWEEP = ["hydra.sweep.dir=runs/.sweep", "hydra.sweep.subdir=."]
+_SWEEP = ["hydra.sweep.subdir=."]  # and hydra.sweep.dir, a temporary folder: Hydra leaves its own record there
+
+
+class _Refused(BaseException):
+    """A wrong configuration; no Exception, so that Hydra does not go on to a sweep's next job."""
 
 
 def config_folder() -> Path:
@@ -34,53 +44,85 @@ def config_folder() -> Path:
 
 def main() -> None:
     """Entry point of `python -m rnnlab` and of the console script."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # components of the user's own, also under the console script
     sys.exit(run_command_line(sys.argv[1:]))
 
 
 def run_command_line(arguments: list[str], work: Callable[[Config], object] | None = None) -> int:
     """Do some work, by default a run, with the configuration of these arguments; returns the exit status."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing a traceback
-    sys.argv = ["rnnlab", *_with_defaults(arguments)]
-    refused: list[Exception] = []
+    if arguments == ["--version"]:
+        print(f"rnnlab {__version__}")
+        return 0
+    failures: list[int] = []
+    scratch = Path(tempfile.gettempdir()) / f"rnnlab-sweep-{os.getpid()}"
+    sys.argv = ["rnnlab", *_with_defaults(arguments, scratch)]
+    threading.excepthook = _thread_excepthook
 
     def job(config: DictConfig) -> None:
+        """One run of the command line. What goes wrong is told here and kept from Hydra, which would add a line."""
         try:
             (work or _train)(_checked(config))
-        except (ConfigError, RunError) as error:  # kept from Hydra, which would print a line of its own
-            refused.append(error)
+        except ConfigError as error:
+            raise _Refused(str(error)) from None
+        except Exception as error:
+            failures.append(_tell(error))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # so that a launcher in another process records it
 
     try:
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(job)()
-        if refused:
-            raise refused[0]
-    except ConfigError as error:
-        return _fail(2, str(error))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        message = explain_hydra(error, arguments)
-        if message is None:
-            raise
-        return _fail(2, message)
-    except (RunError, OSError) as error:
-        return _fail(1, str(error))
+    except _Refused as refused:
+        return _fail(2, str(refused))
     except KeyboardInterrupt as error:
-        return _fail(130, str(error) or "Interrupted.")
-    except Exception:
-        traceback.print_exc()
-        return _fail(1, "This is a bug in rnnlab, or in a component of yours (traceback above).")
-    return 0
+        return _fail(130, str(error) or "Interrupted before anything was trained.")
+    except Exception as error:
+        # In a sweep, Hydra raises the first failed job's exception again at its end.
+        return failures[0] if failures else _fail(2, explain_hydra(error, arguments))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return failures[0] if failures else 0
 
 
-def _with_defaults(arguments: list[str]) -> list[str]:
-    if any(a in ("--hydra-help", "-sc", "--shell-completion", "--version") for a in arguments):
+def _tell(error: Exception) -> int:
+    """Say what went wrong in a run; the exit status."""
+    if isinstance(error, RunError | OSError):
+        return _fail(1, str(error))
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "not enough memory" in str(error)):
+        return _fail(1, f"Not enough memory for these sizes (cell.hidden, task.length, task.batch, seeds): {error}")
+    traceback.print_exc()
+    return _fail(1, "This is a bug in rnnlab, or in a component of yours (traceback above).")
+
+
+def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writer thread meets a full disk too; the run itself tells that."""
+    if not isinstance(arguments.exc_value, OSError):
+        threading.__excepthook__(arguments)
+
+
+def _with_defaults(arguments: list[str], scratch: Path) -> list[str]:
+    if any(a in ("--hydra-help", "-sc", "--shell-completion") for a in arguments):
         return arguments
-    added = [o for o in (*_QUIET, *_SWEEP) if not any(a.startswith(o.split("=")[0]) for a in arguments)]
+    ours = [*_QUIET, *_SWEEP, f"hydra.sweep.dir={scratch}"]
+    added = [o for o in ours if not any(a.startswith(o.split("=")[0]) for a in arguments)]
     # Beside the first override: argparse wants them in one piece.
-    at = next((i for i, a in enumerate(arguments) if "=" in a and not a.startswith("--")), len(arguments))
+    at = next((i for i, a in enumerate(arguments) if _is_override(arguments, i)), len(arguments))
     return [*arguments[:at], *added, *arguments[at:]]
 
 
+def _is_override(arguments: list[str], at: int) -> bool:
+    """Whether an argument is key=value, and not an option or an option's value."""
+    options = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
+    after_option = at > 0 and arguments[at - 1] in options
+    return "=" in arguments[at] and not arguments[at].startswith("-") and not after_option
+
+
 def _checked(config: DictConfig) -> Config:
-    raw = OmegaConf.to_container(config, resolve=True)
+    try:
+        raw = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain_hydra(error, [])) from None
     assert isinstance(raw, dict)
     return validate({str(key): value for key, value in raw.items()})
 
@@ -97,24 +139,32 @@ def _fail(status: int, message: str) -> int:
     return status
 
 
-def explain_hydra(error: BaseException, arguments: list[str]) -> str | None:
-    """Hydra's complaint as one message that names the key, the value and what is allowed; None if it is not one."""
+def explain_hydra(error: BaseException, arguments: list[str]) -> str:
+    """Hydra's complaint as one message that names the key, the value and what is allowed."""
     text = str(error)
     found = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if found:
-        group, option = found.groups()
-        options = re.findall(r"^\t(\S+)", text, re.MULTILINE)
-        written = "+experiment" if group == "experiment" else group
-        return f"{written}={option}: no such option. Allowed: {', '.join(options)}.{nearest(option, options)}"
+        return _unknown_option(found.group(1), found.group(2), text, arguments)
+    found = re.search(r"Interpolation key '([^']+)' not found", text)
+    if found:
+        return f"${{{found.group(1)}}}: no such key to take a value from."
     key = _key_of(error)
     if key == "experiment":
         return "experiment=…: write +experiment=NAME (with a plus: it is added to the configuration)."
     if key:
         return _unknown_key(key, arguments)
-    if isinstance(error, (HydraException, OmegaConfBaseException)):
-        cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        return " ".join((text + cause).split())
-    return None
+    cause = f" ({error.__cause__})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return " ".join((text + cause).split())
+
+
+def _unknown_option(group: str, option: str, text: str, arguments: list[str]) -> str:
+    options = re.findall(r"^\t(\S+)", text.partition("Config search path")[0], re.MULTILINE)
+    written = "+experiment" if group == "experiment" else group
+    for argument in arguments:  # initialiser@input_initialiser=… is a choice in the group initialiser
+        key, _, value = argument.partition("=")
+        if value == option and key.lstrip("+").partition("@")[0] == group:
+            written = key
+    return f"{written}={option}: no such option. Allowed: {', '.join(options)}.{nearest(option, options)}"
 
 
 def _key_of(error: BaseException) -> str | None:
@@ -130,29 +180,34 @@ def _key_of(error: BaseException) -> str | None:
 def _unknown_key(key: str, arguments: list[str]) -> str:
     given = next((a for a in arguments if a.lstrip("+~").split("=")[0] == key), key)
     parent, _, leaf = key.rpartition(".")
-    top = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
+    if leaf in COMPONENTS and not parent and "=" in given:
+        if any(a.startswith(("--config-path", "-cp")) for a in arguments):
+            return f"{given}: not allowed. The configuration of a run has no groups to choose from; change its keys."
+        return f"{given}: not allowed. Choose an option of the group: {group_syntax(leaf)}=OPTION."
     if parent in SECTIONS:
         names = [k.partition(".")[2] for k in SCALARS if k.startswith(parent + ".")]
     elif parent:
         names = _component_keys(parent, arguments)
     else:
-        names = top
-    if leaf in COMPONENTS and not parent and "=" in given:
-        return f"{given}: not allowed. Choose an option of the group: {group_syntax(leaf)}=OPTION."
-    holder = parent or "the configuration"
-    return f"{given}: no such key. {holder} has: {', '.join(names) or 'no keys'}.{nearest(leaf, names)}"
+        names = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
+    known = f" {parent or 'The configuration'} has: {', '.join(names)}." if names else ""
+    return f"{given}: no such key.{known}{nearest(leaf, names)}"
 
 
 def _component_keys(group: str, arguments: list[str]) -> list[str]:
-    """Keys of the option that is chosen in a group: composed once more without the arguments that name keys in it."""
+    """Keys of the option chosen in a group, composed without the arguments that name keys; [] if that fails."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    keep = [a for a in arguments if not a.startswith("-") and not a.lstrip("+~").startswith(group + ".")]
+    keep = [a for i, a in enumerate(arguments) if _is_override(arguments, i) and "." not in a.partition("=")[0]]
+    for option in ("--config-dir", "-cd"):
+        if option in arguments[:-1]:
+            folder = Path(arguments[arguments.index(option) + 1]).resolve()
+            keep.append(f"hydra.searchpath=[file://{folder}]")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             node = OmegaConf.select(compose("config", overrides=keep), group)
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, ValueError):
         return []
     return [str(k) for k in node if k != "_target_"] if isinstance(node, DictConfig) else []

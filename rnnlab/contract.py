@@ -129,7 +129,10 @@ def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
 def _arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
     """(name, annotation, default) of every keyword of a function, of a class's constructor, or of its fields."""
     if isinstance(node, ast.FunctionDef):
-        return [(a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+        keywords = [(a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+        plain = [a for a in node.args.args if a.arg != "self"]
+        defaults = [None] * (len(plain) - len(node.args.defaults)) + list(node.args.defaults)
+        return [(a.arg, a.annotation, d) for a, d in zip(plain, defaults, strict=True)] + keywords
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return _arguments(item)
@@ -162,11 +165,13 @@ def check_component(key: str, config: Mapping[str, Any], allowed_packages: list[
     if target.split(".")[0] not in allowed_packages:
         raise ConfigError(
             f"{key}._target_={target}: only components from these packages are loaded: "
-            f"{', '.join(allowed_packages)} (add yours with +components=[rnnlab,{target.split('.')[0]}])."
+            f"{', '.join(allowed_packages)}. Add a package of yours with components=[rnnlab,my_package]."
         )
     signature = signature_of(target)
     if signature is None:
-        raise ConfigError(f"{key}._target_={target}: no such class or function was found.")
+        raise ConfigError(
+            f"{key}._target_={target}: no such class or function was found (in a package that can be imported here)."
+        )
     result = {"_target_": target}
     for name, value in config.items():
         if name == "_target_":

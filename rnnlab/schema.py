@@ -80,6 +80,10 @@ class Config:
         """The name of the option chosen in a group: `lstm` for rnnlab.cells.lstm.LSTM."""
         return self.components[group]["_target_"].split(".")[-2]
 
+    def shipped(self, group: str) -> str:
+        """The option's name when it is one of rnnlab's own, else ''."""
+        return self.option(group) if self.components[group]["_target_"].startswith("rnnlab.") else ""
+
     def resolved(self) -> dict[str, Any]:
         """The nested form that YAML holds; reading it back gives this configuration."""
         result: dict[str, Any] = {group: dict(self.components[group]) for group in COMPONENTS}
@@ -112,6 +116,10 @@ def validate(raw: Mapping[str, Any]) -> Config:
     return config
 
 
+REQUIRED = {"cell": ("hidden",), "optimiser": ("lr", "recurrent_lr_factor"), "task": ("batch",)}
+"""Keys that every component of a group has, a user's own included: other parts read them."""
+
+
 def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
     section, _, leaf = key.partition(".")
     if leaf:
@@ -135,7 +143,11 @@ def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[s
     node = raw.get(group)
     if not isinstance(node, Mapping):
         raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
-    return check_component(group, node, allowed)
+    checked = check_component(group, node, allowed)
+    for name in REQUIRED.get(group, ()):
+        if name not in checked:
+            raise ConfigError(f"{group}.{name}: missing. Every component of the group {group} has the key {name}.")
+    return checked
 
 
 def group_syntax(key: str) -> str:
@@ -158,13 +170,18 @@ def _refuse_nonsense(config: Config) -> None:
     task, adjoint, schedule = parts["task"], parts["adjoint"], parts["schedule"]
     if any(math.isclose(a, b) for a, b in zip(sorted(config.milestones), sorted(config.milestones)[1:], strict=False)):
         raise ConfigError(f"milestones={config.milestones}: not allowed. Milestones must differ.")
+    if parts["cell"]["hidden"] == 1 and len(config.seeds) > 1:
+        raise ConfigError(
+            f"cell.hidden=1: not allowed with {len(config.seeds)} seeds. Products with one unit differ in the last bit "
+            "between a population and a solo run; run the seeds one by one (seeds=[0], seeds=[1], …)."
+        )
     for group in ("input_initialiser", "output_initialiser"):
-        if config.option(group) in SQUARE_ONLY:
+        if config.shipped(group) in SQUARE_ONLY:
             raise ConfigError(
                 f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
                 "weights only."
             )
-    if config.option("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
+    if config.shipped("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
         raise ConfigError(
             f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "
             "learning rate never gets there."
@@ -176,7 +193,7 @@ def _refuse_nonsense(config: Config) -> None:
             f"optimiser.dampening=0 (given: {optimiser['momentum']} and {optimiser['dampening']})."
         )
     length, shortest = task.get("length"), task.get("shortest")
-    least = 2 if config.option("task") == "adding" else 1
+    least = 2 if config.shipped("task") == "adding" else 1
     if length is not None and length < least:
         raise ConfigError(f"task.length={length}: not allowed. task.length must be at least {least}.")
     if shortest is not None and length is not None and not least <= shortest < length:
@@ -192,7 +209,7 @@ def _refuse_nonsense(config: Config) -> None:
     if task.get("alphabet") == 1:
         raise ConfigError("task.alphabet=1: not allowed. One symbol carries nothing to remember; at least 2.")
     steps = _sequence_steps(config)
-    if config.option("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
+    if config.shipped("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(
             f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
         )
@@ -200,8 +217,8 @@ def _refuse_nonsense(config: Config) -> None:
 
 def _sequence_steps(config: Config) -> int | None:
     task = config.components["task"]
-    if config.option("task") == "copy":
+    if config.shipped("task") == "copy":
         return task["length"] + 2 * task["symbols"]
-    if config.option("task") == "adding":
+    if config.shipped("task") == "adding":
         return task["length"]
     return {"digits": 64, "mnist5k": 784}.get(task.get("source", ""))

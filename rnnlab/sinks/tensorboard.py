@@ -72,6 +72,7 @@ class TensorBoard:
         self.drawn_step = -1
 
     def rows(self, rows: list[dict[str, Any]]) -> None:
+        rows = self._of_active_seeds(rows)
         if not rows:
             return
         split = rows[0]["split"]
@@ -87,6 +88,13 @@ class TensorBoard:
             scalars |= self._with_spread("loss/train", _column(rows, "loss"))
             scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items()}
         self._scalars(scalars | _adjoint_figures(rows) | _replicas(self.results), rows[0]["step"])
+
+    def _of_active_seeds(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Without a seed that has just diverged, as long as others go on: medians are theirs."""
+        status = {seed: result.status for seed, result in self.results.items()}
+        if all(s == "diverged" for s in status.values()):
+            return rows
+        return [row for row in rows if status.get(row["seed"]) != "diverged"]
 
     def _with_spread(self, tag: str, values: list[float]) -> dict[str, float]:
         """The median and, of a population, its two ends."""

@@ -72,7 +72,7 @@ class SequentialImages:
 
     def training_batch(self, seed: int, step: int) -> Batch:
         images, labels = self._images[0]
-        take = epoch_indices(seed, step, self.batch, len(images), streams.generator)
+        take = epoch_indices(seed, step, self.batch, len(images))
         return self._write(images[take], labels[take])
 
     def evaluation_batches(self, examples: int) -> list[Batch]:

@@ -87,9 +87,9 @@ class _Session:
         except OSError as error:
             self._give_up("failed", str(error))
             last = f"the last checkpoint is that of step {self.saved}" if self.saved else "there is no checkpoint yet"
-            room = " Make room, then give" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else " Give"
+            room = "Make room, then give" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "Give"
             raise RunError(
-                f"Writing to {self.folder.path} failed: {error.strerror or error}; {last}.{room} the same command again."
+                f"Work on {self.folder.path} failed: {error.strerror or error}; {last}. {room} the same command again."
             ) from error
         except KeyboardInterrupt:
             self._give_up("interrupted", "stopped at once")

@@ -11,7 +11,14 @@ from rnnlab.cli import run_command_line
 from rnnlab.example import show
 
 WRONG = {
-    "group option": (["cell=lstmm"], ["cell=lstmm", "gru, lstm, rnn", "Did you mean"]),
+    "group option": (["cell=lstmm"], ["cell=lstmm: no such option. Allowed: gru, lstm, rnn. Did you mean 'lstm'?"]),
+    "option of a shared group": (
+        ["initialiser@input_initialiser=foo"],
+        ["initialiser@input_initialiser=foo", "xavier"],
+    ),
+    "group without option": (["cell=null"], ["must be a string"]),
+    "interpolation": (["task.length=${foo}"], ["foo", "no such key"]),
+    "one unit in a population": (["cell.hidden=1", "seeds=2"], ["cell.hidden=1", "one by one"]),
     "experiment": (["+experiment=nothing"], ["+experiment=nothing", "smoke"]),
     "experiment without plus": (["experiment=smoke"], ["+experiment="]),
     "negative steps": (["steps=-1"], ["steps=-1", "greater than or equal to 1"]),
@@ -98,14 +105,15 @@ def test_output_that_is_no_terminal_is_plain_lines(tmp_path):
     assert max(len(line) for line in output.splitlines()) < 200
 
 
-def test_a_terminal_gets_a_progress_bar(tmp_path):
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_terminal_gets_a_progress_bar(columns, tmp_path):
     import pty
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnlab", "+experiment=smoke", "tensorboard=false", "steps=200"],
         cwd=tmp_path, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "160"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)},
     )  # fmt: skip
     os.close(theirs)
     shown = b""
@@ -119,9 +127,12 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
         shown += part
     assert process.wait() == 0
     text = shown.decode()
-    assert "baseline" in text
-    assert "steps/s" in text
+    assert "0.1667)" in text if columns == 160 else "/0.167 " in text
+    assert "steps/s" in text if columns == 160 else "/s" in text
+    assert "━" in text
+    assert "0:00:0" in text
     assert "200/200" in text
+    assert "\x1b[?25h" in text  # the cursor is back
 
 
 def test_an_example_is_drawn_as_text(in_tmp_path, capfd):
@@ -132,3 +143,46 @@ def test_an_example_is_drawn_as_text(in_tmp_path, capfd):
     assert shown[2].count("!") == 1
     assert shown[2][8:10] == shown[3][-2:]
     assert list(in_tmp_path.iterdir()) == []
+
+
+def test_a_sweep_stops_at_the_first_wrong_configuration(in_tmp_path, capfd):
+    assert run_command_line(["-m", *TINY, "optimiser.lr=-1,0.5"]) == 2
+    assert "optimiser.lr=-1" in capfd.readouterr().err
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_a_component_of_the_users_own(in_tmp_path, capfd, monkeypatch):
+    """A package in the current folder, a configuration folder beside it, and no edit to rnnlab."""
+    (in_tmp_path / "mine").mkdir()
+    (in_tmp_path / "mine" / "__init__.py").touch()
+    (in_tmp_path / "mine" / "sign.py").write_text(
+        "from rnnlab.contract import Positive, component\n\n"
+        "@component\nclass SignClipping:\n    scale: Positive\n\n"
+        "    def __call__(self, gradients, norm_R):\n"
+        "        for gradient in gradients:\n            gradient.sign_().mul_(self.scale)\n"
+        "        return norm_R > 0\n"
+    )
+    (in_tmp_path / "conf" / "clipping").mkdir(parents=True)
+    (in_tmp_path / "conf" / "clipping" / "sign.yaml").write_text("_target_: mine.sign.SignClipping\nscale: 0.01\n")
+    monkeypatch.syspath_prepend(str(in_tmp_path))
+    options = ["--config-dir", "conf", *TINY, "components=[rnnlab,mine]", "clipping=sign"]
+    assert run_command_line(options) == 0
+    capfd.readouterr()
+    assert run_command_line([*options, "clipping.scale=-1"]) == 2
+    assert "clipping.scale=-1" in capfd.readouterr().err
+    assert run_command_line([*options, "clipping.scal=1"]) == 2
+    assert "clipping has: scale" in capfd.readouterr().err
+
+
+def test_the_run_goes_on_when_nobody_reads_its_output(tmp_path):
+    process = start(tmp_path, *TINY)
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0, errors
+    assert list(tmp_path.glob("runs/default/*/summary.json"))
+
+
+def test_version(capfd):
+    assert run_command_line(["--version"]) == 0
+    assert capfd.readouterr().out.startswith("rnnlab ")

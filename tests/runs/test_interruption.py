@@ -189,3 +189,91 @@ def test_the_lock_is_released(in_tmp_path):
     for _ in range(2):
         with folder.locked():
             pass
+
+
+def test_force_goes_on_with_an_interrupted_run(uninterrupted, tmp_path):
+    """The same command goes on, also when it has force=true; only a finished run is cleared."""
+    process = start(tmp_path, *LONG, "force=true")
+    run = tmp_path / "runs" / "default" / uninterrupted.name
+    wait_for_lines(run / "metrics.jsonl", 60, process)
+    process.kill()
+    process.communicate()
+    output, _ = (process := start(tmp_path, *LONG, "force=true")).communicate(timeout=120)
+    assert process.returncode == 0
+    assert "Going on from step" in output
+    assert canonical_files(run) == canonical_files(uninterrupted)
+
+
+def test_an_interruption_between_checkpoints_leaves_no_trace(in_tmp_path):
+    """The checkpoint that Ctrl-C makes at an odd step does not displace a regular one."""
+    import os
+    import threading
+
+    from helpers import TINY as tiny
+
+    slow = [*tiny, "task.length=60", "steps=90", "checkpoint.every=40", "checkpoint.keep=2"]
+    from rnnlab.cli import run_command_line
+
+    assert run_command_line([*slow, "name=whole"]) == 0
+    whole = canonical_files(only_run("whole"))["checkpoints"]
+    metrics_file = in_tmp_path / "runs" / "default" / only_run("whole").name / "metrics.jsonl"
+
+    def interrupt():
+        while not metrics_file.exists() or metrics_file.read_bytes().count(b"\n") < 25:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert run_command_line(slow) == 130
+    thread.join()
+    assert run_command_line(slow) == 0
+    assert canonical_files(only_run())["checkpoints"] == whole
+
+
+def test_ctrl_c_during_start_up(tmp_path):
+    """No traceback, status 130, and the same command works afterwards."""
+    for delay in (0.3, 0.8, 1.3, 1.8, 2.3):
+        process = start(tmp_path, *LONG)
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (130, 0), errors
+        if delay > 0.5:
+            assert "Traceback" not in errors
+    process = start(tmp_path, *LONG)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_a_run_that_was_solved_at_once_and_died_before_its_end(in_tmp_path):
+    assert rnnlab("task.solved_mse=100") == 0
+    folder = only_run()
+    manifest = read(folder, "manifest.json")
+    RunFolder(folder).write_json("manifest.json", {**manifest, "status": "running"})
+    (folder / "summary.json").unlink()
+    assert rnnlab("task.solved_mse=100") == 0
+    assert read(folder, "summary.json")["seeds"][0]["status"] == "solved"
+
+
+def test_metrics_that_are_shorter_than_the_checkpoint_says_are_refused(in_tmp_path, monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        stop_after(patch, saves=1)
+        assert rnnlab() == 1
+    folder = only_run()
+    before = read(folder, "manifest.json")
+    (folder / "metrics.jsonl").write_bytes(b"")
+    assert rnnlab() == 1
+    assert "shorter than at the checkpoint" in capfd.readouterr().err
+    assert (folder / "metrics.jsonl").read_bytes() == b""
+    assert read(folder, "manifest.json")["run_id"] == before["run_id"]
+
+
+def test_damaged_adjoints_are_written_again(in_tmp_path, monkeypatch):
+    assert rnnlab("name=whole") == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, saves=1)
+        assert rnnlab() == 1
+    (only_run() / "adjoints.npz").write_bytes(b"PK")
+    assert rnnlab() == 0
+    assert (only_run() / "adjoints.npz").read_bytes() == (only_run("whole") / "adjoints.npz").read_bytes()

@@ -120,3 +120,17 @@ def test_a_finished_run_does_nothing_unless_forced(in_tmp_path, capfd):
 def test_probe_zero_records_nothing(in_tmp_path):
     assert rnnlab("probe.every=0") == 0
     assert adjoints(only_run())["norm"].shape == (0, 1, 2, 7)
+
+
+def test_the_best_evaluation_survives_one_that_is_not_a_number(in_tmp_path):
+    sick = ["cell=rnn", "activation=identity", "optimiser=sgd", "optimiser.lr=3", "clipping=none", "task.length=60"]
+    assert rnnlab(*sick, "evaluate.every=1", "steps=40") == 0
+    finite = [row["loss"] for row in metrics(only_run()) if row["split"] == "eval" and row["loss"] is not None]
+    (row,) = read(only_run(), "summary.json")["seeds"]
+    assert row["status"] == "diverged"
+    assert row["best_eval_loss"] == min(finite)
+
+
+def test_a_stored_configuration_does_not_force(in_tmp_path):
+    assert rnnlab("force=true") == 0
+    assert OmegaConf.load(only_run() / "config.yaml").force is False

@@ -1,14 +1,17 @@
 """kill -9, Ctrl-C, damaged checkpoints, full disks: nothing is lost but the time since the last checkpoint."""
 
 import errno
+import os
 import random
 import signal
+import threading
 import time
 
 import pytest
 from helpers import TINY, canonical_files, only_run, read, rnnlab, start
 
 import rnnlab.training.checkpoint as checkpoint_module
+from rnnlab.cli import run_command_line
 from rnnlab.runs.folder import RunFolder
 
 LONG = [*TINY, "steps=600", "checkpoint.every=20", "probe.every=50", "evaluate.every=40", "seeds=2", "cell.hidden=16"]
@@ -206,14 +209,7 @@ def test_force_goes_on_with_an_interrupted_run(uninterrupted, tmp_path):
 
 def test_an_interruption_between_checkpoints_leaves_no_trace(in_tmp_path):
     """The checkpoint that Ctrl-C makes at an odd step does not displace a regular one."""
-    import os
-    import threading
-
-    from helpers import TINY as tiny
-
-    slow = [*tiny, "task.length=60", "steps=90", "checkpoint.every=40", "checkpoint.keep=2"]
-    from rnnlab.cli import run_command_line
-
+    slow = [*TINY, "task.length=60", "steps=90", "checkpoint.every=40", "checkpoint.keep=2"]
     assert run_command_line([*slow, "name=whole"]) == 0
     whole = canonical_files(only_run("whole"))["checkpoints"]
     metrics_file = in_tmp_path / "runs" / "default" / only_run("whole").name / "metrics.jsonl"

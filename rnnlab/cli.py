@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab import __version__
 from rnnlab.contract import ConfigError, RunError, nearest
+from rnnlab.interruption import listening
 from rnnlab.schema import COMPONENTS, SCALARS, SECTIONS, Config, group_syntax, validate
 
 # Hydra's own folders and logs would be a second record of a run; ours is the run folder.
@@ -129,9 +130,10 @@ def _checked(config: DictConfig) -> Config:
 
 def _train(config: Config) -> None:
     """One run. Only here, with a configuration that is right, is torch imported."""
-    from rnnlab.training.run import run
+    with listening() as interrupted:
+        from rnnlab.training.run import run
 
-    run(config)
+        run(config, interrupted)
 
 
 def _fail(status: int, message: str) -> int:

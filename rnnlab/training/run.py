@@ -1,10 +1,8 @@
 """One run from its configuration to its folder: start, go on, end."""
 
 import errno
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,11 @@ from rnnlab.training.population import Population
 RUNS = Path("runs")
 
 
-def run(config: Config) -> Path:
+def run(config: Config, interrupted: Callable[[], bool] = lambda: False) -> Path:
     """Train what the configuration says and write its run folder, or go on where an earlier session stopped.
 
+    Args:
+        interrupted: asked between two training steps; see rnnlab.interruption.
     Returns:
         The run folder.
     Raises:
@@ -40,20 +40,19 @@ def run(config: Config) -> Path:
     # One thread: the products of a replica then do not depend on how many replicas there are. (With two, MKL splits
     # a single product but not a batch of them.) Other cores are for other runs.
     torch.set_num_threads(1)
-    with _listening() as interrupted:
-        experiment = build(config)
-        population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
-        identity = run_id(config, device=experiment.device.type, engine=experiment.engine)
-        folder = RunFolder(RUNS / config.name / identity)
-        with folder.locked():
-            finished = folder.manifest().get("status") == "finished"
-            if finished and not config.force:
-                say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
-                return folder.path
-            if finished:
-                folder.clear()
-            _Session(experiment, population, folder, identity).run(interrupted)
-        return folder.path
+    experiment = build(config)
+    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
+    identity = run_id(config, device=experiment.device.type, engine=experiment.engine)
+    folder = RunFolder(RUNS / config.name / identity)
+    with folder.locked():
+        finished = folder.manifest().get("status") == "finished"
+        if finished and not config.force:
+            say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
+            return folder.path
+        if finished:
+            folder.clear()
+        _Session(experiment, population, folder, identity).run(interrupted)
+    return folder.path
 
 
 class _Session:
@@ -248,25 +247,3 @@ class _Session:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-@contextmanager
-def _listening() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM are remembered and obeyed between two steps; a second one is obeyed at once."""
-    seen = threading.Event()
-
-    def remember(number: int, frame: Any) -> None:
-        if seen.is_set():
-            raise KeyboardInterrupt("Interrupted twice: stopped at once, without a new checkpoint.")
-        seen.set()
-        say("\nStopping after this step … (again: at once)", error=True)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield seen.is_set
-        return
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

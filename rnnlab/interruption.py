@@ -1,0 +1,33 @@
+"""How a run is interrupted. Imports no torch."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def listening() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM are remembered and obeyed between two steps; a second one is obeyed at once.
+
+    To be entered before torch is imported: an exception in the middle of an import of C code may be lost, or crash it.
+    """
+    seen = threading.Event()
+
+    def remember(number: int, frame: Any) -> None:
+        if seen.is_set():
+            raise KeyboardInterrupt("Interrupted twice: stopped at once, without a new checkpoint.")
+        seen.set()
+        print("\nStopping after this step … (again: at once)", file=sys.stderr, flush=True)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen.is_set
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

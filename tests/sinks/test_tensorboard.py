@@ -302,3 +302,24 @@ def test_comparison_address_colours_by_technique_and_shows_curves():
     ]
     assert all(re.search(query["tagFilter"][0], tag) for tag in cards)
     assert not any(re.search(query["tagFilter"][0], tag) for tag in others)
+
+
+def test_a_solved_seed_keeps_its_place_in_the_evaluation_medians(tmp_path, no_drawing):
+    session = Session(tmp_path)
+    session.evaluate(0, [3.0, 2.0, 1.0])
+    solved = session.results[session.seeds[2]]
+    solved.status, solved.final_loss, solved.final_metric = "solved", 0.001, 1.0
+    session.sink.progress(5, session.results)
+    session.evaluate(10, [3.0, 2.0])
+    events = session.close("unsolved", "unsolved", "solved")
+    assert [e.value for e in events.Scalars("loss/eval")] == [2.0, 2.0]
+    assert events.Scalars("loss/eval_lowest_seed")[-1].value == pytest.approx(0.001)
+
+
+def test_a_seed_that_diverges_leaves_the_medians_to_the_others(tmp_path, no_drawing):
+    session = Session(tmp_path)
+    session.train(5, [1.0, 2.0, 3.0])
+    session.results[session.seeds[0]].status = "diverged"
+    session.train(7, [float("nan")])  # the line that only the diverging seed writes
+    events = session.close("diverged", "unsolved", "unsolved")
+    assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(5, 2.0)]

@@ -25,11 +25,16 @@ from omegaconf.errors import OmegaConfBaseException
 from rnnlab import __version__
 from rnnlab.contract import ConfigError, RunError, nearest
 from rnnlab.interruption import listening
-from rnnlab.schema import COMPONENTS, SCALARS, SECTIONS, Config, group_syntax, validate
+from rnnlab.schema import COMPONENTS, SECTIONS, TOP_KEYS, Config, group_syntax, section_keys, validate
 
 # Hydra's own folders and logs would be a second record of a run; ours is the run folder.
-_QUIET = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra.job.name=rnnlab"]
-_SWEEP = ["hydra.sweep.subdir=."]  # and hydra.sweep.dir, a temporary folder: Hydra leaves its own record there
+_QUIET = [
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=disabled",
+    "hydra.job.name=rnnlab",
+    "hydra.sweep.subdir=.",
+]
 
 
 class _Refused(BaseException):
@@ -105,7 +110,7 @@ def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
 def _with_defaults(arguments: list[str], scratch: Path) -> list[str]:
     if any(a in ("--hydra-help", "-sc", "--shell-completion") for a in arguments):
         return arguments
-    ours = [*_QUIET, *_SWEEP, f"hydra.sweep.dir={scratch}"]
+    ours = [*_QUIET, f"hydra.sweep.dir={scratch}"]
     added = [o for o in ours if not any(a.startswith(o.split("=")[0]) for a in arguments)]
     # Beside the first override: argparse wants them in one piece.
     at = next((i for i, a in enumerate(arguments) if _is_override(arguments, i)), len(arguments))
@@ -187,11 +192,11 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
             return f"{given}: not allowed. The configuration of a run has no groups to choose from; change its keys."
         return f"{given}: not allowed. Choose an option of the group: {group_syntax(leaf)}=OPTION."
     if parent in SECTIONS:
-        names = [k.partition(".")[2] for k in SCALARS if k.startswith(parent + ".")]
+        names = section_keys(parent)
     elif parent:
         names = _component_keys(parent, arguments)
     else:
-        names = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
+        names = TOP_KEYS
     known = f" {parent or 'The configuration'} has: {', '.join(names)}." if names else ""
     return f"{given}: no such key.{known}{nearest(leaf, names)}"
 

@@ -51,6 +51,7 @@ COMPONENTS = (
 )
 SQUARE_ONLY = ("identity", "henaff")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
+TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +105,11 @@ def validate(raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the first thing that is wrong, with its key, its value and what is allowed.
     """
-    known = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
     for key in raw:
-        if key not in known:
-            raise ConfigError(f"{key}={raw[key]}: no such key.{nearest(str(key), known)} Keys: {', '.join(known)}.")
+        if key not in TOP_KEYS:
+            raise ConfigError(
+                f"{key}={raw[key]}: no such key.{nearest(str(key), TOP_KEYS)} Keys: {', '.join(TOP_KEYS)}."
+            )
     values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
     allowed = values.pop("components")
     groups = {group: _component(raw, group, allowed) for group in COMPONENTS}
@@ -126,7 +128,7 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
         node = raw.get(section)
         if not isinstance(node, Mapping):
             raise ConfigError(f"{section}={node}: not allowed. Set {key} instead.")
-        leaves = [k.partition(".")[2] for k in SCALARS if k.startswith(section + ".")]
+        leaves = section_keys(section)
         for name in node:
             if name not in leaves:
                 raise ConfigError(
@@ -148,6 +150,11 @@ def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[s
         if name not in checked:
             raise ConfigError(f"{group}.{name}: missing. Every component of the group {group} has the key {name}.")
     return checked
+
+
+def section_keys(section: str) -> list[str]:
+    """The keys of a section: `every` and `keep` for `checkpoint`."""
+    return [k.partition(".")[2] for k in SCALARS if k.startswith(section + ".")]
 
 
 def group_syntax(key: str) -> str:

@@ -1,19 +1,12 @@
 """The adding problem (Hochreiter & Schmidhuber 1997)."""
 
-import functools
 from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from rnnlab import streams
 from rnnlab.contract import Count, Positive, component
-from rnnlab.tasks.task import (
-    EVALUATION_SEED,
-    Batch,
-    chunks,
-    epoch_indices,
-)
+from rnnlab.tasks.task import Batch, drawn_evaluation_batches, drawn_training_batch
 
 
 @component
@@ -54,7 +47,7 @@ class Adding:
         return f"MSE < {self.solved_mse:g}"
 
     # Examples are kept as (values (n, T), marked steps (n, 2), length (n,)).
-    def _draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         values = torch.rand(n, self.length, generator=generator)
         if self.shortest is None:
             length = torch.full((n,), self.length)
@@ -72,7 +65,7 @@ class Adding:
         start = self.length - length
         return values, torch.stack([first + start, second + start], dim=1), length
 
-    def _write(self, drawn: tuple[Tensor, Tensor, Tensor]) -> Batch:
+    def write(self, drawn: tuple[Tensor, Tensor, Tensor]) -> Batch:
         values_NT, marked_N2, length_N = drawn
         mark_NT = torch.zeros_like(values_NT).scatter_(1, marked_N2, 1.0)
         target = values_NT.gather(1, marked_N2).sum(1).unsqueeze(0)
@@ -82,17 +75,10 @@ class Adding:
         return Batch(torch.stack([values_NT.T, mark_NT.T], dim=-1), target, mask)
 
     def training_batch(self, seed: int, step: int) -> Batch:
-        if self.examples is None:
-            return self._write(self._draw(self.batch, streams.generator(seed, "data", step)))
-        take = epoch_indices(seed, step, self.batch, self.examples)
-        values, marked, length = _fixed_set(self, seed)
-        return self._write((values[take], marked[take], length[take]))
+        return drawn_training_batch(self, seed, step)
 
     def evaluation_batches(self, examples: int) -> list[Batch]:
-        return [
-            self._write(self._draw(n, streams.generator(EVALUATION_SEED, "evaluation", i)))
-            for i, n in enumerate(chunks(examples))
-        ]
+        return drawn_evaluation_batches(self, examples)
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): squared error of the sum."""
@@ -107,7 +93,7 @@ class Adding:
 
     def describe(self, generator: Generator) -> str:
         """The numbers, the marks under them, and the target."""
-        batch = self._write(self._draw(1, generator))
+        batch = self.write(self.draw(1, generator))
         start = 0 if batch.mask is None else int((~batch.mask[:, 0]).sum())
         values, marks = batch.input[start:, 0, 0].tolist(), batch.input[start:, 0, 1].tolist()
         return (
@@ -115,9 +101,3 @@ class Adding:
             "mark    " + " ".join("  ^ " if m else "    " for m in marks).rstrip() + "\n"
             f"target  {batch.target[0, 0].item():.4f} at the last step"
         )
-
-
-@functools.lru_cache(maxsize=64)
-def _fixed_set(task: Adding, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    assert task.examples is not None
-    return task._draw(task.examples, streams.generator(seed, "set"))

@@ -1,6 +1,5 @@
 """Copy memory (Hochreiter & Schmidhuber 1997; in the form of Arjovsky, Shah & Bengio 2016)."""
 
-import functools
 import math
 from typing import Literal
 
@@ -8,15 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from rnnlab import streams
 from rnnlab.contract import Count, Share, component
-from rnnlab.tasks.task import (
-    EVALUATION_SEED,
-    Batch,
-    chunks,
-    epoch_indices,
-    example_mean,
-)
+from rnnlab.tasks.task import Batch, drawn_evaluation_batches, drawn_training_batch, example_mean
 
 
 @component
@@ -87,13 +79,13 @@ class Copy:
         return sum(self.symbols * symbol / (lag + 2 * self.symbols) for lag in lags) / len(lags)
 
     # Examples are kept as (symbols (n, K), lag (n,)), a few bytes each, and written out as sequences per batch.
-    def _draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         symbols = torch.randint(self.alphabet, (n, self.symbols), generator=generator, dtype=torch.uint8)
         if self.shortest is None:
             return symbols, torch.full((n,), self.length)
         return symbols, torch.randint(self.shortest, self.length + 1, (n,), generator=generator)
 
-    def _write(self, drawn: tuple[Tensor, Tensor]) -> Batch:
+    def write(self, drawn: tuple[Tensor, Tensor]) -> Batch:
         symbols_NK, lag_N = drawn[0].long() + 1, drawn[1]
         n, K, T = len(lag_N), self.symbols, self.steps
         classes_TN = torch.zeros(T, n, dtype=torch.long)
@@ -111,17 +103,10 @@ class Copy:
         return Batch(inputs, target_TN[T - self.scored :], mask)
 
     def training_batch(self, seed: int, step: int) -> Batch:
-        if self.examples is None:
-            return self._write(self._draw(self.batch, streams.generator(seed, "data", step)))
-        symbols, lag = _fixed_set(self, seed)
-        take = epoch_indices(seed, step, self.batch, self.examples)
-        return self._write((symbols[take], lag[take]))
+        return drawn_training_batch(self, seed, step)
 
     def evaluation_batches(self, examples: int) -> list[Batch]:
-        return [
-            self._write(self._draw(n, streams.generator(EVALUATION_SEED, "evaluation", i)))
-            for i, n in enumerate(chunks(examples))
-        ]
+        return drawn_evaluation_batches(self, examples)
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats, mean over an example's scored steps."""
@@ -146,17 +131,11 @@ class Copy:
     def describe(self, generator: Generator) -> str:
         """Input over target; `.` is blank, `!` the marker, and the target's unscored steps are left empty."""
         names = [".", *(chr(ord("a") + i) if i < 26 else "?" for i in range(self.alphabet)), "!"]
-        drawn = self._draw(1, generator)
-        batch = self._write(drawn)
+        drawn = self.draw(1, generator)
+        batch = self.write(drawn)
         classes = batch.input[:, 0]
         codes = classes[:, 0].long() if self.input == "scalar" else classes.argmax(-1)
         start = 0 if batch.mask is None else int((~batch.mask[:, 0]).sum())
         above = " " * start + "".join(names[c] for c in codes.tolist()[start:])
         below = "".join(names[c] for c in batch.target[:, 0].tolist()).rjust(self.steps)
         return f"input   {above}\ntarget  {' ' * start}{below[start:]}"
-
-
-@functools.lru_cache(maxsize=64)
-def _fixed_set(task: Copy, seed: int) -> tuple[Tensor, Tensor]:
-    assert task.examples is not None
-    return task._draw(task.examples, streams.generator(seed, "set"))

@@ -7,8 +7,9 @@ T time, B batch, I input, K scored steps, R replica, O output.
 """
 
 import functools
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -33,6 +34,14 @@ class Batch:
         target = self.target.to(device, dtype if self.target.is_floating_point() else None)
         mask = None if self.mask is None else self.mask.to(device)
         return Batch(self.input.to(device, dtype), target, mask)
+
+    def shared(self, replicas: int) -> "Batch":
+        """The same examples for every replica, without a copy."""
+
+        def widen(x: Tensor) -> Tensor:
+            return x.unsqueeze(1).expand(x.shape[0], replicas, *x.shape[1:])
+
+        return Batch(widen(self.input), widen(self.target), None if self.mask is None else widen(self.mask))
 
 
 def stack(batches: list[Batch]) -> Batch:
@@ -105,9 +114,40 @@ def example_mean(values_RKB: Tensor, weights_KB: Tensor | None = None) -> Tensor
     return (values_RBK * weights_RBK).sum(-1) / weights_RBK.sum(-1)
 
 
-def chunks(examples: int) -> list[int]:
-    """Sizes of the evaluation batches."""
-    return [min(CHUNK, examples - at) for at in range(0, examples, CHUNK)]
+class Generated(Hashable, Protocol):
+    """A task whose examples are generated: drawn in a compact form, and written out as sequences per batch."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def examples(self) -> int | None: ...
+
+    def draw(self, n: int, generator: Generator) -> tuple[Tensor, ...]:
+        """n examples in the task's compact form: tensors (n, ...)."""
+        ...
+
+    def write(self, drawn: Any) -> Batch:
+        """The sequences of drawn examples."""
+        ...
+
+
+def drawn_training_batch(task: Generated, seed: int, step: int) -> Batch:
+    """Fresh examples, or those of the seed's fixed set whose turn it is."""
+    if task.examples is None:
+        return task.write(task.draw(task.batch, streams.generator(seed, "data", step)))
+    take = epoch_indices(seed, step, task.batch, task.examples)
+    return task.write(tuple(part[take] for part in _fixed_set(task, seed, task.examples)))
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_set(task: Generated, seed: int, examples: int) -> tuple[Tensor, ...]:
+    return task.draw(examples, streams.generator(seed, "set"))
+
+
+def drawn_evaluation_batches(task: Generated, examples: int) -> list[Batch]:
+    """Held-out examples, CHUNK at a time."""
+    sizes = [min(CHUNK, examples - at) for at in range(0, examples, CHUNK)]
+    return [task.write(task.draw(n, streams.generator(EVALUATION_SEED, "evaluation", i))) for i, n in enumerate(sizes)]
 
 
 def epoch_indices(seed: int, step: int, batch: int, examples: int) -> Tensor:

@@ -18,10 +18,7 @@ def evaluate(model: Model, task: Task, batches: list[Batch], replicas: int) -> t
     """(loss_R, metric_R): means over all examples."""
     losses, metrics = [], []
     for batch in batches:
-        shared = Batch(
-            *(None if x is None else x.unsqueeze(dim).expand(*x.shape[:dim], replicas, *x.shape[dim:])
-              for x, dim in ((batch.input, 1), (batch.target, 1), (batch.mask, 1)))  # type: ignore[arg-type]
-        )  # fmt: skip
+        shared = batch.shared(replicas)
         unrolled = unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)
         prediction = model.readout(unrolled.output_KRBH)
         losses.append(task.losses(prediction, shared))

@@ -147,7 +147,7 @@ class _Session:
         if state is None:
             return 0
         self.population.load_state_dict(state["population"])
-        self.progress.__dict__.update(Progress.from_state_dict(state["progress"]).__dict__)
+        self.progress = Progress.from_state_dict(state["progress"])
         self.saved = self.progress.step
         self.record.load_state_dict(state["adjoints"])
         written = self.folder.metrics.stat().st_size if self.folder.metrics.exists() else 0
@@ -156,6 +156,7 @@ class _Session:
                 f"{self.folder.metrics} is shorter than at the checkpoint, so the run cannot go on as if it had not "
                 f"stopped. Remove {self.folder.path} to start from nothing."
             )
+        self.folder.write_adjoints(self.record.arrays())  # that of the checkpoint; the file may be newer, or damaged
         return int(state["metrics_bytes"])
 
     def _save(self, *, passing: bool = False) -> None:
@@ -182,8 +183,6 @@ class _Session:
 
     def _end(self, status: str) -> None:
         self._save()
-        if not (self.folder.path / "adjoints.npz").exists():
-            self.folder.write_adjoints(self.record.arrays())
         for sink in self.sinks:
             sink.close(self.progress.results, self.record)
         session = self.manifest["sessions"][-1]

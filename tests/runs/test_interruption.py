@@ -273,3 +273,13 @@ def test_damaged_adjoints_are_written_again(in_tmp_path, monkeypatch):
     (only_run() / "adjoints.npz").write_bytes(b"PK")
     assert rnnlab() == 0
     assert (only_run() / "adjoints.npz").read_bytes() == (only_run("whole") / "adjoints.npz").read_bytes()
+
+
+def test_adjoints_damaged_after_the_last_checkpoint_are_written_again(in_tmp_path):
+    assert rnnlab() == 0
+    folder = only_run()
+    whole = (folder / "adjoints.npz").read_bytes()
+    RunFolder(folder).write_json("manifest.json", {**read(folder, "manifest.json"), "status": "running"})
+    (folder / "adjoints.npz").write_bytes(b"PK")
+    assert rnnlab() == 0
+    assert (folder / "adjoints.npz").read_bytes() == whole

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.bptt.engine import Engine, autograd_engine
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.contract import ConfigError
 from rnnlab.schema import Config
@@ -29,20 +30,13 @@ class Experiment:
     schedule: Any
     device: torch.device
     dtype: torch.dtype
-    engine: str
+    engine: Engine
 
     def model(self, seeds: list[int]) -> Model:
         """A freshly initialised population; replica r depends on seeds[r] alone."""
-        parts = self.config.components
-        replicas, units = len(seeds), parts["cell"]["hidden"]
-        cell = make(
-            "cell",
-            parts["cell"],
-            replicas=replicas,
-            inputs=self.task.inputs,
-            activation=lambda: make("activation", parts["activation"], replicas=replicas, units=units),
-        )
-        assert isinstance(cell, Cell)
+        parts, replicas = self.config.components, len(seeds)
+        cell = make_cell(parts, replicas=replicas, inputs=self.task.inputs)
+        units = cell.hidden
         recurrent, inputs, outputs, bias = (
             make(group, parts[group], units=units)
             for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
@@ -77,8 +71,22 @@ def build(config: Config) -> Experiment:
         schedule=schedule,
         device=_device(config.device),
         dtype=getattr(torch, config.dtype),
-        engine="autograd",
+        engine=autograd_engine("the only one there is"),
     )
+
+
+def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -> Cell:
+    """The configured cell with its activation, all parameters zero."""
+    units = parts["cell"]["hidden"]
+    cell = make(
+        "cell",
+        parts["cell"],
+        replicas=replicas,
+        inputs=inputs,
+        activation=lambda: make("activation", parts["activation"], replicas=replicas, units=units),
+    )
+    assert isinstance(cell, Cell)
+    return cell
 
 
 def make(group: str, config: dict[str, Any], **context: Any) -> Any:

@@ -154,7 +154,8 @@ class _MeasuredRun:
             part = "tensorboard" if type(sink).__name__ == "TensorBoard" else "logging"
             for method in ("rows", "adjoints", "progress"):
                 setattr(sink, method, timed(part, getattr(sink, method)))
-        experiment = replace(experiment, clipping=timed("clip and norm", experiment.clipping))
+        engine = replace(experiment.engine, unroll=self._unroll(experiment.engine.unroll))
+        experiment = replace(experiment, clipping=timed("clip and norm", experiment.clipping), engine=engine)
         others |= {"save": timed("checkpoint", saved), "interrupted": between_steps}
         with self._timers(type(experiment.task)), self.parts.counting():
             complete = train(experiment, population, progress, record, sinks, **others)
@@ -179,7 +180,6 @@ class _MeasuredRun:
         with ExitStack() as stack:
             for owner, name, part in wrapped:
                 stack.enter_context(replaced(owner, name, lambda f, part=part: self.parts.timed(part, f)))
-            stack.enter_context(replaced(loop, "unroll", self._unroll))
             yield
 
     def _unroll(self, unroll: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from rnnlab.bptt.unroll import unroll
-from rnnlab.build import Experiment, make
+from rnnlab.build import Experiment, make_cell
 from rnnlab.cells.cell import Cell
 from rnnlab.cli import config_folder
 from rnnlab.schema import Config, validate
@@ -50,13 +49,7 @@ def training_configuration(*, cell: str, length: int, batch: int, hidden: int, o
 def random_cell(name: str, *, replicas: int, inputs: int, hidden: int, seed: int = 0) -> Cell:
     """A tanh cell with all parameters from U(-1/sqrt(H), 1/sqrt(H)), as torch.nn draws them."""
     parts = configuration(f"cell={name}", f"cell.hidden={hidden}").components
-    cell = make(
-        "cell",
-        parts["cell"],
-        replicas=replicas,
-        inputs=inputs,
-        activation=lambda: make("activation", parts["activation"], replicas=replicas, units=hidden),
-    )
+    cell = make_cell(parts, replicas=replicas, inputs=inputs)
     generator = torch.Generator().manual_seed(seed)
     for parameter in cell.parameters():
         torch.nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
@@ -88,7 +81,7 @@ class BareStep:
     """
 
     def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
-        self.task, self.rule = experiment.task, experiment.rule
+        self.task, self.rule, self.engine = experiment.task, experiment.rule, experiment.engine
         self.model = experiment.model(seeds)
         self.stacked = list(self.model.parameters())
         self.leaves = [[p.detach()[r].requires_grad_() for r in range(len(seeds))] for p in self.stacked]
@@ -99,7 +92,7 @@ class BareStep:
 
     def loss(self) -> Tensor:
         """The summed loss, with its graph."""
-        unrolled = unroll(
+        unrolled = self.engine.unroll(
             self.model.cell, self.batch.input, mask_TRB=self.batch.mask, rule=self.rule, last=self.task.scored
         )
         return self.task.losses(self.model.readout(unrolled.output_KRBH), self.batch).sum()

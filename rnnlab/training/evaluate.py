@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rnnlab.bptt.unroll import unroll
+from rnnlab.bptt.engine import Engine
 from rnnlab.tasks.task import Batch, Task
 from rnnlab.training.model import Model
 
@@ -14,12 +14,12 @@ def evaluation_set(task: Task, examples: int, device: torch.device, dtype: torch
 
 
 @torch.no_grad()
-def evaluate(model: Model, task: Task, batches: list[Batch], replicas: int) -> tuple[Tensor, Tensor]:
+def evaluate(model: Model, task: Task, engine: Engine, batches: list[Batch], replicas: int) -> tuple[Tensor, Tensor]:
     """(loss_R, metric_R): means over all examples."""
     losses, metrics = [], []
     for batch in batches:
         shared = batch.shared(replicas)
-        unrolled = unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)
+        unrolled = engine.unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)
         prediction = model.readout(unrolled.output_KRBH)
         losses.append(task.losses(prediction, shared))
         metrics.append(task.metrics(prediction, shared))

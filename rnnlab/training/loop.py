@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.bptt.unroll import unroll
 from rnnlab.build import Experiment
 from rnnlab.probes.adjoint import AdjointRecord, batch_mean, summarise, wants
 from rnnlab.sinks.sink import Sink
@@ -93,7 +92,7 @@ def train(
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
 
-        unrolled = unroll(
+        unrolled = experiment.engine.unroll(
             model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=probing, last=task.scored
         )
         loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
@@ -231,7 +230,7 @@ def _evaluate(
     """Evaluate, mark what is solved, and let it rest."""
     config, task = experiment.config, experiment.task
     seeds = list(population.active)
-    loss_R, metric_R = evaluate(population.model, task, held_out, len(seeds))
+    loss_R, metric_R = evaluate(population.model, task, experiment.engine, held_out, len(seeds))
     rows = []
     for seed, loss, metric in zip(seeds, loss_R.tolist(), metric_R.tolist(), strict=True):
         result = progress.results[seed]

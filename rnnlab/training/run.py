@@ -42,7 +42,7 @@ def run(config: Config, interrupted: Callable[[], bool] = lambda: False) -> Path
     torch.set_num_threads(1)
     experiment = build(config)
     population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
-    identity = run_id(config, device=experiment.device.type, engine=experiment.engine)
+    identity = run_id(config, device=experiment.device.type, engine=experiment.engine.name)
     folder = RunFolder(RUNS / config.name / identity)
     with folder.locked():
         finished = folder.manifest().get("status") == "finished"
@@ -113,8 +113,9 @@ class _Session:
             "status": "running",
             **environment(),
             "device": _device_name(self.experiment.device),
-            "threads": torch.get_num_threads(),
-            "engine": self.experiment.engine,
+            "threads": self.experiment.engine.threads,
+            "engine": self.experiment.engine.name,
+            "engine_because": self.experiment.engine.why,
             "seeds": config.seeds,
             "parameters": self.parameters,
             "start": earlier[0]["start"] if earlier else now(),
@@ -127,7 +128,7 @@ class _Session:
         task = self.experiment.task
         say(
             f"{folder.path}\n{len(config.seeds)} seed(s), {self.parameters} parameters each, "
-            f"{self.manifest['device']}, engine {self.experiment.engine}; "
+            f"{self.manifest['device']}, engine {self.experiment.engine.name}; "
             f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}"
         )
         if self.progress.step:

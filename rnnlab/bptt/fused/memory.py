@@ -1,0 +1,65 @@
+"""Memory that is used again: a fresh buffer of 100 MB costs 50 ms of page faults, in every training step."""
+
+import math
+import threading
+import weakref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ALIGNED = 64
+_free: list[np.ndarray] = []
+_lock = threading.Lock()
+_in_use = _peak = 0
+
+
+def lease(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised CPU tensor whose memory returns to a pool when no tensor or graph refers to it any more.
+
+    The pool holds no more, used and free together, than the most that was ever in use at one time.
+
+    Args:
+        shape, dtype: of the tensor.
+    """
+    global _in_use, _peak
+    size = math.prod(shape) * dtype.itemsize
+    if size == 0:
+        return torch.empty(shape, dtype=dtype)
+    with _lock:
+        fitting = [block for block in _free if size <= block.nbytes <= 2 * size]
+        block = min(fitting, key=lambda b: b.nbytes, default=None)
+        if block is None:
+            _shrink(_peak - _in_use - size)
+            block = _aligned(size)
+        else:
+            _drop(block)
+        _in_use += block.nbytes
+        _peak = max(_peak, _in_use)
+    view = block[:size]
+    # torch keeps `view` for as long as anything uses the storage, and nothing else does.
+    weakref.finalize(view, _give_back, block).atexit = False
+    return torch.from_numpy(view).view(dtype).view(shape)
+
+
+def _give_back(block: np.ndarray) -> None:
+    global _in_use
+    with _lock:
+        _in_use -= block.nbytes
+        _free.append(block)
+
+
+def _drop(block: np.ndarray) -> None:
+    _free[:] = [b for b in _free if b is not block]
+
+
+def _shrink(allowed: int) -> None:
+    """Let the oldest free blocks go until the others take no more than this many bytes."""
+    while _free and sum(b.nbytes for b in _free) > allowed:
+        _free.pop(0)
+
+
+def _aligned(size: int) -> np.ndarray:
+    raw = np.empty(size + _ALIGNED, dtype=np.uint8)
+    start = -raw.ctypes.data % _ALIGNED
+    return raw[start : start + size]

@@ -26,12 +26,15 @@ RULES = ("none", "clip_norm", "clip_value")
 class Form:
     """What an operator takes and keeps.
 
+    code: the kernel's number for it; rows: G / H.
     parameters: beside the input's and the recurrent weights and the bias.
     activation_biases: one optional tensor (R, 1, H) per place where the cell applies its activation.
     states: names of the state components; gates: blocks of H activated values per step that backward needs.
     """
 
+    name: str
     code: int
+    rows: int
     parameters: tuple[str, ...]
     activation_biases: tuple[str, ...]
     states: tuple[str, ...]
@@ -50,9 +53,12 @@ class Form:
 
 
 FORMS = {
-    "rnn": Form(0, (), ("activation_bias",), ("h",), 0),
-    "lstm": Form(1, (), ("candidate_bias", "output_bias"), ("h", "c"), 4),
-    "gru": Form(2, ("bias_candidate_recurrent",), ("activation_bias",), ("h",), 4),
+    form.name: form
+    for form in (
+        Form("rnn", 0, 1, (), ("activation_bias",), ("h",), 0),
+        Form("lstm", 1, 4, (), ("candidate_bias", "output_bias"), ("h", "c"), 4),
+        Form("gru", 2, 3, ("bias_candidate_recurrent",), ("activation_bias",), ("h",), 4),
+    )
 }
 _OPTIONS = {
     "activation": "str",
@@ -156,7 +162,35 @@ def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: shapes[name] for name in ("output", *(f"last_{s}" for s in form.states), *form.traces)}
 
 
+def _check(form: Form, given: dict[str, Any]) -> None:
+    """The kernel reads memory by these shapes, so they must be right."""
+    (T, R, B, I), H, dtype = given["input"].shape, given["h"].shape[-1], given["input"].dtype
+    shapes: dict[str, tuple[int, ...]] = {"input": (T, R, B, I), "mask": (T, R, B), "norm": (len(form.states), T, R, B)}
+    shapes |= {
+        "weight_input": (R, I, form.rows * H),
+        "weight_recurrent": (R, H, form.rows * H),
+        "bias": (R, 1, form.rows * H),
+    }
+    shapes |= dict.fromkeys(form.states, (R, B, H))
+    for name in (*form.tensors, "mask", "norm"):
+        tensor, shape = given[name], shapes.get(name, (R, 1, H))
+        kind = {"mask": torch.bool, "norm": torch.float64}.get(name, dtype)
+        if tensor is not None and (tuple(tensor.shape) != shape or tensor.dtype != kind or not tensor.is_cpu):
+            raise ValueError(
+                f"rnnlab::{form.name}: {name} is {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}; "
+                f"it must be {shape}, {kind}, on the CPU"
+            )
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"rnnlab::{form.name}: input is {dtype}; it must be torch.float32 or torch.float64")
+    if min(T, R, B, I, H) < 1 or not 1 <= given["last"] <= T or given["keep"] < 0 or given["threads"] < 1:
+        raise ValueError(
+            f"rnnlab::{form.name}: T, R, B, I, H = {(T, R, B, I, H)}, last={given['last']}, keep={given['keep']}, "
+            f"threads={given['threads']}; sizes and threads must be 1 or more, last 1 to T, keep 0 or more"
+        )
+
+
 def _forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
+    _check(form, given)
     dtype, H = given["input"].dtype, given["h"].shape[-1]
     given = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in given.items()}
     made = {name: lease(shape, dtype) for name, shape in _shapes(form, given).items()}
@@ -185,7 +219,7 @@ def _gradient_shapes(form: Form, given: dict[str, Any]) -> dict[str, torch.Size]
     }
 
 
-def _backward(form: Form, given: dict[str, Any]) -> list[Tensor]:
+def _backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     dtype = given["input"].dtype
     kept = ("output", "norm", *form.traces)  # as forward made them: their memory is laid out for the kernel
     given = {k: v.contiguous() if isinstance(v, Tensor) and k not in kept else v for k, v in given.items()}
@@ -201,14 +235,15 @@ def _backward(form: Form, given: dict[str, Any]) -> list[Tensor]:
     job.d_activation_bias = _pair(made[name] for name in form.activation_biases)
     job.d_state = _pair(made[name] for name in form.states)
     _run(job, dtype, backward=True)
-    return list(made.values())
+    return tuple(made.values())
 
 
-def _fake_backward(form: Form, given: dict[str, Any]) -> list[Tensor]:
-    return [given["input"].new_empty(shape) for shape in _gradient_shapes(form, given).values()]
+def _fake_backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
+    return tuple(given["input"].new_empty(shape) for shape in _gradient_shapes(form, given).values())
 
 
-def _register(library: torch.library.Library, name: str, form: Form) -> None:
+def _register(library: torch.library.Library, form: Form) -> None:
+    name = form.name
     optional = {"mask", "norm", *form.activation_biases}
     forward_names = (*form.tensors, "mask", "norm", *_OPTIONS)
     returned = ("output", *(f"last_{s}" for s in form.states), *form.traces)
@@ -218,11 +253,13 @@ def _register(library: torch.library.Library, name: str, form: Form) -> None:
     def declared(names: tuple[str, ...], mutable: str = "") -> str:
         kinds = {**_OPTIONS, "input_gradient": "bool", "state_gradient": "bool", mutable: "Tensor(a!)?"}
         kinds |= dict.fromkeys(derivatives, "Tensor?")
-        default = {n: "Tensor?" for n in optional}
+        default = dict.fromkeys(optional, "Tensor?")
         return ", ".join(f"{kinds.get(n, default.get(n, 'Tensor'))} {n}" for n in names)
 
     library.define(f"{name}({declared(forward_names)}) -> ({', '.join(f'Tensor {n}' for n in returned)})")
-    library.define(f"{name}_backward({declared(backward_names, mutable='norm')}) -> Tensor[]")
+    library.define(
+        f"{name}_backward({declared(backward_names, mutable='norm')}) -> ({', '.join('Tensor' for _ in form.tensors)})"
+    )
 
     def named(work: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
         return lambda *args: work(form, dict(zip(names, args, strict=True)))
@@ -255,5 +292,5 @@ def _register(library: torch.library.Library, name: str, form: Form) -> None:
 
 
 LIBRARY = torch.library.Library("rnnlab", "DEF")
-for _name, _form in FORMS.items():
-    _register(LIBRARY, _name, _form)
+for _form in FORMS.values():
+    _register(LIBRARY, _form)

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 CELLS = ("rnn", "lstm", "gru")
+SHAPES = ((120, 128, 128), (520, 128, 128), (1020, 64, 128), (1020, 20, 256), (200, 32, 64))
+"""(T, B, H) of the suite."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,12 +45,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="rnnlab.bench", description="Speed, as ratios taken in one process.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    unroll = _command(commands, "unroll", "forward and backward, against torch.nn, which records nothing")
+    unroll = _command(commands, "unroll", "forward and backward: fused engine, torch.nn, hooks, JAX and the floor")
     _add_sizes(unroll, length=200)
     unroll.add_argument("--inputs", type=_count, default=2, help="I")
     unroll.add_argument("--replicas", type=_count, default=1, help="R; torch.nn runs once per replica")
     unroll.add_argument("--threads", type=_count, default=1)
-    unroll.add_argument("--repetitions", type=_count, default=15)
+    unroll.add_argument("--repetitions", type=_count, default=15, help="rounds, at most")
+    unroll.add_argument("--seconds", type=_count, default=600, help="no further round begins after so many (but 3 do)")
+    unroll.add_argument("--no-plain", dest="plain", action="store_false", help="without the loop that has no hooks")
+
+    suite = _command(commands, "suite", "unroll over five shapes, three cells and thread counts, beside the targets")
+    suite.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")
+    suite.add_argument("--threads", type=_counts, default=[1, 2], help="separated by commas")
+    suite.add_argument("--inputs", type=_count, default=10, help="I")
+    suite.add_argument("--shapes", type=_shapes, default=SHAPES, help="T,B,H:T,B,H:…")
+    suite.add_argument("--seconds", type=_count, default=6, help="of rounds per row, at least")
+
+    train = _command(commands, "train", "the training step with adjoint norms, against a plain PyTorch script")
+    _add_sizes(train, length=200, batch=50)
+    train.add_argument("--threads", type=_count, default=1)
+    train.add_argument("--steps", type=_count, default=100, help="timed steps, 20 to warm up not counted")
 
     overhead = _command(commands, "overhead", "the share of a training step that is not the work itself")
     _add_sizes(overhead, length=200)
@@ -72,11 +88,11 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_sizes(parser: argparse.ArgumentParser, *, length: int | None, cell: str = "lstm") -> None:
+def _add_sizes(parser: argparse.ArgumentParser, *, length: int | None, cell: str = "lstm", batch: int = 32) -> None:
     parser.add_argument("--cell", choices=CELLS, default=cell)
     if length is not None:
         parser.add_argument("--length", type=_count, default=length, help="T")
-    parser.add_argument("--batch", type=_count, default=32, help="B")
+    parser.add_argument("--batch", type=_count, default=batch, help="B")
     parser.add_argument("--hidden", type=_count, default=128, help="H")
 
 
@@ -87,8 +103,26 @@ def _count(text: str) -> int:
     return value
 
 
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _cells(text: str) -> list[str]:
+    cells = text.split(",")
+    if not set(cells) <= set(CELLS):
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed are {', '.join(CELLS)}")
+    return cells
+
+
+def _shapes(text: str) -> list[tuple[int, ...]]:
+    shapes = [tuple(_counts(part)) for part in text.split(":")]
+    if any(len(shape) != 3 for shape in shapes):
+        raise argparse.ArgumentTypeError(f"{text!r}: a shape is T,B,H; shapes are separated by colons")
+    return shapes
+
+
 def _lengths(text: str) -> list[int]:
-    lengths = [_count(part) for part in text.split(",")]
+    lengths = _counts(text)
     if len(set(lengths)) < 2:
         raise argparse.ArgumentTypeError(f"{text!r}: an exponent needs two different lengths at least")
     return lengths

@@ -21,8 +21,8 @@ from rnnlab.build import build
 def measure(*, cell: str, lengths: Sequence[int], batch: int, hidden: int, repetitions: int) -> dict[str, Any]:
     """Per length `step_s` (median) and `kept_bytes`; `time_exponent` and `memory_exponent` of a fit ~ T^a."""
     lengths = sorted(set(lengths))
-    steps = {length: _bare_step(cell, length, batch, hidden) for length in lengths}
     with torch_threads(1):
+        steps = {length: _bare_step(cell, length, batch, hidden) for length in lengths}
         spreads = interleaved({str(length): partial(_discard, steps[length]) for length in lengths}, repetitions)
     seconds = [spreads[str(length)].median for length in lengths]
     kept = [kept_bytes(steps[length]) for length in lengths]

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import Any
 
 from rich.table import Table
@@ -23,22 +23,46 @@ class Spread:
         return cls(statistics.median(seconds), min(seconds), max(seconds))
 
 
-def interleaved(candidates: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: int = 1) -> dict[str, Spread]:
+LEAST_ROUNDS = 3
+"""Rounds that are counted whatever the time they take."""
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], Any]],
+    repetitions: int,
+    *,
+    warm_up: int = 1,
+    least_s: float = 0.0,
+    seconds: float = inf,
+) -> dict[str, Spread]:
     """Seconds per candidate, taken in rounds A B C, A B C, …, so that a busy machine slows all of them alike.
 
     Args:
         candidates: what to time, by name.
-        repetitions: rounds that count.
+        repetitions: rounds that count, at most.
         warm_up: rounds before those.
+        least_s: a candidate is called again within its turn until so much time has passed, and the mean counts: a
+            short one would else be timed in the caches that its predecessor left.
+        seconds: after so many no further round begins, once LEAST_ROUNDS have counted.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    until = time.perf_counter() + seconds
     for round_ in range(warm_up + repetitions):
+        if round_ >= warm_up + LEAST_ROUNDS and time.perf_counter() > until:
+            break
         for name, work in candidates.items():
-            began = time.perf_counter()
-            work()
+            mean = _mean_seconds(work, least_s)
             if round_ >= warm_up:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: Spread.of(values) for name, values in seconds.items()}
+                taken[name].append(mean)
+    return {name: Spread.of(values) for name, values in taken.items()}
+
+
+def _mean_seconds(work: Callable[[], Any], least_s: float) -> float:
+    began, calls, elapsed = time.perf_counter(), 0, 0.0
+    while not calls or elapsed < least_s:
+        work()
+        calls, elapsed = calls + 1, time.perf_counter() - began
+    return elapsed / calls
 
 
 def report(spreads: Mapping[str, Spread]) -> dict[str, Any]:

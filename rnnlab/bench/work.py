@@ -4,9 +4,10 @@ T time, R replica, B batch, I input, H hidden.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from rnnlab.bptt.fused.library import KernelUnavailable
+from rnnlab.bptt.fused.unroll import fused_unroll
+from rnnlab.bptt.unroll import Unrolled
 from rnnlab.build import Experiment, make_cell
 from rnnlab.cells.cell import Cell
 from rnnlab.cli import config_folder
@@ -54,6 +58,17 @@ def random_cell(name: str, *, replicas: int, inputs: int, hidden: int, seed: int
     for parameter in cell.parameters():
         torch.nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
     return cell
+
+
+def fused_unroller(threads: int) -> Callable[..., Unrolled] | str:
+    """The fused engine in the form of `rnnlab.bptt.unroll.unroll`, or why there is none here."""
+    from rnnlab.bptt.fused import operators  # importing it registers them
+
+    try:
+        operators.kernel()
+    except KernelUnavailable as error:
+        return str(error)
+    return partial(fused_unroll, threads=threads)
 
 
 @dataclass

@@ -1,15 +1,24 @@
 """The benchmarks run and keep their promises about keys and ratios. No wall-clock time is asserted."""
 
+import importlib.util
 import json
 import math
 import os
+from itertools import pairwise
 
 import pytest
 import torch
 
+from rnnlab.bench import floor, jax_scan, script, suite, train, unroll
 from rnnlab.bench.__main__ import main
+from rnnlab.bench.agreement import Candidate, Outcome, check_agreement
+from rnnlab.bench.measured_run import MeasuredRun
 from rnnlab.bench.parts import Parts, replaced
-from rnnlab.bench.timing import exponent, interleaved
+from rnnlab.bench.targets import unroll_targets
+from rnnlab.bench.timing import LEAST_ROUNDS, exponent, interleaved
+from rnnlab.bench.unroll import RATIOS
+from rnnlab.bench.work import random_cell
+from rnnlab.bptt.unroll import unroll as autograd_unroll
 
 TINY = ["--length", "6", "--batch", "3", "--hidden", "4"]
 OVERHEAD = ["overhead", "--cell", "rnn", *TINY, "--steps", "10"]
@@ -30,22 +39,160 @@ def positive(*values):
     return all(math.isfinite(v) and v > 0 for v in values)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize("replicas", ["1", "2"])
-def test_unroll_gives_three_medians_and_their_quotients(cell, replicas, bench):
-    before = torch.get_num_threads()
-    result = bench(
-        "unroll", "--cell", cell, *TINY, "--inputs", "2", "--replicas", replicas, "--repetitions", "3", "--threads", "2"
-    )  # fmt: skip
-    assert positive(result["plain_s"], result["hooks_s"], result["torch_nn_s"])
-    assert result["hooks/plain"] == pytest.approx(result["hooks_s"] / result["plain_s"])
-    assert result["hooks/torch_nn"] == pytest.approx(result["hooks_s"] / result["torch_nn_s"])
-    lowest = {name: result["spread"][f"{name}_s"][0] for name in ("plain", "hooks", "torch_nn")}
-    assert result["lowest hooks/plain"] == pytest.approx(lowest["hooks"] / lowest["plain"])
-    assert result["lowest hooks/torch_nn"] == pytest.approx(lowest["hooks"] / lowest["torch_nn"])
+CANDIDATES = ("rnnlab", "silent", "torch_nn", "hooks", "plain", "jax")
+
+
+def check_unroll(result):
+    """Times that are there are positive, those that are not have a reason, and ratios are quotients."""
+    for name in CANDIDATES:
+        assert (result[f"{name}_s"] is None) == (name in result["absent"])
+    present = [name for name in CANDIDATES if name not in result["absent"]]
+    assert positive(result["gemm_floor_s"], *(result[f"{name}_s"] for name in present))
+    seconds = {name: result[f"{name}_s"] for name in present} | {"gemm_floor": result["gemm_floor_s"]}
+    for ratio, (above, below) in RATIOS.items():
+        if above in seconds and below in seconds:
+            assert result[ratio] == pytest.approx(seconds[above] / seconds[below])
+        else:
+            assert result[ratio] is None
     for name, (lowest, highest) in result["spread"].items():
         assert lowest <= result[name] <= highest
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("replicas", ["1", "2"])
+def test_unroll_gives_medians_and_their_quotients(cell, replicas, bench):
+    result = bench("unroll", "--cell", cell, *TINY, "--inputs", "2", "--replicas", replicas, "--repetitions", "3")
+    assert {"torch_nn", "hooks", "plain"}.isdisjoint(result["absent"])
+    check_unroll(result)
+    targets = unroll_targets(cell)
+    assert {ratio: result[f"target {ratio}"] for ratio in targets} == {r: t.must for r, t in targets.items()}
+
+
+def test_unroll_without_jax_says_what_is_missing(bench, monkeypatch):
+    before = torch.get_num_threads()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "jax" else find(name, *a))
+    result = bench("unroll", "--cell", "gru", *TINY, "--repetitions", "1", "--threads", "2", "--no-plain")
+    assert "bench" in result["absent"]["jax"]
+    check_unroll(result)
     assert torch.get_num_threads() == before
+
+
+def work(name, replicas):
+    generator = torch.Generator().manual_seed(0)
+    cell = random_cell(name, replicas=replicas, inputs=2, hidden=5)
+    return cell, *(torch.randn(7, replicas, 3, n, generator=generator) for n in (2, 5))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_jax_does_the_same_work_in_the_given_threads(cell, replicas):
+    if jax_scan.why_not(1):
+        pytest.skip(jax_scan.why_not(1))
+    data = work(cell, replicas)
+    hooks = unroll._engine(autograd_unroll, *data, record=True)
+    check_agreement({"hooks": hooks, "jax": jax_scan.jax_candidate(cell, *data, 1)}, "hooks")
+    assert jax_scan.why_not(1) is None
+    assert "1 thread" in jax_scan.why_not(2)
+
+
+@pytest.mark.parametrize("spoilt", ["gradients", "norms", "missing norms", "nan"])
+def test_candidates_that_do_other_work_are_not_compared(spoilt):
+    data = work("lstm", 2)
+    hooks = unroll._engine(autograd_unroll, *data, record=True)
+
+    def outcome(unrolled):
+        true = hooks.outcome(unrolled)
+        norms = {"norms": true.norm_STRB * 1.001, "missing norms": None, "nan": true.norm_STRB * math.nan}
+        factor = 1.001 if spoilt == "gradients" else 1.0
+        return Outcome({n: factor * g for n, g in true.gradients.items()}, norms.get(spoilt, true.norm_STRB))
+
+    other = Candidate(hooks.run, outcome, records=True)
+    with pytest.raises(RuntimeError, match="other"):
+        check_agreement({"hooks": hooks, "other": other}, "hooks")
+    check_agreement({"hooks": hooks, "torch_nn": unroll._torch_nn(*data)}, "hooks")
+
+
+def test_flops_of_the_floor():
+    sizes = {"length": 5, "replicas": 2, "batch": 3, "inputs": 10, "hidden": 7}
+    one = 5 * 2 * 3 * 7 * 17  # multiplications of one pass through one gate's weights
+    for cell, gates in (("rnn", 1), ("lstm", 4), ("gru", 3)):
+        assert floor.unroll_flops(cell, **sizes) == 2 * 3 * gates * one
+
+
+def test_suite_runs_a_process_per_row(bench, capsys):
+    result = bench("suite", "--cells", "rnn", "--threads", "1", "--shapes", "6,3,4", "--inputs", "2", "--seconds", "1")
+    (row,) = result["rows"]
+    check_unroll(row)
+    assert (row["cell"], row["threads"], row["length"], row["batch"], row["hidden"]) == ("rnn", 1, 6, 3, 4)
+    of_hooks = result["medians"]["rnn"]["rnnlab/hooks"]
+    assert of_hooks["median"] == of_hooks["threads=1"] == row["rnnlab/hooks"]
+    assert result["medians"]["rnn"]["rnnlab/floor"]["median"] is None  # the smallest shape does not count
+
+
+def test_suite_medians_are_over_shapes_and_threads(monkeypatch):
+    def row(sizes, seconds):
+        value = sizes["length"] * sizes["threads"]
+        return {**sizes, **dict.fromkeys(RATIOS, value), "rnnlab/jax": None}
+
+    monkeypatch.setattr(suite, "_row", row)
+    shapes = [(10, 2, 2), (20, 2, 2), (40, 2, 2)]
+    result = suite.measure(cells=["gru", "rnn"], threads=[1, 2], inputs=2, shapes=shapes, seconds=1)
+    assert len(result["rows"]) == 12
+    for of_cell in result["medians"].values():
+        assert of_cell["rnnlab/torch_nn"] | {"target": 0, "aim": 0} == {
+            "threads=1": 20, "threads=2": 40, "median": 30, "target": 0, "aim": 0,
+        }  # fmt: skip
+        assert of_cell["rnnlab/floor"]["median"] == 40  # of 20, 40, 40 and 80
+        assert of_cell["rnnlab/jax"]["median"] is None
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_train_compares_with_the_script(cell, bench, in_tmp_path):
+    before = torch.get_num_threads()
+    result = bench("train", "--cell", cell, *TINY, "--steps", "10")
+    for ratio, (ours, theirs) in train.PAIRS.items():
+        assert positive(result[f"{ours}_s"], result[f"{theirs}_s"])
+        assert result[ratio] == pytest.approx(result[f"{ours}_s"] / result[f"{theirs}_s"])
+        parts = result["parts_s"][ours]
+        assert {"data", "forward", "backward", "optimiser", "probing", "logging", "checkpoint", "rest"} <= set(parts)
+        assert {"evaluation", "probed work", "other work", "tensorboard"}.isdisjoint(parts)
+        # One block: its median is the mean that the parts add up to, but for what lies between two marks.
+        assert sum(parts.values()) == pytest.approx(result[f"{ours}_s"], rel=0.2)
+    assert torch.get_num_threads() == before
+    assert os.listdir() == []
+
+
+def test_train_records_adjoints_at_every_step(monkeypatch):
+    runs = []
+
+    class Kept(MeasuredRun):
+        def _train(self, function, experiment, population, progress, record, *args, **kwargs):
+            runs.append(record)
+            return super()._train(function, experiment, population, progress, record, *args, **kwargs)
+
+    monkeypatch.setattr(train, "MeasuredRun", Kept)
+    train.measure(cell="gru", length=6, batch=3, hidden=4, threads=1, steps=10)
+    assert [len(record.seeds) for record in runs] == [1, 8]
+    for record in runs:
+        assert record.step == list(range(1, 31))
+        assert all((norms > 0).all() for norms in record.norm_RST)
+
+
+def test_the_script_learns():
+    """One mark in each half; the target is their sum; a step lowers the loss in the end."""
+    torch.manual_seed(0)
+    inputs, target = script.adding(8, 50)
+    assert inputs.shape == (8, 50, 2)
+    assert torch.equal(inputs[:4, :, 1].sum(0), torch.ones(50))
+    assert torch.equal(inputs[4:, :, 1].sum(0), torch.ones(50))
+    assert torch.allclose((inputs[..., 0] * inputs[..., 1]).sum(0), target)
+    steps = script.train("gru", length=4, batch=50, hidden=16, lr=0.01, max_norm=1.0, seed=0)
+    nets = []
+    for _ in range(200):
+        next(steps)
+        nets.append(steps.gi_frame.f_locals["loss"].item())
+    assert sum(nets[-20:]) < 0.2 * sum(nets[:20])
 
 
 def test_overhead_parts_add_up_to_the_step(bench, in_tmp_path):
@@ -101,7 +248,9 @@ def test_startup_compares_with_hydra(bench):
         ["unroll", "--cell", "rnn", *TINY, "--repetitions", "1"],
         [*OVERHEAD, "--no-tensorboard"],
         ["scaling", "--lengths", "4,8", "--batch", "2", "--hidden", "3", "--repetitions", "1"],
+        ["suite", "--cells", "gru", "--threads", "1", "--shapes", "6,3,4", "--seconds", "1"],
         ["startup", "--repetitions", "1"],
+        ["train", "--cell", "gru", *TINY, "--steps", "10"],
     ],
     ids=lambda command: command[0],
 )
@@ -124,6 +273,11 @@ def test_without_json_a_table_is_printed(command, capsys):
         ["scaling", "--lengths", "100"],
         ["scaling", "--lengths", "100,,200"],
         ["startup", "--repetitions", "1.5"],
+        ["suite", "--cells", "rnn,elman"],
+        ["suite", "--threads", "1,0"],
+        ["suite", "--shapes", "120,128"],
+        ["train", "--cell", "elman"],
+        ["train", "--steps", "0"],
     ],
     ids=" ".join,
 )
@@ -141,6 +295,19 @@ def test_candidates_are_interleaved():
     seconds = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, warm_up=1)
     assert "".join(calls) == "ababab"
     assert all(s.lowest <= s.median <= s.highest for s in seconds.values())
+
+
+def test_short_work_is_repeated_within_its_turn():
+    calls = []
+    interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, warm_up=0, least_s=0.001)
+    assert "".join(calls).startswith("aa")
+    assert len([1 for left, right in pairwise(calls) if left != right]) == 5
+
+
+def test_no_round_begins_when_the_time_is_over():
+    calls = []
+    interleaved({"a": lambda: calls.append("a")}, 100, warm_up=1, seconds=0)
+    assert len(calls) == 1 + LEAST_ROUNDS
 
 
 def test_exponent_of_a_power_law():

@@ -1,0 +1,130 @@
+"""The same work as a JAX user would write it: `lax.scan`, jitted, with the adjoints as gradients of zeros.
+
+A zero is added to every component of every state. The gradient with respect to it is the total derivative of the loss
+with respect to that component at that step; its norm per step and example is taken inside the jitted function.
+
+The input's product stands inside the scan: computed for all steps beforehand, it made every cell slower (by 8 to 50 %
+over the shapes of the suite, one and two threads).
+
+Shapes of one replica, as `vmap` hands it over: T time, B batch, I input, H hidden; R replica, S state component.
+"""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.bench.agreement import Candidate, Outcome
+from rnnlab.cells.cell import Cell
+
+_started_with: int | None = None
+
+
+def why_not(threads: int) -> str | None:
+    """Why JAX cannot run here with so many threads; None when it can."""
+    if importlib.util.find_spec("jax") is None:
+        return "JAX is not installed; the extra `bench` brings it: pip install 'rnnlab[bench]'"
+    if _started_with not in (None, threads):
+        return f"JAX was started with {_started_with} thread(s) in this process, which cannot be changed any more"
+    return None
+
+
+def jax_candidate(name: str, cell: Cell, input_TRBI: Tensor, cotangent_TRBH: Tensor, threads: int) -> Candidate:
+    """The scan of `rnn`, `lstm` or `gru`, with the weights of a cell."""
+    jax = _start(threads)
+    work = _gradients_and_norms(jax, name)
+    R = input_TRBI.shape[1]
+    arrays: tuple[Any, ...]
+    parameters = {n: p.detach().numpy() for n, p in cell.named_parameters()}
+    if R == 1:
+        arrays = {n: p[0] for n, p in parameters.items()}, input_TRBI[:, 0].numpy(), cotangent_TRBH[:, 0].numpy()
+    else:
+        arrays = parameters, input_TRBI.numpy(), cotangent_TRBH.numpy()
+        work = jax.vmap(work, in_axes=(0, 1, 1), out_axes=(0, 2))
+    compiled, arguments = jax.jit(work), jax.device_put(arrays)
+
+    def run() -> Any:
+        return jax.block_until_ready(compiled(*arguments))
+
+    def outcome(result: Any) -> Outcome:
+        gradients, norm = jax.tree.map(lambda array: torch.from_dlpack(array).clone(), result)
+        if R == 1:
+            gradients, norm = {n: g.unsqueeze(0) for n, g in gradients.items()}, norm.unsqueeze(2)
+        return Outcome(gradients, norm)
+
+    return Candidate(run, outcome, records=True)
+
+
+def _start(threads: int) -> Any:
+    """The module, its CPU client held to so many threads.
+
+    The client makes as many workers as NPROC says when it starts, or one per core that the process may use. By the
+    processor's time over the clock's, these scans use 1.0 to 1.2 cores with one worker (the calling thread works beside
+    it) and 1.2 to 1.7 with two. XLA's flag --xla_cpu_multi_thread_eigen=false changes nothing here.
+    """
+    global _started_with
+    before = os.environ.get("NPROC")
+    os.environ["NPROC"] = str(threads)
+    try:
+        jax: Any = importlib.import_module("jax")
+        jax.config.update("jax_platforms", "cpu")
+        jax.devices()
+    finally:
+        if before is None:
+            del os.environ["NPROC"]
+        else:
+            os.environ["NPROC"] = before
+    _started_with = threads
+    return jax
+
+
+def _gradients_and_norms(jax: Any, name: str) -> Callable[..., tuple[dict[str, Any], Any]]:
+    """(parameters, input (T, B, I), cotangent (T, B, H)) -> gradients of the parameters, norms (S, T, B)."""
+    jnp = jax.numpy
+    step, components = _steps(jax)[name]
+
+    def loss(parameters: dict[str, Any], zeros: Any, inputs: Any, cotangent: Any) -> Any:
+        def advance(state: Any, at_step: Any) -> Any:
+            x, zero = at_step
+            state = step(parameters, x, state, zero)
+            return state, state[0]
+
+        start = (jnp.zeros_like(cotangent[0]),) * components
+        _, output = jax.lax.scan(advance, start, (inputs, zeros))
+        return jnp.sum(output * cotangent)
+
+    def gradients_and_norms(parameters: dict[str, Any], inputs: Any, cotangent: Any) -> tuple[dict[str, Any], Any]:
+        zeros = (jnp.zeros_like(cotangent),) * components
+        gradients, adjoints = jax.grad(loss, argnums=(0, 1))(parameters, zeros, inputs, cotangent)
+        return gradients, jnp.stack([jnp.linalg.norm(adjoint, axis=-1) for adjoint in adjoints])
+
+    return gradients_and_norms
+
+
+def _steps(jax: Any) -> dict[str, tuple[Callable[..., tuple[Any, ...]], int]]:
+    """A step per cell, equations and parameters as in rnnlab.cells, and how many components its state has."""
+    jnp, sigmoid = jax.numpy, jax.nn.sigmoid
+
+    def rnn(p: dict[str, Any], x: Any, state: Any, zero: Any) -> tuple[Any, ...]:
+        (h,) = state
+        return (jnp.tanh(x @ p["weight_input"] + h @ p["weight_recurrent"] + p["bias"]) + zero[0],)
+
+    def lstm(p: dict[str, Any], x: Any, state: Any, zero: Any) -> tuple[Any, ...]:
+        h, c = state
+        a_i, a_f, a_o, a_g = jnp.split(x @ p["weight_input"] + h @ p["weight_recurrent"] + p["bias"], 4, axis=-1)
+        c = sigmoid(a_f) * c + sigmoid(a_i) * jnp.tanh(a_g) + zero[1]
+        return sigmoid(a_o) * jnp.tanh(c) + zero[0], c
+
+    def gru(p: dict[str, Any], x: Any, state: Any, zero: Any) -> tuple[Any, ...]:
+        (h,) = state
+        a_r, a_z, a_n = jnp.split(x @ p["weight_input"] + p["bias"], 3, axis=-1)
+        u_r, u_z, u_n = jnp.split(h @ p["weight_recurrent"], 3, axis=-1)
+        r, z = sigmoid(a_r + u_r), sigmoid(a_z + u_z)
+        n = jnp.tanh(a_n + r * (u_n + p["bias_candidate_recurrent"]))
+        return ((1 - z) * n + z * h + zero[0],)
+
+    return {"rnn": (rnn, 1), "lstm": (lstm, 2), "gru": (gru, 1)}

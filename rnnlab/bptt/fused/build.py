@@ -1,0 +1,79 @@
+"""python -m rnnlab.bptt.fused.build: compile the CPU kernel ahead of time and print where it is.
+
+Exit status: 0 it is there; 1 it could not be compiled; 2 a wrong argument.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rnnlab.bptt.fused.library import KernelUnavailable, build
+
+LINES = 20
+"""How much of what the compiler wrote is shown."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage text."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build, and print the library's path; the exit status.
+
+    Args:
+        argv: the arguments; those of the process when None.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        path = build(_tell, march=arguments.march, output=arguments.output)
+    except KernelUnavailable as error:
+        written = error.output.rstrip().splitlines()[-LINES:]
+        print("\n".join([*written, f"rnnlab: {error}."]), file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"rnnlab: {error}", file=sys.stderr)
+        return 1
+    print(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="rnnlab.bptt.fused.build",
+        description="Compile the CPU kernel ahead of time, into the cache or a file, and print its path.",
+        epilog="A run takes from the cache what was built with --march native. Name any other library with "
+        "RNNLAB_KERNEL=FILE.",
+    )
+    parser.add_argument(
+        "--march", type=_march, default="native", help="processor: native (default), x86-64-v3, armv8-a, …"
+    )
+    parser.add_argument("--output", type=_output, metavar="FILE", help="the library, instead of one in the cache")
+    return parser
+
+
+def _march(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a processor; try native or x86-64-v3")
+    return text
+
+
+def _output(text: str) -> Path:
+    path = Path(text).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else "lies in a folder that is not there"
+        raise argparse.ArgumentTypeError(f"'{text}' {what}; name a file in an existing one")
+    return path
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """From a configuration to objects: the one place where a `_target_` is made into something."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from rnnlab.adjoints.rule import AdjointRule
-from rnnlab.bptt.engine import Engine, autograd_engine
+from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.contract import ConfigError
 from rnnlab.schema import Config
@@ -49,9 +50,12 @@ class Experiment:
         return model.to(self.device)
 
 
-def build(config: Config) -> Experiment:
+def build(config: Config, *, say: Callable[[str], None] = lambda text: None, threads: int | None = None) -> Experiment:
     """The experiment of a configuration.
 
+    Args:
+        say: is told what takes time (compiling the CPU kernel) and what is missing here.
+        threads: what `threads=auto` stands for; None for as many as torch uses now.
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
@@ -62,6 +66,17 @@ def build(config: Config) -> Experiment:
         raise ConfigError(
             f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
         )
+    device, dtype = _device(config.device), getattr(torch, config.dtype)
+    engine = choose(
+        config.engine,
+        cell=make_cell(config.components, replicas=1, inputs=task.inputs),
+        rule=rule,
+        device=device,
+        dtype=dtype,
+        threads=config.threads if isinstance(config.threads, int) else threads or torch.get_num_threads(),
+        recompute=config.recompute,
+        say=say,
+    )
     return Experiment(
         config=config,
         task=task,
@@ -69,9 +84,9 @@ def build(config: Config) -> Experiment:
         clipping=clipping,
         optimiser=optimiser,
         schedule=schedule,
-        device=_device(config.device),
-        dtype=getattr(torch, config.dtype),
-        engine=autograd_engine("the only one there is"),
+        device=device,
+        dtype=dtype,
+        engine=engine,
     )
 
 

@@ -25,7 +25,9 @@ SCALARS: dict[str, Any] = {
     "milestones": list[Positive],
     "device": Literal["auto", "cpu", "cuda"],
     "dtype": Literal["float32", "float64"],
-    "engine": Literal["auto", "autograd"],
+    "engine": Literal["auto", "fused", "autograd"],
+    "threads": Literal["auto"] | Count,
+    "recompute": CountOrZero,
     "force": bool,
     "log.every": Count,
     "evaluate.every": Count,
@@ -66,6 +68,8 @@ class Config:
     device: str
     dtype: str
     engine: str
+    threads: int | str
+    recompute: int
     force: bool
     log_every: int
     evaluate_every: int
@@ -182,6 +186,13 @@ def _refuse_nonsense(config: Config) -> None:
             f"cell.hidden=1: not allowed with {len(config.seeds)} seeds. Products with one unit differ in the last bit "
             "between a population and a solo run; run the seeds one by one (seeds=[0], seeds=[1], …)."
         )
+    if config.engine == "autograd" and config.threads not in ("auto", 1):
+        raise ConfigError(
+            f"threads={config.threads}: not allowed. engine=autograd computes on one thread, so that a replica is "
+            "bit-identical to its solo run; allowed: auto, 1."
+        )
+    if config.engine == "autograd" and config.recompute:
+        raise ConfigError(f"recompute={config.recompute}: not allowed. engine=autograd keeps every step; allowed: 0.")
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:
             raise ConfigError(

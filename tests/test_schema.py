@@ -53,6 +53,9 @@ WRONG_SCALARS = [
     ("device", "gpu", "'auto', 'cpu' or 'cuda'"),
     ("dtype", "float16", "'float32' or 'float64'"),
     ("engine", "magic", "'auto'"),
+    ("threads", 0, "'auto' or greater than or equal to 1"),
+    ("threads", "all", "'auto' or a valid integer"),
+    ("recompute", -1, "greater than or equal to 0"),
     ("force", "x", "valid boolean"),
     ("log.every", 0, "greater than or equal to 1"),
     ("evaluate.every", 2.5, "valid integer"),
@@ -148,6 +151,8 @@ def test_a_section_cannot_be_a_value(section: str) -> None:
 
 NONSENSE = [
     (["milestones=[0.1,0.1]"], "milestones=[0.1, 0.1]"),
+    (["engine=autograd", "threads=2"], "threads=2"),
+    (["engine=autograd", "recompute=1"], "recompute=1"),
     (["initialiser@input_initialiser=identity"], "input_initialiser=identity"),
     (["initialiser@output_initialiser=identity"], "output_initialiser=identity"),
     (["schedule=warmup_cosine", "schedule.warmup=1000"], "schedule.warmup=1000"),
@@ -184,6 +189,8 @@ SENSE = [
     ["probe.every=0"],
     ["dtype=float64", "device=cuda", "engine=autograd", "force=true", "tensorboard=false"],
     ["name=a.B-c_9"],
+    ["engine=fused", "threads=3", "recompute=10"],
+    ["engine=autograd", "threads=1", "recompute=0"],
 ]
 
 

@@ -1,17 +1,27 @@
 """Engines: who unrolls a cell. Same signature, same answer; they differ in speed and in what they serve."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
+from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.bptt.fused.library import KernelUnavailable
+from rnnlab.bptt.fused.unroll import fused_unroll, why_not
 from rnnlab.bptt.unroll import Unrolled, unroll
+from rnnlab.cells.cell import Cell
+from rnnlab.contract import ConfigError
+
+LOST = "The autograd engine is used; with a C++ compiler training would be about 3 to 8 times as fast."
 
 
 @dataclass(frozen=True)
 class Engine:
     """One way to unroll a cell, as chosen for a run.
 
-    name: `autograd`.
-    why: one sentence on why it was chosen.
+    name: `fused` or `autograd`.
+    why: a clause on why it was chosen.
     threads: how many it computes with.
     unroll: has the signature and the meaning of `rnnlab.bptt.unroll.unroll`.
     """
@@ -25,3 +35,64 @@ class Engine:
 def autograd_engine(why: str) -> Engine:
     """The plain loop with hooks, on one thread (with more, MKL's products depend on how many replicas there are)."""
     return Engine("autograd", why, 1, unroll)
+
+
+def fused_engine(why: str, *, threads: int, recompute: int, say: Callable[[str], None]) -> Engine:
+    """The C++ kernel. What it gives depends neither on `threads` nor on `recompute`.
+
+    Args:
+        recompute: 0: the forward pass keeps every state; k: every k-th, and the backward pass recomputes the others.
+        say: is told when the kernel has to be built, which takes a while.
+    Raises:
+        KernelUnavailable: there is none, and none can be built.
+    """
+    from rnnlab.bptt.fused import operators  # not at the top: it registers the operators
+
+    operators.kernel(say)
+    return Engine("fused", why, threads, functools.partial(fused_unroll, threads=threads, recompute=recompute))
+
+
+def choose(
+    requested: str,
+    *,
+    cell: Cell,
+    rule: AdjointRule,
+    device: torch.device,
+    dtype: torch.dtype,
+    threads: int,
+    recompute: int,
+    say: Callable[[str], None],
+) -> Engine:
+    """The engine of a run.
+
+    Args:
+        requested: `auto` (fused where it serves), `fused` or `autograd`.
+        cell: one like the run's; its parameters and their number of replicas do not matter.
+        threads, recompute: for the fused engine.
+        say: is told what takes time, and what is lost without a kernel.
+    Raises:
+        ConfigError: `engine=fused` cannot be had, or `recompute` was given and the engine is autograd.
+    """
+    if requested == "autograd":
+        return _without(recompute, "it was asked for")
+    reason = why_not(cell, rule, device, dtype)
+    if reason is None:
+        why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
+        try:
+            return fused_engine(why, threads=threads, recompute=recompute, say=say)
+        except KernelUnavailable as error:
+            reason = f"there is no CPU kernel: {error}"
+            if requested == "auto":
+                say(f"There is no CPU kernel: {error}. {LOST}")
+    if requested == "fused":
+        raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
+    return _without(recompute, f"the fused engine cannot be had: {reason}")
+
+
+def _without(recompute: int, why: str) -> Engine:
+    if recompute:
+        raise ConfigError(
+            f"recompute={recompute}: not allowed here. The autograd engine is used, because {why}; it keeps every step. "
+            "Allowed: 0."
+        )
+    return autograd_engine(why)

@@ -5,8 +5,9 @@ import json
 
 from rnnlab.schema import Config
 
-# These choose where results go, how often they are saved, or who may be loaded; they do not change a result.
-_IGNORED = ("name", "force", "components", "checkpoint", "tensorboard")
+# These choose where results go, how often they are saved, who may be loaded, or how time and memory are spent; they do
+# not change a result.
+_IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute")
 
 
 def technique(config: Config) -> str:

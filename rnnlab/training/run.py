@@ -1,8 +1,8 @@
 """One run from its configuration to its folder: start, go on, end."""
 
 import errno
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,27 @@ def run(config: Config, interrupted: Callable[[], bool] = lambda: False) -> Path
         RunError: the folder is in use or cannot be written.
         KeyboardInterrupt: interrupted; a checkpoint was written.
     """
-    # One thread: the products of a replica then do not depend on how many replicas there are. (With two, MKL splits
-    # a single product but not a batch of them.) Other cores are for other runs.
+    with _one_thread() as threads:
+        return _run(build(config, say=say, threads=threads), interrupted)
+
+
+@contextmanager
+def _one_thread() -> Iterator[int]:
+    """Torch computes with one thread; gives how many it would have used, which the fused engine may use.
+
+    With one, the products of a replica do not depend on how many replicas there are. (With two, MKL splits a single
+    product but not a batch of them.) Undone at the end, so that a sweep's next run is given the same number.
+    """
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    experiment = build(config)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(experiment: Experiment, interrupted: Callable[[], bool]) -> Path:
+    config = experiment.config
     population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
     identity = run_id(config, device=experiment.device.type, engine=experiment.engine.name)
     folder = RunFolder(RUNS / config.name / identity)
@@ -103,7 +120,7 @@ class _Session:
             )
 
     def _start(self) -> None:
-        config, folder = self.experiment.config, self.folder
+        config, engine, folder = self.experiment.config, self.experiment.engine, self.folder
         position = self._resume()
         earlier = folder.manifest().get("sessions", []) if self.progress.step else []
         self.manifest = {
@@ -113,9 +130,9 @@ class _Session:
             "status": "running",
             **environment(),
             "device": _device_name(self.experiment.device),
-            "threads": self.experiment.engine.threads,
-            "engine": self.experiment.engine.name,
-            "engine_because": self.experiment.engine.why,
+            "threads": engine.threads,
+            "engine": engine.name,
+            "engine_because": engine.why,
             "seeds": config.seeds,
             "parameters": self.parameters,
             "start": earlier[0]["start"] if earlier else now(),
@@ -128,8 +145,8 @@ class _Session:
         task = self.experiment.task
         say(
             f"{folder.path}\n{len(config.seeds)} seed(s), {self.parameters} parameters each, "
-            f"{self.manifest['device']}, engine {self.experiment.engine.name}; "
-            f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}"
+            f"{self.manifest['device']}; baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}\n"
+            f"engine {engine.name} on {engine.threads} thread(s): {engine.why}"
         )
         if self.progress.step:
             say(f"Going on from step {self.progress.step}.")

@@ -32,7 +32,7 @@ WRONG = {
     "unknown section key": (["log.evry=1"], ["log.evry=1", "every"]),
     "device": (["device=tpu"], ["device=tpu", "'cuda'"]),
     "no cuda": (["device=cuda"], ["device=cuda", "CUDA", "cpu"]),
-    "engine": (["engine=quantum"], ["engine=quantum", "autograd"]),
+    "engine": (["engine=quantum"], ["engine=quantum", "fused"]),
     "same seed twice": (["seeds=[1,1]"], ["seeds=[1, 1]", "different"]),
     "name with a slash": (["name=a/b"], ["name=a/b"]),
     "rule that would cut nothing": (["adjoint=truncate", "adjoint.every=7"], ["adjoint.every=7", "cut nothing"]),

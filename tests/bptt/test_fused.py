@@ -365,7 +365,7 @@ def test_backward_keeps_so_many_numbers_per_unit_example_and_step(option: str, n
 
 
 def test_memory_is_used_again_once_nothing_refers_to_it() -> None:
-    given = case("lstm", dtype=torch.float32, shape=(30, 1, 16, 3, 32))
+    given = case("lstm", dtype=torch.float32, shape=(60, 1, 64, 3, 96))
 
     def places() -> set[int]:
         unrolled = fused_unroll(given.cell, given.input)
@@ -402,16 +402,16 @@ def test_graphs_that_live_side_by_side_do_not_share_memory() -> None:
 
 
 def test_leases_do_not_overlap_and_the_pool_does_not_grow() -> None:
-    held = [memory.lease((257,), torch.float64) for _ in range(5)]
+    held = [memory.lease((257_000,), torch.float64) for _ in range(5)]
     for k, tensor in enumerate(held):
         tensor.fill_(k)
         assert tensor.data_ptr() % 64 == 0
-    assert [float(t.sum()) for t in held] == [257.0 * k for k in range(5)]
+    assert [float(t.sum()) for t in held] == [257_000.0 * k for k in range(5)]
     before = {t.data_ptr() for t in held}
     view = held[0][3:5]
     address = held[0].data_ptr()
     del held, tensor
-    again = [memory.lease((257,), torch.float64) for _ in range(4)]
+    again = [memory.lease((257_000,), torch.float64) for _ in range(4)]
     assert {t.data_ptr() for t in again} == before - {address}, "the block with a view of it alive is not free"
     assert float(view.sum()) == 0
     reference = weakref.ref(again[0])

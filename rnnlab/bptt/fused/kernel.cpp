@@ -50,6 +50,9 @@ constexpr int BYTES = 16, MOST_ROWS = 6;
 
 using i64 = int64_t;
 
+// The accumulators of a product must become registers, so loops over them must vanish.
+#define UNROLL _Pragma("GCC unroll 16")
+
 template <class T> struct Simd;
 template <> struct Simd<float> {
     typedef float V __attribute__((vector_size(BYTES)));
@@ -121,7 +124,7 @@ template <class T> inline void split_exp(Vec<T> x, Vec<T>& scale, Vec<T>& rest) 
         return T(1 / f);
     };
     Vec<T> sum = all(inverse_factorial(E::terms));
-#pragma GCC unroll 16
+    UNROLL
     for (int k = E::terms - 1; k >= 2; k--) sum = sum * r + inverse_factorial(k);
     rest = r + r * r * sum;
 }
@@ -230,7 +233,9 @@ enum class Start { Zero, Bias, Target };
 template <class T, int ROWS>
 void block(const Segment<T>* segments, i64 count, i64 row, const T* panel, T* target, i64 stride, Start start) {
     Vec<T> sum[ROWS][2];
+    UNROLL
     for (int i = 0; i < ROWS; i++)
+        UNROLL
         for (int j = 0; j < 2; j++)
             sum[i][j] = start == Start::Zero   ? Vec<T>{}
                         : start == Start::Bias ? load(panel + j * LANES<T>)
@@ -241,6 +246,7 @@ void block(const Segment<T>* segments, i64 count, i64 row, const T* panel, T* ta
         const T* at = segments[s].at + row * stride;
         for (i64 k = 0; k < length; k++, panel += PANEL<T>) {
             const Vec<T> b0 = load(panel), b1 = load(panel + LANES<T>);
+            UNROLL
             for (int i = 0; i < ROWS; i++) {
                 const Vec<T> a = all(at[i * stride + k]);
                 sum[i][0] += a * b0;
@@ -248,7 +254,9 @@ void block(const Segment<T>* segments, i64 count, i64 row, const T* panel, T* ta
             }
         }
     }
+    UNROLL
     for (int i = 0; i < ROWS; i++)
+        UNROLL
         for (int j = 0; j < 2; j++) store(target + i * stride + j * LANES<T>, sum[i][j]);
 }
 
@@ -257,13 +265,16 @@ template <class T, int ROWS> void outer_block(const T* left, i64 stride, const T
     Vec<T> sum[ROWS][2] = {};
     for (i64 n = 0; n < rows; n++, left += stride, right += PANEL<T>) {
         const Vec<T> b0 = load(right), b1 = load(right + LANES<T>);
+        UNROLL
         for (int i = 0; i < ROWS; i++) {
             const Vec<T> a = all(left[i]);
             sum[i][0] += a * b0;
             sum[i][1] += a * b1;
         }
     }
+    UNROLL
     for (int i = 0; i < ROWS; i++)
+        UNROLL
         for (int j = 0; j < 2; j++) {
             T* at = target + i * PANEL<T> + j * LANES<T>;
             store(at, load(at) + sum[i][j]);
@@ -383,21 +394,16 @@ struct Arena {
 
 // blocks: column blocks; [0, seeing_input) see the input, [first_seeing_state, blocks) see the state.
 // input_block[q], state_block[q]: the block of weight_input and bias, of weight_recurrent, that column block q takes.
-
-struct RNN {
-    static constexpr int blocks = 1, seeing_input = 1, first_seeing_state = 0, states = 1, activations = 1;
-    static constexpr bool gated = false;
-    static constexpr int input_block[] = {0}, state_block[] = {0};
+struct Cell {
+    int blocks, seeing_input, first_seeing_state, states, activations;
+    bool gated;
+    int input_block[4], state_block[4];
 };
-struct LSTM {
-    static constexpr int blocks = 4, seeing_input = 4, first_seeing_state = 0, states = 2, activations = 2;
-    static constexpr bool gated = true;
-    static constexpr int input_block[] = {0, 1, 2, 3}, state_block[] = {0, 1, 2, 3};
-};
-struct GRU {
-    static constexpr int blocks = 4, seeing_input = 3, first_seeing_state = 1, states = 1, activations = 1;
-    static constexpr bool gated = true;
-    static constexpr int input_block[] = {2, 0, 1, -1}, state_block[] = {-1, 0, 1, 2};
+enum Kind { RNN, LSTM, GRU };
+constexpr Cell CELLS[] = {
+    {1, 1, 0, 1, 1, false, {0}, {0}},
+    {4, 4, 0, 2, 2, true, {0, 1, 2, 3}, {0, 1, 2, 3}},
+    {4, 3, 1, 1, 1, true, {2, 0, 1, -1}, {-1, 0, 1, 2}},
 };
 
 // The preactivation gradients of one row: column block q of unit j lies in panel (q Hp + j) / PANEL.
@@ -420,12 +426,15 @@ template <class T> inline void unpad(T* to, const T* from, i64 n, i64 H, i64 Hp)
     for (i64 i = 0; i < n; i++) copy(to + i * H, from + i * Hp, H);
 }
 
-template <class T, class Cell, template <class> class Phi> struct Pass {
+template <class T> struct Pass {
     using V = Vec<T>;
-    static constexpr int L = LANES<T>, W = PANEL<T>, S = Cell::states;
+    static constexpr int L = LANES<T>, W = PANEL<T>;
     static constexpr i64 CHUNK = 256;
 
     const Job& job;
+    const Cell& cell;
+    const bool biased;  // the activation has a bias of its own
+    const int S;
     const i64 T_, R, B, I, H, Hp, Ip, P, panels, input_panels, first_state_panel, G;
     const i64 most_rows;
     const T slope;
@@ -447,9 +456,9 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
     i64 workspace_bytes = 0;
 
     Pass(const Job& job, bool backward)
-        : job(job), T_(job.T), R(job.R), B(job.B), I(job.I), H(job.H), Hp(rounded(H, W)), Ip(rounded(I, W)),
-          P(slices(B, H)), panels(Cell::blocks * Hp / W), input_panels(Cell::seeing_input * Hp / W),
-          first_state_panel(Cell::first_seeing_state * Hp / W), G(Cell::blocks * Hp), most_rows((B + P - 1) / P),
+        : job(job), cell(CELLS[job.cell]), biased(job.activation == 4), S(cell.states), T_(job.T), R(job.R), B(job.B), I(job.I), H(job.H), Hp(rounded(H, W)), Ip(rounded(I, W)),
+          P(slices(B, H)), panels(cell.blocks * Hp / W), input_panels(cell.seeing_input * Hp / W),
+          first_state_panel(cell.first_seeing_state * Hp / W), G(cell.blocks * Hp), most_rows((B + P - 1) / P),
           slope(T(job.slope)), recomputes(backward && job.keep > 1) {
         Arena arena{static_cast<char*>(job.workspace)};
         for (i64 r = 0; r < R; r++) {
@@ -462,7 +471,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
         for (i64 task = 0; backward && task < R * P; task++) {
             Sums s{};
             s.weights = arena.take<T>(panels * sums_stride());
-            for (int a = 0; Phi<T>::biased && a < Cell::activations; a++) {
+            for (int a = 0; biased && a < cell.activations; a++) {
                 s.bias[a] = arena.take<T>(Hp);
                 s.bias_chunk[a] = arena.take<T>(Hp);
             }
@@ -476,7 +485,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
             if (job.keep != 1) {
                 s.h = arena.take<T>(local * state);
                 if (S == 2) s.c = arena.take<T>(local * state);
-                if (Cell::gated) s.gates = arena.take<T>((backward ? local : 1) * most_rows * G);
+                if (cell.gated) s.gates = arena.take<T>((backward ? local : 1) * most_rows * G);
             }
             if (backward) {
                 s.carry = arena.take<T>(state);
@@ -508,7 +517,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
     }
 
     void pack_forward(i64 r) const {
-        const i64 input_row = Cell::seeing_input * H, state_row = (Cell::blocks - Cell::first_seeing_state) * H;
+        const i64 input_row = cell.seeing_input * H, state_row = (cell.blocks - cell.first_seeing_state) * H;
         const T* u = static_cast<const T*>(job.weight_input) + r * I * input_row;
         const T* w = static_cast<const T*>(job.weight_recurrent) + r * H * state_row;
         const T* bias = static_cast<const T*>(job.bias) + r * input_row;
@@ -516,13 +525,13 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
             const int q = int(p * W / Hp);
             const i64 j = p * W - q * Hp;
             T* to = packed[r].forward + p * forward_stride();
-            if (p < input_panels) pack_row(to, bias, Cell::input_block[q], j);
+            if (p < input_panels) pack_row(to, bias, cell.input_block[q], j);
             else pack_row(to, static_cast<const T*>(job.bias_recurrent) + r * H, 0, j);
             to += W;
             if (p < input_panels)
-                for (i64 k = 0; k < I; k++, to += W) pack_row(to, u + k * input_row, Cell::input_block[q], j);
+                for (i64 k = 0; k < I; k++, to += W) pack_row(to, u + k * input_row, cell.input_block[q], j);
             if (p >= first_state_panel)
-                for (i64 k = 0; k < H; k++, to += W) pack_row(to, w + k * state_row, Cell::state_block[q], j);
+                for (i64 k = 0; k < H; k++, to += W) pack_row(to, w + k * state_row, cell.state_block[q], j);
         }
     }
 
@@ -535,11 +544,11 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
                         to[lane] = k < H && j + lane < rows ? weight[(j + lane) * row_length + block[q] * H + k] : T(0);
     }
     void pack_backward(i64 r) const {
-        const i64 input_row = Cell::seeing_input * H, state_row = (Cell::blocks - Cell::first_seeing_state) * H;
+        const i64 input_row = cell.seeing_input * H, state_row = (cell.blocks - cell.first_seeing_state) * H;
         const T* u = static_cast<const T*>(job.weight_input) + r * I * input_row;
         const T* w = static_cast<const T*>(job.weight_recurrent) + r * H * state_row;
-        pack_back(packed[r].state_back, w, H, state_row, Cell::state_block, Cell::first_seeing_state, Cell::blocks);
-        if (job.d_input) pack_back(packed[r].input_back, u, I, input_row, Cell::input_block, 0, Cell::seeing_input);
+        pack_back(packed[r].state_back, w, H, state_row, cell.state_block, cell.first_seeing_state, cell.blocks);
+        if (job.d_input) pack_back(packed[r].input_back, u, I, input_row, cell.input_block, 0, cell.seeing_input);
     }
 
     // -- one task -----------------------------------------------------------------------------------------------------
@@ -547,13 +556,16 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
     struct Task {
         const Pass& pass;
         const Job& job;
+        const Cell& cell;
+        const bool biased;
+        const int S;
         const Scratch& own;
         const i64 r, first, n, Hp, index;
         i64 local_start = 0, local_span = 2, gate_span = 1;
         std::vector<Segment<T>> xs, hs, both, back;
 
         Task(const Pass& pass, i64 index, int thread)
-            : pass(pass), job(pass.job), own(pass.scratch[thread]), r(index / pass.P),
+            : pass(pass), job(pass.job), cell(pass.cell), biased(pass.biased), S(cell.states), own(pass.scratch[thread]), r(index / pass.P),
               first(index % pass.P * pass.B / pass.P), n((index % pass.P + 1) * pass.B / pass.P - first), Hp(pass.Hp),
               index(index) {}
 
@@ -593,9 +605,9 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
         void take_initial_state() {
             pad(own.before_h, per_state(static_cast<const T*>(job.state[0])), n, job.H, Hp);
             if (S == 2) pad(own.before_c, per_state(static_cast<const T*>(job.state[1])), n, job.H, Hp);
-            for (int a = 0; a < Cell::activations; a++) {
+            for (int a = 0; a < cell.activations; a++) {
                 padded_bias[a].assign(Hp, T(0));
-                if (Phi<T>::biased) copy(padded_bias[a].data(), activation_bias(a), job.H);
+                if (biased) copy(padded_bias[a].data(), activation_bias(a), job.H);
             }
         }
 
@@ -616,7 +628,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
         }
 
         void step(i64 t) {
-            T* target = Cell::gated ? gates(t) : h(t);
+            T* target = cell.gated ? gates(t) : h(t);
             const T* before = h(t - 1);
             xs.clear(), hs.clear();
             append(xs, input(t), job.I, job.I);
@@ -630,7 +642,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
             }
             for (i64 i = 0; i < n; i++) {
                 if (live(t, i)) {
-                    activate(t, i, before);
+                    (this->*pass.elementwise.activate)(t, i, before);
                 } else {
                     copy(h(t) + i * Hp, before + i * Hp, Hp);
                     if (S == 2) copy(c(t) + i * Hp, c(t - 1) + i * Hp, Hp);
@@ -638,33 +650,32 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
             }
         }
 
-        V phi(V a, int which, i64 j) const {
-            return Phi<T>::value(a, Phi<T>::biased ? load(padded_bias[which].data() + j) : V{}, pass.slope);
+        template <class Phi> V phi(V a, int which, i64 j) const {
+            return Phi::value(a, Phi::biased ? load(padded_bias[which].data() + j) : V{}, pass.slope);
         }
-        V slope_at(V y) const { return Phi<T>::derivative(y, pass.slope); }
 
-        void activate(i64 t, i64 i, const T* before) {
+        template <Kind kind, class Phi> void activate(i64 t, i64 i, const T* before) {
             T* h_row = h(t) + i * Hp;
-            if constexpr (std::is_same_v<Cell, RNN>) {
-                for (i64 j = 0; j < Hp; j += L) store(h_row + j, phi(load(h_row + j), 0, j));
-            } else if constexpr (std::is_same_v<Cell, LSTM>) {
+            if constexpr (kind == RNN) {
+                for (i64 j = 0; j < Hp; j += L) store(h_row + j, phi<Phi>(load(h_row + j), 0, j));
+            } else if constexpr (kind == LSTM) {
                 T *i_ = gates(t) + i * pass.G, *f_ = i_ + Hp, *o_ = f_ + Hp, *g_ = o_ + Hp;
                 T* c_row = c(t) + i * Hp;
                 const T* c_before = c(t - 1) + i * Hp;
                 for (i64 j = 0; j < Hp; j += L) {
                     const V in = sigmoid<T>(load(i_ + j)), f = sigmoid<T>(load(f_ + j)), o = sigmoid<T>(load(o_ + j));
-                    const V g = phi(load(g_ + j), 0, j);
+                    const V g = phi<Phi>(load(g_ + j), 0, j);
                     const V c_new = f * load(c_before + j) + in * g;
                     store(i_ + j, in), store(f_ + j, f), store(o_ + j, o), store(g_ + j, g);
                     store(c_row + j, c_new);
-                    store(h_row + j, o * phi(c_new, 1, j));
+                    store(h_row + j, o * phi<Phi>(c_new, 1, j));
                 }
             } else {
                 T *n_ = gates(t) + i * pass.G, *r_ = n_ + Hp, *z_ = r_ + Hp, *m_ = z_ + Hp;
                 const T* h_before = before + i * Hp;
                 for (i64 j = 0; j < Hp; j += L) {
                     const V reset = sigmoid<T>(load(r_ + j)), z = sigmoid<T>(load(z_ + j));
-                    const V candidate = phi(load(n_ + j) + reset * load(m_ + j), 0, j);
+                    const V candidate = phi<Phi>(load(n_ + j) + reset * load(m_ + j), 0, j);
                     store(n_ + j, candidate), store(r_ + j, reset), store(z_ + j, z);
                     store(h_row + j, candidate + z * (load(h_before + j) - candidate));
                 }
@@ -677,7 +688,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
             const i64 panels = pass.panels, chunk_steps = std::max<i64>(1, CHUNK / n);
             const Sums& total = pass.sums[index];
             zero(total.weights, panels * pass.sums_stride());
-            for (int a = 0; Phi<T>::biased && a < Cell::activations; a++)
+            for (int a = 0; biased && a < cell.activations; a++)
                 zero(total.bias[a], Hp), zero(total.bias_chunk[a], Hp);
             start_carry(own.carry, job.d_final[0]);
             if (S == 2) start_carry(own.carry_c, job.d_final[1]);
@@ -749,33 +760,39 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
                 for (; j < job.H; j++) a_h[j] += direct[j];
             }
             if (!live(t, i)) {
-                for (int q = 0; q < Cell::blocks; q++)
+                for (int q = 0; q < cell.blocks; q++)
                     for (i64 j = 0; j < Hp; j += L) store(d(q, j), V{});
                 for (i64 s = 0; job.norm && s < S; s++)
                     job.norm[((s * job.T + t) * job.R + r) * job.B + first + i] = 0;
                 return;
             }
             meet_adjoint(a_h, 0, t, i);
+            (this->*pass.elementwise.differentiate)(t, i, d);
+        }
+
+        template <Kind kind, class Phi> void differentiate(i64 t, i64 i, PanelRow<T> d) {
             const T* h_row = h(t) + i * Hp;
+            T* a_h = own.carry + i * Hp;
             T* const* bias = pass.sums[index].bias_chunk;
-            if constexpr (std::is_same_v<Cell, RNN>) {
+            const auto slope_at = [&](V y) { return Phi::derivative(y, pass.slope); };
+            if constexpr (kind == RNN) {
                 for (i64 j = 0; j < Hp; j += L) {
                     const V a = load(a_h + j), y = load(h_row + j);
                     store(d(0, j), a * slope_at(y));
                     store(a_h + j, V{});
-                    if constexpr (Phi<T>::biased) store(bias[0] + j, load(bias[0] + j) + a * Phi<T>::bias_derivative(y));
+                    if constexpr (Phi::biased) store(bias[0] + j, load(bias[0] + j) + a * Phi::bias_derivative(y));
                 }
-            } else if constexpr (std::is_same_v<Cell, LSTM>) {
+            } else if constexpr (kind == LSTM) {
                 const T *i_ = gates(t) + i * pass.G, *f_ = i_ + Hp, *o_ = f_ + Hp, *g_ = o_ + Hp;
                 const T *c_row = c(t) + i * Hp, *c_before = c(t - 1) + i * Hp;
                 T* a_c = own.carry_c + i * Hp;
                 for (i64 j = 0; j < Hp; j += L) {
-                    const V a = load(a_h + j), o = load(o_ + j), y = phi(load(c_row + j), 1, j);
+                    const V a = load(a_h + j), o = load(o_ + j), y = phi<Phi>(load(c_row + j), 1, j);
                     store(d(2, j), a * y * o * (T(1) - o));
                     store(a_c + j, load(a_c + j) + a * o * slope_at(y));
                     store(a_h + j, V{});
-                    if constexpr (Phi<T>::biased)
-                        store(bias[1] + j, load(bias[1] + j) + a * o * Phi<T>::bias_derivative(y));
+                    if constexpr (Phi::biased)
+                        store(bias[1] + j, load(bias[1] + j) + a * o * Phi::bias_derivative(y));
                 }
                 meet_adjoint(a_c, 1, t, i);
                 for (i64 j = 0; j < Hp; j += L) {
@@ -784,8 +801,8 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
                     store(d(1, j), a * load(c_before + j) * f * (T(1) - f));
                     store(d(3, j), a * in * slope_at(g));
                     store(a_c + j, a * f);
-                    if constexpr (Phi<T>::biased)
-                        store(bias[0] + j, load(bias[0] + j) + a * in * Phi<T>::bias_derivative(g));
+                    if constexpr (Phi::biased)
+                        store(bias[0] + j, load(bias[0] + j) + a * in * Phi::bias_derivative(g));
                 }
             } else {
                 const T *n_ = gates(t) + i * pass.G, *r_ = n_ + Hp, *z_ = r_ + Hp, *m_ = z_ + Hp;
@@ -798,8 +815,8 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
                     store(d(2, j), a * (load(h_before + j) - y) * z * (T(1) - z));
                     store(d(3, j), d_n * reset);
                     store(a_h + j, a * z);
-                    if constexpr (Phi<T>::biased)
-                        store(bias[0] + j, load(bias[0] + j) + a_n * Phi<T>::bias_derivative(y));
+                    if constexpr (Phi::biased)
+                        store(bias[0] + j, load(bias[0] + j) + a_n * Phi::bias_derivative(y));
                 }
             }
         }
@@ -847,22 +864,44 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
                 in_blocks(to - from, OuterBlock<T>{own.left + from, own.d_pre + p * pass.chunk_stride(), pass.left_stride(),
                                                    rows, total.weights + p * pass.sums_stride() + from * W});
             }
-            for (int a = 0; Phi<T>::biased && a < Cell::activations; a++) {
+            for (int a = 0; biased && a < cell.activations; a++) {
                 for (i64 j = 0; j < Hp; j += L) store(total.bias[a] + j, load(total.bias[a] + j) + load(total.bias_chunk[a] + j));
                 zero(total.bias_chunk[a], Hp);
             }
         }
     };
 
+    struct Elementwise {
+        void (Task::*activate)(i64, i64, const T*);
+        void (Task::*differentiate)(i64, i64, PanelRow<T>);
+    };
+    const Elementwise elementwise = chosen();
+
+    template <Kind kind, class Phi> static Elementwise of() {
+        return {&Task::template activate<kind, Phi>, &Task::template differentiate<kind, Phi>};
+    }
+    template <Kind kind> Elementwise of_cell() const {
+        switch (job.activation) {
+            case 0: return of<kind, Identity<T>>();
+            case 1: return of<kind, Tanh<T>>();
+            case 2: return of<kind, Sigmoid<T>>();
+            case 3: return of<kind, LeakyReLU<T>>();
+            default: return of<kind, ModReLU<T>>();
+        }
+    }
+    Elementwise chosen() const {
+        return job.cell == RNN ? of_cell<RNN>() : job.cell == LSTM ? of_cell<LSTM>() : of_cell<GRU>();
+    }
+
     // -- a replica's gradients: the sum over its slices, always in the same order ------------------------------------------
 
     void reduce(i64 r, i64 p) const {
-        const i64 input_row = Cell::seeing_input * H, state_row = (Cell::blocks - Cell::first_seeing_state) * H;
+        const i64 input_row = cell.seeing_input * H, state_row = (cell.blocks - cell.first_seeing_state) * H;
         const int q = int(p * W / Hp);
         const i64 j = p * W - q * Hp, count = std::clamp<i64>(H - j, 0, W);
-        T* d_input = static_cast<T*>(job.d_weight_input) + r * I * input_row + Cell::input_block[q] * H + j;
-        T* d_state = static_cast<T*>(job.d_weight_recurrent) + r * H * state_row + Cell::state_block[q] * H + j;
-        T* d_bias = p < input_panels ? static_cast<T*>(job.d_bias) + r * input_row + Cell::input_block[q] * H + j
+        T* d_input = static_cast<T*>(job.d_weight_input) + r * I * input_row + cell.input_block[q] * H + j;
+        T* d_state = static_cast<T*>(job.d_weight_recurrent) + r * H * state_row + cell.state_block[q] * H + j;
+        T* d_bias = p < input_panels ? static_cast<T*>(job.d_bias) + r * input_row + cell.input_block[q] * H + j
                                      : static_cast<T*>(job.d_bias_recurrent) + r * H + j;
         const i64 from = p < input_panels ? 0 : I, to = p >= first_state_panel ? I + 1 + H : I + 1;
         for (i64 k = from; k < to; k++) {
@@ -873,7 +912,7 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
             copy(k < I ? d_input + k * input_row : k == I ? d_bias : d_state + (k - I - 1) * state_row,
                  reinterpret_cast<const T*>(sum), count);
         }
-        for (int a = 0; Phi<T>::biased && p == 0 && a < Cell::activations; a++) {
+        for (int a = 0; biased && p == 0 && a < cell.activations; a++) {
             T* to = static_cast<T*>(job.d_activation_bias[a]) + r * H;
             zero(to, H);
             for (i64 slice = 0; slice < P; slice++)
@@ -898,26 +937,10 @@ template <class T, class Cell, template <class> class Phi> struct Pass {
     }
 };
 
-template <class T, class Cell, template <class> class Phi> i64 go(const Job& job, int backward, bool measure) {
-    const Pass<T, Cell, Phi> pass(job, backward);
+template <class T> i64 go(const Job& job, bool backward, bool measure) {
+    const Pass<T> pass(job, backward);
     if (!measure) pass.run(backward);
     return pass.workspace_bytes;
-}
-template <class T, class Cell> i64 with_activation(const Job& job, int backward, bool measure) {
-    switch (job.activation) {
-        case 0: return go<T, Cell, Identity>(job, backward, measure);
-        case 1: return go<T, Cell, Tanh>(job, backward, measure);
-        case 2: return go<T, Cell, Sigmoid>(job, backward, measure);
-        case 3: return go<T, Cell, LeakyReLU>(job, backward, measure);
-        default: return go<T, Cell, ModReLU>(job, backward, measure);
-    }
-}
-template <class T> i64 with_cell(const Job& job, int backward, bool measure) {
-    switch (job.cell) {
-        case 0: return with_activation<T, RNN>(job, backward, measure);
-        case 1: return with_activation<T, LSTM>(job, backward, measure);
-        default: return with_activation<T, GRU>(job, backward, measure);
-    }
 }
 
 }  // namespace
@@ -930,10 +953,10 @@ int64_t rnnlab_job_bytes() { return sizeof(Job); }
 int64_t rnnlab_padded(int64_t H, int is_double) { return rounded(H, is_double ? PANEL<double> : PANEL<float>); }
 int64_t rnnlab_workspace_bytes(const void* job, int is_double, int backward) {
     const Job& given = *static_cast<const Job*>(job);
-    return is_double ? with_cell<double>(given, backward, true) : with_cell<float>(given, backward, true);
+    return is_double ? go<double>(given, backward, true) : go<float>(given, backward, true);
 }
 void rnnlab_run(const void* job, int is_double, int backward) {
     const Job& given = *static_cast<const Job*>(job);
-    is_double ? with_cell<double>(given, backward, false) : with_cell<float>(given, backward, false);
+    is_double ? go<double>(given, backward, false) : go<float>(given, backward, false);
 }
 }

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 _ALIGNED = 64
+_SMALL = 1 << 20
+"""Bytes below which malloc itself uses memory again."""
 _free: list[np.ndarray] = []
 _lock = threading.Lock()
 _in_use = _peak = 0
@@ -24,7 +26,7 @@ def lease(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """
     global _in_use, _peak
     size = math.prod(shape) * dtype.itemsize
-    if size == 0:
+    if size < _SMALL:
         return torch.empty(shape, dtype=dtype)
     with _lock:
         fitting = [block for block in _free if size <= block.nbytes <= 2 * size]

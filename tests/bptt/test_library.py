@@ -1,0 +1,347 @@
+"""The kernel's library: built once, found again, and never loaded when it is damaged, stale or half written."""
+
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rnnlab.bptt.fused import build as command
+from rnnlab.bptt.fused import library
+from rnnlab.bptt.fused.library import KernelUnavailable, build, key, load, source_hash
+
+REAL = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+OTHER_MARCH = "x86-64-v3" if platform.machine() == "x86_64" else "armv8-a"
+pytestmark = pytest.mark.skipif(REAL is None, reason="there is no C++ compiler")
+
+SMALL = """
+#ifndef RNNLAB_SOURCE_HASH
+#error no hash
+#endif
+extern "C" const char* rnnlab_kernel_source() { return RNNLAB_SOURCE_HASH; }
+extern "C" int answer() { return ANSWER; }
+"""
+LOAD = "import sys; from pathlib import Path; from rnnlab.bptt.fused.library import load\n"
+LOAD += "print(load(print, Path(sys.argv[1])).answer())"
+
+
+class Place:
+    """A cache, a small source and a compiler that counts its calls, all in one folder."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.cache, self.source = folder, folder / "cache", folder / "kernel.cpp"
+        self.said: list[str] = []
+        self.write_source("42")
+        self.compiler("")
+        for name in ("RNNLAB_KERNEL", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("RNNLAB_CACHE", str(self.cache))
+        monkeypatch.setenv("CXX", str(self.folder / "cxx"))
+        monkeypatch.setattr(library, "_PRIVATE", [])
+
+    def write_source(self, answer: str) -> None:
+        self.source.write_text(SMALL.replace("ANSWER", answer))
+
+    def compiler(self, before: str) -> None:
+        """A shell script: it notes its call, does `before`, and is the real compiler."""
+        script = self.folder / "cxx"
+        version = f'[ "$1" = --version ] && exec {REAL} --version'
+        note = f'echo "$@" >> {self.folder}/calls'
+        script.write_text(f'#!/bin/sh\n{version}\n{note}\n{before}\nexec {REAL} "$@"\n')
+        script.chmod(0o755)
+
+    @property
+    def builds(self) -> int:
+        calls = self.folder / "calls"
+        return len(calls.read_text().splitlines()) if calls.exists() else 0
+
+    def load(self) -> ctypes.CDLL:
+        return load(self.said.append, self.source)
+
+    def build(self) -> Path:
+        return build(self.said.append, source=self.source)
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Another process that loads the kernel and prints its answer."""
+        script = [sys.executable, "-c", LOAD, str(self.source)]
+        return subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def refusal(self) -> str:
+        with pytest.raises(KernelUnavailable) as caught:
+            self.load()
+        reason = str(caught.value)
+        assert "\n" not in reason
+        assert not reason.endswith(".")
+        return reason
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    return Place(tmp_path, monkeypatch)
+
+
+def test_it_is_built_once_with_two_messages_and_then_found_in_silence(place):
+    assert place.load().answer() == 42
+    assert place.builds == 1
+    assert len(place.said) == 2
+    assert place.said[0].startswith("Building the CPU kernel, once for this machine (about ")
+    assert place.said[1].startswith("The CPU kernel is built (")
+    assert place.load().answer() == 42
+    assert place.builds == 1
+    assert len(place.said) == 2
+
+
+def test_another_process_finds_it(place):
+    place.build()
+    assert place.start().communicate(timeout=60)[0] == "42\n"
+    assert place.builds == 1
+
+
+def test_the_key_changes_with_each_of_its_parts():
+    parts = {"source": "a", "flags": ("-O3",), "compiler": "g++ 12", "torch": "2.13.0", "cpu": "x"}
+    changes = [{}, {"source": "b"}, {"flags": ("-O2",)}, {"compiler": "g++ 13"}, {"torch": "2.14.0"}, {"cpu": "y"}]
+    assert len({key(**{**parts, **change}) for change in changes}) == len(changes)
+
+
+def test_another_source_processor_or_torch_gives_another_library(place, monkeypatch):
+    paths = [place.build()]
+    place.write_source("43")
+    paths.append(place.build())
+    assert place.load().answer() == 43
+    monkeypatch.setattr(library, "cpu", lambda: "another")
+    paths.append(place.build())
+    monkeypatch.setattr(library.importlib.metadata, "version", lambda name: f"{name} 9")
+    paths.append(place.build())
+    paths.append(build(place.said.append, source=place.source, march=OTHER_MARCH))
+    assert len(set(paths)) == len(paths) == place.builds
+
+
+def test_the_processor_is_known():
+    assert len(library.cpu()) > 3
+
+
+def test_two_processes_at_once_build_one_library(place):
+    place.compiler("sleep 1")
+    both = [place.start(), place.start()]
+    written = [process.communicate(timeout=60)[0] for process in both]
+    assert all(text.endswith("42\n") for text in written)
+    assert sum("Waiting for another process" in text for text in written) == 1
+    assert place.builds == 1
+
+
+def test_a_killed_builder_leaves_nothing_in_the_way(place):
+    place.compiler("sleep 30")
+    process = place.start()
+    while not list(place.cache.glob(".kernel-*.tmp")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    place.compiler("")
+    assert place.load().answer() == 42
+    assert not list(place.cache.glob(".kernel-*.tmp"))
+
+
+DAMAGE = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "flipped": lambda content: content[:2000] + bytes(255 - b for b in content[2000:4000]) + content[4000:],
+    "text": lambda content: b"not a library",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_library_is_built_again(damage, place):
+    path = place.build()
+    whole = path.read_bytes()
+    path.unlink()  # a new file: the old one may be in use in this process
+    path.write_bytes(damage(whole))
+    assert place.start().communicate(timeout=60)[0].endswith("42\n")
+    assert place.builds == 2
+
+
+def test_a_whole_library_that_cannot_be_loaded_is_built_again_once(place):
+    path = place.build()
+    path.unlink()
+    path.write_text("of another system")
+    library._write_checksum(path)
+    assert place.load().answer() == 42
+    assert place.builds == 2
+
+
+def test_what_cannot_be_loaded_even_when_it_is_new_is_told(place):
+    place.source.write_text('extern "C" int answer() { return 42; }')  # it does not say what it was built from
+    assert "cannot be loaded" in place.refusal()
+    assert place.builds == 2
+
+
+def test_no_compiler_is_a_reason(place, monkeypatch):
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(place.folder / "nothing"))
+    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    assert place.refusal() == "no C++ compiler was found (CXX, c++, g++, clang++)"
+    assert place.said == []
+
+
+@pytest.mark.parametrize("given", ["no-such-compiler", "false", "'", " "])
+def test_a_compiler_that_was_named_is_the_only_one_tried(given, place, monkeypatch):
+    monkeypatch.setenv("CXX", given)
+    assert place.refusal().startswith(f"CXX={given} ")
+    assert place.builds == 0
+
+
+def test_a_compiler_may_be_named_with_arguments(place, monkeypatch):
+    monkeypatch.setenv("CXX", f"{place.folder / 'cxx'} -DUNUSED='a b'")
+    assert place.load().answer() == 42
+
+
+def test_a_compiler_that_fails_gives_way_to_the_next(place, monkeypatch):
+    monkeypatch.delenv("CXX")
+    bad = place.folder / "c++"
+    bad.write_text('#!/bin/sh\n[ "$1" = --version ] || { echo "error: no headers"; exit 1; }\n')
+    bad.chmod(0o755)
+    (place.folder / "cxx").rename(place.folder / "g++")
+    monkeypatch.setenv("PATH", str(place.folder), prepend=os.pathsep)
+    assert place.load().answer() == 42
+    assert place.builds == 1
+
+
+@pytest.mark.parametrize(("refused", "passed"), [("-march=native", "-mcpu=native"), ("*native", "kernel.cpp")])
+def test_a_compiler_that_does_not_know_native_is_asked_otherwise(refused, passed, place):
+    loop = f'for a in "$@"; do case "$a" in {refused}) echo "error: bad $a"; exit 1;; esac; done'
+    drop = 'set -- $(for a in "$@"; do case "$a" in -mcpu=*) ;; *) printf "%s " "$a";; esac; done)'
+    place.compiler(f"{loop}\n{drop}")
+    assert place.load().answer() == 42
+    last = (place.folder / "calls").read_text().splitlines()[-1]
+    assert passed in last
+    assert "-march=native" not in last
+
+
+def test_a_syntax_error_is_told_by_its_first_line_and_not_tried_for_another_processor(place):
+    place.source.write_text("int good;\nint bad = ;\nint worse = ;\n")
+    reason = place.refusal()
+    assert reason.startswith("cxx could not compile the kernel: kernel.cpp:2:")
+    assert "error" in reason
+    assert "3:" not in reason.replace("2:", "")
+    assert place.builds == 1
+    assert not list(place.cache.glob("*.so"))
+    assert not list(place.cache.glob(".kernel-*.tmp"))
+
+
+def test_a_source_that_is_not_there_is_a_reason(place):
+    place.source.unlink()
+    assert "kernel.cpp" in place.refusal()
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_the_process_builds_for_itself(place, monkeypatch):
+    (place.folder / "file").write_text("")
+    monkeypatch.setenv("RNNLAB_CACHE", str(place.folder / "file" / "cache"))
+    assert place.load().answer() == 42
+    (told,) = (text for text in place.said if "cannot be kept" in text)
+    assert str(place.folder / "file" / "cache") in told
+    assert place.load().answer() == 42  # the next run of a sweep
+    assert place.builds == 1
+    (private,) = library._PRIVATE
+    shutil.rmtree(private)
+
+
+def test_a_private_folder_goes_with_its_process(place, monkeypatch):
+    (place.folder / "file").write_text("")
+    monkeypatch.setenv("RNNLAB_CACHE", str(place.folder / "file" / "cache"))
+    monkeypatch.setenv("TMPDIR", str(place.folder / "temporary"))
+    (place.folder / "temporary").mkdir()
+    written = place.start().communicate(timeout=60)[0]
+    assert str(place.folder / "temporary") in written
+    assert written.endswith("42\n")
+    assert list((place.folder / "temporary").iterdir()) == []
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("RNNLAB_CACHE", str(tmp_path / "a"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    monkeypatch.setenv("HOME", str(tmp_path / "c"))
+    assert library.cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("RNNLAB_CACHE")
+    assert library.cache_folder() == tmp_path / "b" / "rnnlab"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert library.cache_folder() == tmp_path / "c" / ".cache" / "rnnlab"
+
+
+def test_a_library_built_ahead_is_used_as_it_is(place, monkeypatch):
+    path = build(place.said.append, source=place.source, output=place.folder / "ahead.so")
+    monkeypatch.setenv("RNNLAB_KERNEL", str(path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert place.load().answer() == 42
+    assert not place.cache.exists()
+
+
+def test_a_library_built_ahead_that_does_not_fit_is_refused_with_the_reason(place, monkeypatch):
+    path = build(place.said.append, source=place.source, output=place.folder / "ahead.so")
+    monkeypatch.setenv("RNNLAB_KERNEL", str(path))
+    old = source_hash(place.source)
+    place.write_source("43")
+    reason = place.refusal()
+    assert reason.startswith(f"RNNLAB_KERNEL={path} was built from another version of the source")
+    assert old in reason
+    assert source_hash(place.source) in reason
+    other = place.folder / "other.so"
+    (place.folder / "other.cpp").write_text("int nothing;")
+    subprocess.run([str(REAL), "-shared", "-fPIC", place.folder / "other.cpp", "-o", other], check=True)
+    (place.folder / "text.so").write_text("not a library")
+    for wrong, words in (("other.so", "does not say"), ("text.so", "cannot be loaded"), ("none.so", "is no file")):
+        monkeypatch.setenv("RNNLAB_KERNEL", str(place.folder / wrong))
+        assert words in place.refusal()
+
+
+# --- python -m rnnlab.bptt.fused.build --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(place, monkeypatch):
+    """The command, with the small source."""
+    monkeypatch.setattr(command, "build", lambda say, **options: build(say, source=place.source, **options))
+    return place
+
+
+def test_the_command_prints_the_path_alone(small, capsys):
+    assert command.main([]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{small.build()}\n"
+    assert "Building the CPU kernel" in captured.err
+    target = small.folder / "kernel-v3.so"
+    assert command.main(["--march", OTHER_MARCH, "--output", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    assert f"-march={OTHER_MARCH}" in (small.folder / "calls").read_text().splitlines()[-1]
+    assert command.main(["--output", str(target)]) == 0  # again: it was asked for
+    assert small.builds == 3
+
+
+@pytest.mark.parametrize("argument", ["--march=a b", "--output=no/folder/x.so", "--output=.", "--mach"])
+def test_a_wrong_argument_is_one_line(argument, small, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main([argument])
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert small.builds == 0
+
+
+def test_the_command_shows_what_the_compiler_said_last(small, capsys):
+    small.source.write_text("\n".join(f"int bad{i} = ;" for i in range(30)))
+    assert command.main([]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any("bad29" in line for line in lines)
+    assert lines[-1].startswith("rnnlab: cxx could not compile the kernel: kernel.cpp:1:")
+    assert len(lines) <= command.LINES + 2
+
+
+def test_threads_of_one_process_build_once_too(place):
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(lambda _: place.build(), range(3)))) == 1
+    assert place.builds == 1

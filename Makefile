@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke test lint tensorboard clean
+.PHONY: help install demo smoke kernel test lint tensorboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ demo: $(STAMP) ## Train a small population on the adding problem and show its ta
 
 smoke: $(STAMP) ## Run the shortest experiment (under 20 s)
 	$(RUN) -m rnnlab +experiment=smoke force=true
+
+kernel: $(STAMP) ## Compile the CPU kernel ahead of time (a run does it when it needs to)
+	$(RUN) -m rnnlab.bptt.fused.build
 
 test: $(STAMP) ## Run the whole test suite
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal

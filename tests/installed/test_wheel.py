@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     call(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT), cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     assert list((tmp_path / "dist").glob("*.tar.gz"))
+    assert "rnnlab/bptt/fused/kernel.cpp" in zipfile.ZipFile(wheel).namelist()
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
     python = str(clean / "bin" / "python")

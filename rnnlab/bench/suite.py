@@ -87,7 +87,12 @@ def show(result: dict[str, Any]) -> list[Table | str]:
     for cell, of_cell in result["medians"].items():
         for ratio, figures in of_cell.items():
             summary.add_row(f"{cell} {ratio}", *(_text(value) for value in figures.values()))
-    absent = {f"no {name}: {why}" for row in result["rows"] for name, why in row["absent"].items() if name != "plain"}
+    absent = {
+        f"no {name}: {why}"
+        for row in result["rows"]
+        for name, why in row["absent"].items()
+        if name not in ("plain", "norms_on")
+    }
     return [table, summary, *sorted(absent)]
 
 

@@ -39,7 +39,7 @@ def positive(*values):
     return all(math.isfinite(v) and v > 0 for v in values)
 
 
-CANDIDATES = ("rnnlab", "silent", "torch_nn", "hooks", "plain", "jax")
+CANDIDATES = ("rnnlab", "norms_on", "silent", "torch_nn", "hooks", "plain", "jax")
 
 
 def check_unroll(result):

@@ -149,13 +149,16 @@ def _run(job: _Job, dtype: torch.dtype, *, backward: bool) -> None:
     kernel().rnnlab_run(ctypes.byref(job), double, int(backward))
 
 
-def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shapes in memory of what forward returns; rows of H are padded to the kernel's width."""
+def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The shapes in memory of what forward returns; rows of H are padded to the kernel's width.
+
+    When torch traces the operator, sizes are symbols.
+    """
     T, R, B, _ = given["input"].shape
     H, K, keep = given["h"].shape[-1], given["last"], given["keep"]
-    Hp = kernel().rnnlab_padded(H, int(given["input"].dtype == torch.float64))
+    Hp = kernel().rnnlab_padded(int(H), int(given["input"].dtype == torch.float64))
     steps = {0: 0, 1: T}.get(keep, (T - 1) // max(1, keep))  # of which states are kept
-    shapes: dict[str, tuple[int, ...]] = {"output": (R, K, B, Hp)}
+    shapes: dict[str, tuple[Any, ...]] = {"output": (R, K, B, Hp)}
     shapes |= {f"last_{name}": (R, B, H) for name in form.states}
     shapes["trace_h"] = (R, T - K if keep == 1 else steps, B, Hp)
     shapes |= {"trace_c": (R, steps, B, Hp), "trace_gates": (R, T if keep == 1 else 0, B, form.gates * Hp)}

@@ -110,7 +110,7 @@ def test_the_key_changes_with_each_of_its_parts():
     assert len({key(**{**parts, **change}) for change in changes}) == len(changes)
 
 
-def test_another_source_processor_or_torch_gives_another_library(place, monkeypatch):
+def test_another_source_processor_torch_or_compiler_gives_another_library(place, monkeypatch):
     paths = [place.build()]
     place.write_source("43")
     paths.append(place.build())
@@ -120,6 +120,9 @@ def test_another_source_processor_or_torch_gives_another_library(place, monkeypa
     monkeypatch.setattr(library.importlib.metadata, "version", lambda name: f"{name} 9")
     paths.append(place.build())
     paths.append(build(place.said.append, source=place.source, march=OTHER_MARCH))
+    shutil.copy(place.folder / "cxx", place.folder / "another")
+    monkeypatch.setenv("CXX", str(place.folder / "another"))
+    paths.append(place.build())
     assert len(set(paths)) == len(paths) == place.builds
 
 

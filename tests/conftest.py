@@ -24,7 +24,7 @@ def _import_checked(*packages: str) -> None:
     assert not already, f"imported before their shapes could be asserted: {already}"
     with install_import_hook(checked, "beartype.beartype"):
         for package in checked:
-            for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
+            for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
                 importlib.import_module(module.name)
 
 

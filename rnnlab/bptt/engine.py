@@ -92,7 +92,7 @@ def choose(
 def _without(recompute: int, why: str) -> Engine:
     if recompute:
         raise ConfigError(
-            f"recompute={recompute}: not allowed here. The autograd engine is used, because {why}; it keeps every step. "
+            f"recompute={recompute}: not allowed here. The autograd engine is used, because {why}; it keeps all steps. "
             "Allowed: 0."
         )
     return autograd_engine(why)

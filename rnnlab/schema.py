@@ -193,6 +193,10 @@ def _refuse_nonsense(config: Config) -> None:
         )
     if config.engine == "autograd" and config.recompute:
         raise ConfigError(f"recompute={config.recompute}: not allowed. engine=autograd keeps every step; allowed: 0.")
+    if config.recompute == 1:
+        raise ConfigError(
+            "recompute=1: not allowed. Every state would be kept and nothing computed again; allowed: 0, or 2 and more."
+        )
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:
             raise ConfigError(

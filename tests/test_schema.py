@@ -152,7 +152,8 @@ def test_a_section_cannot_be_a_value(section: str) -> None:
 NONSENSE = [
     (["milestones=[0.1,0.1]"], "milestones=[0.1, 0.1]"),
     (["engine=autograd", "threads=2"], "threads=2"),
-    (["engine=autograd", "recompute=1"], "recompute=1"),
+    (["engine=autograd", "recompute=4"], "recompute=4"),
+    (["recompute=1"], "recompute=1"),
     (["initialiser@input_initialiser=identity"], "input_initialiser=identity"),
     (["initialiser@output_initialiser=identity"], "output_initialiser=identity"),
     (["schedule=warmup_cosine", "schedule.warmup=1000"], "schedule.warmup=1000"),

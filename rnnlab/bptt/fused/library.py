@@ -31,7 +31,7 @@ COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-std=c++17", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread")
 # Some compilers know `native` by another name on some processors, or not at all.
 NATIVE = (("-march=native",), ("-mcpu=native",), ())
-SECONDS = 20
+SECONDS = 5
 """What a build takes, about (2 vCPU, g++ 12)."""
 TIMEOUT_S = 600
 _PRIVATE: list[Path] = []
@@ -176,7 +176,7 @@ def _compilers() -> Iterator[Compiler]:
         command = (sys.executable, "-m", "ziglang", "c++")
         identity = _identity(command)
         if identity:
-            yield Compiler(command, identity, 4 * SECONDS)  # the first time, it compiles a standard library too
+            yield Compiler(command, identity, 12 * SECONDS)  # the first time, it compiles a standard library too
 
 
 def _given_compiler(given: str) -> Compiler:

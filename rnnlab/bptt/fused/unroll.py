@@ -18,6 +18,7 @@ from rnnlab.adjoints.clip_value import ClipValue
 from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.adjoints.truncate import Truncate
+from rnnlab.bptt.fused.memory import zeros
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
 from rnnlab.cells.gru import GRU
@@ -91,7 +92,7 @@ def fused_unroll(
         *state,
     ]
     differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
+    norms = zeros((len(cell.states), T, R, B), torch.float64) if record else None
     output, *finals = getattr(torch.ops.rnnlab, name)(
         *tensors,
         mask_TRB,

@@ -415,6 +415,10 @@ template <class T> struct PanelRow {
 
 template <class T> inline void zero(T* at, i64 count) { std::memset(at, 0, count * sizeof(T)); }
 template <class T> inline void copy(T* to, const T* from, i64 count) { std::memcpy(to, from, count * sizeof(T)); }
+// Ask for memory that will be read soon: the processor does not foresee the way back through time.
+template <class T> inline void fetch(const T* at, i64 count) {
+    for (i64 k = 0; k < count; k += 64 / i64(sizeof(T))) __builtin_prefetch(at + k);
+}
 // (n, H) rows to padded rows and back
 template <class T> inline void pad(T* to, const T* from, i64 n, i64 H, i64 Hp) {
     for (i64 i = 0; i < n; i++) {
@@ -844,9 +848,11 @@ template <class T> struct Pass {
                 if (S == 2) zero(own.carry_c, n * Hp);
             } else if (t || job.d_state[0]) {
                 segments(pass.first_state_panel, pass.panels);
-                for (i64 p = 0; p < Hp / W; p++)
+                for (i64 p = 0; p < Hp / W; p++) {
+                    fetch_rows(t - 1, p * n / (Hp / W), (p + 1) * n / (Hp / W));
                     product(back.data(), i64(back.size()), n, weights.state_back + p * pass.state_back_stride(),
                             own.carry + p * W, Hp, Start::Target);
+                }
             }
             if (!job.d_input) return;
             segments(0, pass.input_panels);
@@ -854,6 +860,14 @@ template <class T> struct Pass {
                 product(back.data(), i64(back.size()), n, weights.input_back + p * pass.input_back_stride(),
                         own.d_input + p * W, pass.Ip, Start::Zero);
             unpad(static_cast<T*>(job.d_input) + ((t * job.R + r) * job.B + first) * job.I, own.d_input, n, job.I, pass.Ip);
+        }
+
+        // What step t will read of these rows, asked for between two products, which have memory to spare
+        void fetch_rows(i64 t, i64 from, i64 to) const {
+            if (job.keep != 1 || t < 1) return;
+            fetch(h(t - 1) + from * Hp, (to - from) * Hp);
+            if (cell.gated) fetch(gates(t) + from * pass.G, (to - from) * pass.G);
+            if (S == 2) fetch(c(t - 1) + from * Hp, (to - from) * Hp);
         }
 
         void flush(i64 rows) const {

@@ -416,7 +416,8 @@ template <class T> struct PanelRow {
 template <class T> inline void zero(T* at, i64 count) { std::memset(at, 0, count * sizeof(T)); }
 template <class T> inline void copy(T* to, const T* from, i64 count) { std::memcpy(to, from, count * sizeof(T)); }
 // Ask for memory that will be read soon: the processor does not foresee the way back through time.
-template <class T> inline void fetch(const T* at, i64 count) {
+// (Inlined always: GCC takes a function that only prefetches for one without effect, and drops its calls.)
+template <class T> __attribute__((always_inline)) inline void fetch(const T* at, i64 count) {
     for (i64 k = 0; k < count; k += 64 / i64(sizeof(T))) __builtin_prefetch(at + k);
 }
 // (n, H) rows to padded rows and back
@@ -863,7 +864,7 @@ template <class T> struct Pass {
         }
 
         // What step t will read of these rows, asked for between two products, which have memory to spare
-        void fetch_rows(i64 t, i64 from, i64 to) const {
+        __attribute__((always_inline)) void fetch_rows(i64 t, i64 from, i64 to) const {
             if (job.keep != 1 || t < 1) return;
             fetch(h(t - 1) + from * Hp, (to - from) * Hp);
             if (cell.gated) fetch(gates(t) + from * pass.G, (to - from) * pass.G);

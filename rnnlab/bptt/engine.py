@@ -13,7 +13,7 @@ from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
 
-LOST = "The autograd engine is used; with a C++ compiler training would be about 3 to 8 times as fast."
+LOST = "The autograd engine is used; with a C++ compiler training would be about 3 to 10 times as fast."
 
 
 @dataclass(frozen=True)

@@ -77,23 +77,33 @@ template <class T> inline Vec<T> load(const T* from) {
 template <class T> inline void store(T* to, Vec<T> v) { std::memcpy(to, &v, BYTES); }
 template <class T> inline Vec<T> all(T x) { return x - Vec<T>{}; }
 
-// The sum of squares of LANES numbers, added up in float64: float32 squares below 1e-45 are zero.
-inline D squares(D sum, const double* from) {
-    D v = load(from);
-    return sum + v * v;
-}
-inline D squares(D sum, const float* from) {
-    Simd<float>::Half low, high;
-    std::memcpy(&low, from, BYTES / 2);
-    std::memcpy(&high, from + LANES<float> / 2, BYTES / 2);
-    D a = __builtin_convertvector(low, D), b = __builtin_convertvector(high, D);
-    return sum + a * a + b * b;
-}
-inline double total(D v) {
-    double sum = 0;
-    for (int i = 0; i < LANES<double>; i++) sum += v[i];
-    return sum;
-}
+// The squares of two vectors of numbers, added up in float64 (float32 squares below 1e-45 are zero), in chains that do
+// not wait for each other
+struct Squares {
+    D sum[4] = {};
+    void add(const double* from) {
+        for (int k = 0; k < 2; k++) {
+            const D v = load(from + k * LANES<double>);
+            sum[k] += v * v;
+        }
+    }
+    void add(const float* from) {
+        for (int k = 0; k < 4; k++) {
+            Simd<float>::Half half;
+            std::memcpy(&half, from + k * LANES<double>, BYTES / 2);
+            const D v = __builtin_convertvector(half, D);
+            sum[k] += v * v;
+        }
+    }
+    double total() const {
+        D all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        double lanes[LANES<double>];
+        std::memcpy(lanes, &all, BYTES);
+        for (int width = LANES<double> / 2; width; width /= 2)
+            for (int k = 0; k < width; k++) lanes[k] += lanes[k + width];
+        return lanes[0];
+    }
+};
 
 // ---------------------------------------------------------------------------------------------------------------------
 // exp, by 2^n e^r with |r| <= ln(2)/2 and Taylor's series of e^r - 1
@@ -738,9 +748,9 @@ template <class T> struct Pass {
         // The total adjoint of a state component of one example has arrived: take its norm, let the rule act.
         void meet_adjoint(T* adjoint, i64 s, i64 t, i64 i) const {
             if (job.norm || job.rule == 1) {
-                D even{}, odd{};
-                for (i64 j = 0; j < Hp; j += 2 * L) even = squares(even, adjoint + j), odd = squares(odd, adjoint + j + L);
-                const double norm = std::sqrt(total(even + odd));
+                Squares squares;
+                for (i64 j = 0; j < Hp; j += W) squares.add(adjoint + j);
+                const double norm = std::sqrt(squares.total());
                 if (job.norm) job.norm[((s * job.T + t) * job.R + r) * job.B + first + i] = norm;
                 if (job.rule == 1) {
                     const double ratio = job.threshold / norm;

@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sizes(overhead, length=200)
     overhead.add_argument("--replicas", type=_count, default=1, help="R, seeds trained together")
     overhead.add_argument("--steps", type=_count, default=200, help="timed steps, 20 to warm up not counted")
+    overhead.add_argument("--engine", choices=("auto", "fused", "autograd"), default="auto")
     overhead.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
 
     scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")

@@ -37,13 +37,14 @@ WORK = ("forward", "backward", "optimiser", "release")
 
 
 def measure(
-    *, cell: str, length: int, batch: int, hidden: int, replicas: int, steps: int, tensorboard: bool
+    *, cell: str, length: int, batch: int, hidden: int, replicas: int, steps: int, engine: str, tensorboard: bool
 ) -> dict[str, Any]:
     """Seconds per step in all and by part, and the share that is overhead."""
     steps = whole_blocks(steps)
     overrides = [
         f"steps={WARM_UP + steps}",
         f"seeds={replicas}",
+        f"engine={engine}",
         f"tensorboard={str(tensorboard).lower()}",
         "stop_when_solved=false",
     ]

@@ -210,6 +210,10 @@ def test_overhead_parts_add_up_to_the_step(bench, in_tmp_path):
     assert os.listdir() == []
 
 
+def test_overhead_is_that_of_the_engine_that_was_asked_for(bench):
+    assert bench(*OVERHEAD, "--no-tensorboard", "--engine", "autograd")["engine"] == "autograd"
+
+
 def test_overhead_splits_what_a_probed_step_costs(bench):
     result = bench("overhead", "--cell", "lstm", *TINY, "--steps", "90", "--no-tensorboard")  # 20 + 90: a probe
     assert {"probed work", "tensorboard"}.isdisjoint(result["parts_s"])

@@ -205,6 +205,12 @@ def test_a_compiler_may_be_named_with_arguments(place, monkeypatch):
     assert place.load().answer() == 42
 
 
+def test_a_compiler_that_fails_is_told_as_it_was_named(place, monkeypatch):
+    place.compiler('case "$*" in *--version) exit 0;; esac; echo "error: nothing works"; exit 1')
+    monkeypatch.setenv("CXX", f"{place.folder / 'cxx'} -O1 -m32 --bogus")
+    assert place.refusal() == "cxx -O1 -m32 --bogus could not compile the kernel: error: nothing works"
+
+
 def test_a_compiler_that_fails_gives_way_to_the_next(place, monkeypatch):
     monkeypatch.delenv("CXX")
     bad = place.folder / "c++"

@@ -55,17 +55,14 @@ class KernelUnavailable(Exception):  # noqa: N818  (it says a state of things, o
 class Compiler:
     """A command that compiles C++, and the text that tells it from others.
 
+    name: as a user would call it.
     seconds: about how long the kernel takes; for the message only.
     """
 
     command: tuple[str, ...]
+    name: str
     identity: str
     seconds: int
-
-    @property
-    def name(self) -> str:
-        """As a user would call it."""
-        return Path(self.command[0]).name if len(self.command) == 1 else " ".join(("ziglang", *self.command[3:]))
 
 
 def load(say: Say, source: Path = SOURCE) -> ctypes.CDLL:
@@ -171,12 +168,12 @@ def _compilers() -> Iterator[Compiler]:
             seen.add(os.path.realpath(path))
             identity = _identity((path,))
             if identity:
-                yield Compiler((path,), identity, SECONDS)
+                yield Compiler((path,), name, identity, SECONDS)
     if importlib.util.find_spec("ziglang"):
         command = (sys.executable, "-m", "ziglang", "c++")
         identity = _identity(command)
         if identity:
-            yield Compiler(command, identity, 12 * SECONDS)  # the first time, it compiles a standard library too
+            yield Compiler(command, "ziglang", identity, 12 * SECONDS)  # at first it compiles a standard library too
 
 
 def _given_compiler(given: str) -> Compiler:
@@ -188,7 +185,7 @@ def _given_compiler(given: str) -> Compiler:
     identity = _identity((path, *command[1:])) if path else None
     if path is None or identity is None:
         raise KernelUnavailable(f"CXX={given} is no compiler that can be run here")
-    return Compiler((path, *command[1:]), identity, SECONDS)
+    return Compiler((path, *command[1:]), " ".join((Path(path).name, *command[1:])), identity, SECONDS)
 
 
 @functools.cache

@@ -179,6 +179,17 @@ def test_a_whole_library_that_cannot_be_loaded_is_built_again_once(place):
     assert place.builds == 2
 
 
+def test_a_library_of_another_source_is_not_opened_and_built_again(place):
+    path = place.build()
+    path.unlink()
+    place.write_source("43")
+    build(place.said.append, source=place.source, output=path)
+    library._write_checksum(path)
+    place.write_source("42")
+    assert place.load().answer() == 42  # an open handle would have been given again for the same path
+    assert place.builds == 3
+
+
 def test_what_cannot_be_loaded_even_when_it_is_new_is_told(place):
     place.source.write_text('extern "C" int answer() { return 42; }')  # it does not say what it was built from
     assert "cannot be loaded" in place.refusal()

@@ -340,12 +340,13 @@ def _private_folder() -> Path:
 
 
 def _opened(path: Path, expected: str) -> ctypes.CDLL:
-    """The library; OSError where it cannot be loaded or is another."""
-    library = ctypes.CDLL(str(path))
-    told = _source_of(library)
-    if told != expected:
-        raise OSError(f"{path} says that it was built from {told or 'no known'} source, not {expected}")
-    return library
+    """The library; OSError where it cannot be loaded or is another.
+
+    Another is not even opened: for the rest of the process the system would give it again under this path.
+    """
+    if expected.encode() not in path.read_bytes():
+        raise OSError(f"{path} was built from another source than {expected}")
+    return ctypes.CDLL(str(path))
 
 
 def _source_of(library: ctypes.CDLL) -> str | None:

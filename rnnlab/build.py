@@ -66,6 +66,11 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         raise ConfigError(
             f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
         )
+    if config.recompute >= task.steps:
+        raise ConfigError(
+            f"recompute={config.recompute}: not allowed. A sequence has {task.steps} steps, and computing all of them "
+            "again would save no memory."
+        )
     device, dtype = _device(config.device), getattr(torch, config.dtype)
     engine = choose(
         config.engine,

@@ -19,13 +19,16 @@
 //   rnn   h                  h_t = phi(a)
 //   lstm  i f o g            c_t = f c + i phi(g),  h_t = o phi(c_t)
 //   gru   n r z m            h_t = (1-z) n + z h,  n = phi(a_n + r m);  n sees x alone, m sees h alone
-// All in padded columns are zeros or meet zeros.
+// What is kept in padded columns is zero.
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -178,7 +181,7 @@ template <class T> struct Sigmoid {
 };
 template <class T> struct LeakyReLU {  // with slope 0: ReLU
     static constexpr bool biased = false;
-    static Vec<T> value(Vec<T> a, Vec<T>, T slope) { return a < T(0) ? a * slope : a; }
+    static Vec<T> value(Vec<T> a, Vec<T>, T slope) { return a < T(0) ? (slope == T(0) ? Vec<T>{} : a * slope) : a; }
     static Vec<T> derivative(Vec<T> y, T slope) { return y > T(0) ? all(T(1)) : all(slope); }
 };
 template <class T> inline Vec<T> sign(Vec<T> x) {
@@ -202,8 +205,10 @@ class Team {
     struct Phase {
         std::atomic<i64> next{0}, done{0};
     };
-    Phase phases_[4];
+    Phase phases_[3];
     int threads_;
+    std::mutex mutex_;
+    std::condition_variable finished_;
 
   public:
     explicit Team(i64 threads) : threads_(int(threads)) {}
@@ -222,10 +227,15 @@ class Team {
         Phase& p = phases_[phase];
         for (i64 i; (i = p.next++) < count;) {
             work(i);
-            p.done++;
+            if (++p.done == count) {
+                std::lock_guard<std::mutex> lock(mutex_);
+                finished_.notify_all();
+            }
         }
-        for (int spins = 0; p.done.load() < count; spins++)
-            if (spins > 1000) std::this_thread::yield();
+        for (int spins = 0; spins < 1000; spins++)
+            if (p.done.load() >= count) return;
+        std::unique_lock<std::mutex> lock(mutex_);
+        finished_.wait(lock, [&] { return p.done.load() >= count; });
     }
 };
 
@@ -451,7 +461,7 @@ template <class T> struct Pass {
     const bool biased;  // the activation has a bias of its own
     const int S;
     const i64 T_, R, B, I, H, Hp, Ip, P, panels, input_panels, first_state_panel, G;
-    const i64 most_rows;
+    const i64 most_rows, threads;  // no more threads than tasks
     const T slope;
     const bool recomputes;
 
@@ -463,7 +473,7 @@ template <class T> struct Pass {
     };
     struct Scratch {  // of one thread
         T *before_h, *before_c, *h, *c, *gates;
-        T *carry, *carry_c, *direct, *d_pre, *left, *d_input, *row;
+        T *carry, *carry_c, *d_pre, *left, *d_input;
     };
     std::vector<Packed> packed;
     std::vector<Sums> sums;
@@ -473,7 +483,7 @@ template <class T> struct Pass {
     Pass(const Job& job, bool backward)
         : job(job), cell(CELLS[job.cell]), biased(job.activation == 4), S(cell.states), T_(job.T), R(job.R), B(job.B), I(job.I), H(job.H), Hp(rounded(H, W)), Ip(rounded(I, W)),
           P(slices(B, H)), panels(cell.blocks * Hp / W), input_panels(cell.seeing_input * Hp / W),
-          first_state_panel(cell.first_seeing_state * Hp / W), G(cell.blocks * Hp), most_rows((B + P - 1) / P),
+          first_state_panel(cell.first_seeing_state * Hp / W), G(cell.blocks * Hp), most_rows((B + P - 1) / P), threads(std::min(job.threads, R * P)),
           slope(T(job.slope)), recomputes(backward && job.keep > 1) {
         Arena arena{static_cast<char*>(job.workspace)};
         for (i64 r = 0; r < R; r++) {
@@ -493,7 +503,7 @@ template <class T> struct Pass {
             sums.push_back(s);
         }
         const i64 state = most_rows * Hp, local = backward ? job.keep : 2;
-        for (i64 thread = 0; thread < job.threads; thread++) {
+        for (i64 thread = 0; thread < threads; thread++) {
             Scratch s{};
             s.before_h = arena.take<T>(state);
             if (S == 2) s.before_c = arena.take<T>(state);
@@ -507,7 +517,6 @@ template <class T> struct Pass {
                 if (S == 2) s.carry_c = arena.take<T>(state);
                 s.d_pre = arena.take<T>(panels * chunk_stride());
                 s.left = arena.take<T>((CHUNK + most_rows) * left_stride());
-                s.row = arena.take<T>(Hp);
                 if (job.d_input) s.d_input = arena.take<T>(most_rows * Ip);
             }
             scratch.push_back(s);
@@ -658,11 +667,20 @@ template <class T> struct Pass {
             for (i64 i = 0; i < n; i++) {
                 if (live(t, i)) {
                     (this->*pass.elementwise.activate)(t, i, before);
+                    clear_padding(t, i);
                 } else {
                     copy(h(t) + i * Hp, before + i * Hp, Hp);
                     if (S == 2) copy(c(t) + i * Hp, c(t - 1) + i * Hp, Hp);
                 }
             }
+        }
+
+        // Zero weights meet an infinite input as NaN, which must not reach a norm or another column.
+        void clear_padding(i64 t, i64 i) const {
+            if (job.H == Hp) return;
+            zero(h(t) + i * Hp + job.H, Hp - job.H);
+            if (S == 2) zero(c(t) + i * Hp + job.H, Hp - job.H);
+            for (int q = 0; cell.gated && q < cell.blocks; q++) zero(gates(t) + i * pass.G + q * Hp + job.H, Hp - job.H);
         }
 
         template <class Phi> V phi(V a, int which, i64 j) const {
@@ -767,6 +785,7 @@ template <class T> struct Pass {
         void meet(i64 t, i64 i, i64 row) {
             const PanelRow<T> d{own.d_pre + row * W, pass.chunk_stride(), Hp / W};
             T* a_h = own.carry + i * Hp;
+            zero(a_h + job.H, Hp - job.H);
             if (t >= job.T - job.kept && job.d_output) {
                 const i64 at = ((r * job.kept + t - (job.T - job.kept)) * job.B + first + i) * job.H;
                 const T* direct = static_cast<const T*>(job.d_output) + at;
@@ -946,7 +965,7 @@ template <class T> struct Pass {
     }
 
     void run(bool backward) const {
-        Team team(job.threads);
+        Team team(threads);
         team.run([&](int thread) {
             team.each(0, R, [&](i64 r) {
                 if (!backward || recomputes) pack_forward(r);
@@ -976,12 +995,19 @@ const char* rnnlab_kernel_source() { return RNNLAB_SOURCE_HASH; }
 int64_t rnnlab_job_bytes() { return sizeof(Job); }
 // H rounded up to what a row of states takes
 int64_t rnnlab_padded(int64_t H, int is_double) { return rounded(H, is_double ? PANEL<double> : PANEL<float>); }
-int64_t rnnlab_workspace_bytes(const void* job, int is_double, int backward) {
+// -1: out of memory
+int64_t rnnlab_workspace_bytes(const void* job, int is_double, int backward) try {
     const Job& given = *static_cast<const Job*>(job);
     return is_double ? go<double>(given, backward, true) : go<float>(given, backward, true);
+} catch (const std::bad_alloc&) {
+    return -1;
 }
-void rnnlab_run(const void* job, int is_double, int backward) {
+// 0, or -1: out of memory
+int rnnlab_run(const void* job, int is_double, int backward) try {
     const Job& given = *static_cast<const Job*>(job);
     is_double ? go<double>(given, backward, false) : go<float>(given, backward, false);
+    return 0;
+} catch (const std::bad_alloc&) {
+    return -1;
 }
 }

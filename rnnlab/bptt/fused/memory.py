@@ -3,6 +3,7 @@
 import math
 import threading
 import weakref
+from collections import deque
 
 import numpy as np
 import torch
@@ -11,36 +12,31 @@ from torch import Tensor
 _ALIGNED = 64
 _SMALL = 1 << 20
 """Bytes below which malloc itself uses memory again."""
-_free: list[np.ndarray] = []
+_PATIENCE = 500
+"""Leases after which a block that nothing took is let go: that of a run that has ended."""
+_free: list[tuple[int, np.ndarray]] = []  # since which lease, and the block
+_returned: deque[np.ndarray] = deque()
 _lock = threading.Lock()
-_in_use = _peak = 0
+_leases = _in_use = _peak = 0
 
 
 def lease(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised CPU tensor whose memory returns to a pool when no tensor or graph refers to it any more.
 
-    What is free in the pool is never more than the most that was in use at one time.
+    What is free in the pool was used lately, and is not more than the most that was ever in use at one time.
 
     Args:
         shape, dtype: of the tensor.
     """
-    global _in_use, _peak
     size = math.prod(shape) * dtype.itemsize
     if size < _SMALL:
         return torch.empty(shape, dtype=dtype)
     with _lock:
-        fitting = [block for block in _free if size <= block.nbytes <= 2 * size]
-        block = min(fitting, key=lambda b: b.nbytes, default=None)
-        if block is None:
-            _shrink(_peak)
-            block = _aligned(size)
-        else:
-            _drop(block)
-        _in_use += block.nbytes
-        _peak = max(_peak, _in_use)
+        block = _take(size)
     view = block[:size]
-    # torch keeps `view` for as long as anything uses the storage, and nothing else does.
-    weakref.finalize(view, _give_back, block).atexit = False
+    # torch keeps `view` for as long as anything uses the storage, and nothing else does. The finalizer takes no lock:
+    # the garbage collector may call it anywhere, also while this thread holds ours.
+    weakref.finalize(view, _returned.append, block).atexit = False
     return torch.from_numpy(view).view(dtype).view(shape)
 
 
@@ -55,21 +51,20 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return made
 
 
-def _give_back(block: np.ndarray) -> None:
-    global _in_use
-    with _lock:
+def _take(size: int) -> np.ndarray:
+    global _leases, _in_use, _peak
+    _leases += 1
+    while _returned:
+        block = _returned.popleft()
         _in_use -= block.nbytes
-        _free.append(block)
-
-
-def _drop(block: np.ndarray) -> None:
-    _free[:] = [b for b in _free if b is not block]
-
-
-def _shrink(allowed: int) -> None:
-    """Let the oldest free blocks go until the others take no more than this many bytes."""
-    while _free and sum(b.nbytes for b in _free) > allowed:
-        _free.pop(0)
+        _free.append((_leases, block))
+    fitting = [k for k, (_, block) in enumerate(_free) if size <= block.nbytes <= 2 * size]
+    block = _free.pop(min(fitting, key=lambda k: _free[k][1].nbytes))[1] if fitting else _aligned(size)
+    _in_use += block.nbytes
+    _peak = max(_peak, _in_use)
+    while _free and (_leases - _free[0][0] > _PATIENCE or sum(b.nbytes for _, b in _free) > _peak):
+        _free.pop(0)  # the one that has been free for longest
+    return block
 
 
 def _aligned(size: int) -> np.ndarray:

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rnnlab.bptt.fused.library import load
-from rnnlab.bptt.fused.memory import lease
+from rnnlab.bptt.fused.memory import lease, zeros
 
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "leaky_relu", "modrelu")
 RULES = ("none", "clip_norm", "clip_value")
@@ -114,7 +115,8 @@ def kernel(say: Callable[[str], None] = lambda text: print(text, file=sys.stderr
         library.rnnlab_job_bytes.restype = library.rnnlab_padded.restype = ctypes.c_int64
         library.rnnlab_workspace_bytes.restype = ctypes.c_int64
         library.rnnlab_padded.argtypes = (ctypes.c_int64, ctypes.c_int)
-        assert library.rnnlab_job_bytes() == ctypes.sizeof(_Job), "_Job must be kernel.cpp's Job, field by field"
+        if library.rnnlab_job_bytes() != ctypes.sizeof(_Job):
+            raise RuntimeError("_Job is not kernel.cpp's Job, field by field")
         _loaded.append(library)
     return _loaded[0]
 
@@ -144,9 +146,10 @@ def _job(form: Form, given: dict[str, Any]) -> _Job:
 def _run(job: _Job, dtype: torch.dtype, *, backward: bool) -> None:
     double = int(dtype == torch.float64)
     size = kernel().rnnlab_workspace_bytes(ctypes.byref(job), double, int(backward))
-    workspace = lease((size,), torch.uint8)
+    workspace = lease((max(0, size),), torch.uint8)
     job.workspace = workspace.data_ptr()
-    kernel().rnnlab_run(ctypes.byref(job), double, int(backward))
+    if size < 0 or kernel().rnnlab_run(ctypes.byref(job), double, int(backward)):
+        raise MemoryError("the fused engine's kernel")
 
 
 def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -157,7 +160,7 @@ def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     T, R, B, _ = given["input"].shape
     H, K, keep = given["h"].shape[-1], given["last"], given["keep"]
     Hp = kernel().rnnlab_padded(int(H), int(given["input"].dtype == torch.float64))
-    steps = {0: 0, 1: T}.get(keep, (T - 1) // max(1, keep))  # of which states are kept
+    steps = {0: 0, 1: T}.get(keep, (T - 1) // max(1, keep))  # how many states are kept
     shapes: dict[str, tuple[Any, ...]] = {"output": (R, K, B, Hp)}
     shapes |= {f"last_{name}": (R, B, H) for name in form.states}
     shapes["trace_h"] = (R, T - K if keep == 1 else steps, B, Hp)
@@ -175,9 +178,13 @@ def _check(form: Form, given: dict[str, Any]) -> None:
         "bias": (R, 1, form.rows * H),
     }
     shapes |= dict.fromkeys(form.states, (R, B, H))
-    for name in (*form.tensors, "mask", "norm"):
-        tensor, shape = given[name], shapes.get(name, (R, 1, H))
+    shapes |= {"output": (R, given["last"], B, H), "d_output": (R, given["last"], B, H)}
+    shapes |= {f"d_{name}": (R, B, H) for name in form.states}
+    for name in (*form.tensors, "mask", "norm", "output", "d_output", *(f"d_{name}" for name in form.states)):
+        tensor, shape = given.get(name), shapes.get(name, (R, 1, H))
         kind = {"mask": torch.bool, "norm": torch.float64}.get(name, dtype)
+        if name == "norm" and tensor is not None and not tensor.is_contiguous():
+            raise ValueError(f"rnnlab::{form.name}: norm must be contiguous: it is written")
         if tensor is not None and (tuple(tensor.shape) != shape or tensor.dtype != kind or not tensor.is_cpu):
             raise ValueError(
                 f"rnnlab::{form.name}: {name} is {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}; "
@@ -223,9 +230,14 @@ def _gradient_shapes(form: Form, given: dict[str, Any]) -> dict[str, torch.Size]
 
 
 def _backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
+    _check(form, given)
     dtype = given["input"].dtype
-    kept = ("output", "norm", *form.traces)  # as forward made them: their memory is laid out for the kernel
-    given = {k: v.contiguous() if isinstance(v, Tensor) and k not in kept else v for k, v in given.items()}
+    expected = _shapes(form, given)
+    given = {k: v.contiguous() if isinstance(v, Tensor) and k != "output" else v for k, v in given.items()}
+    given["output"] = _padded(given["output"], expected["output"])
+    for name in form.traces:
+        if given[name].shape != expected[name]:
+            raise ValueError(f"rnnlab::{form.name}_backward: {name} is {given[name].shape}, not {expected[name]}")
     shapes = _gradient_shapes(form, given)
     made = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
     job = _job(form, given)
@@ -239,6 +251,15 @@ def _backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     job.d_state = _pair(made[name] for name in form.states)
     _run(job, dtype, backward=True)
     return tuple(made.values())
+
+
+def _padded(output: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The output with its rows as far apart as forward laid them; a hook on saved tensors may have copied it."""
+    if output.stride() == torch.empty(shape, device="meta").stride():
+        return output
+    full = zeros(shape, output.dtype)
+    full[..., : output.shape[-1]] = output
+    return full
 
 
 def _fake_backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
@@ -281,6 +302,7 @@ def _register(library: torch.library.Library, form: Form) -> None:
         ctx.saved_names = tuple(saved)
         ctx.norm, ctx.options = given["norm"], {n: given[n] for n in _OPTIONS}
 
+    @once_differentiable
     def differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         given = dict(zip(ctx.saved_names, ctx.saved_tensors, strict=True))
         given |= ctx.options | {"norm": ctx.norm} | dict(zip(derivatives, gradients, strict=False))

@@ -67,13 +67,14 @@ def fused_unroll(
 ) -> Unrolled:
     """Run a cell over a sequence, as `rnnlab.bptt.unroll.unroll` does, in one kernel.
 
-    Results do not depend on `threads`, on `recompute`, or on the number of replicas, to the bit.
+    Results do not depend on `threads`, on `recompute`, or on the number of replicas, to the bit. What no gradient
+    reaches gets a gradient of zeros, where the other engine leaves None. It can be differentiated once only.
 
     Args:
         cell, input_TRBI, state, mask_TRB, rule, record, last: as for `rnnlab.bptt.unroll.unroll`; see `why_not`.
         threads: how many to compute with.
-        recompute: 0 keeps all that the backward pass needs; k > 0 keeps the states of every k-th step and computes
-            the others again.
+        recompute: 0 (or 1) keeps all that the backward pass needs; k > 1 keeps the states of every k-th step and
+            computes the others again.
 
     Raises:
         KernelUnavailable: there is no kernel and none can be built.
@@ -101,7 +102,7 @@ def fused_unroll(
         getattr(modules[0], "slope", 0.0),
         *_rule(rule),
         T if last is None else last,
-        (recompute or 1) if differentiable else 0,
+        min(recompute or 1, T) if differentiable else 0,
         threads,
     )
     return Unrolled(output.transpose(0, 1), tuple(finals[: len(cell.states)]), norms)

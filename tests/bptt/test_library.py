@@ -272,6 +272,87 @@ def test_a_folder_that_cannot_be_written_is_told_and_the_process_builds_for_itse
     shutil.rmtree(private)
 
 
+def plant(place: Place) -> Path:
+    """A library under the right name, with the right hash in it and the right checksum, that answers 666."""
+    path = place.build()
+    path.unlink()
+    evil = place.folder / "evil.cpp"
+    evil.write_text(SMALL.replace("ANSWER", "666"))
+    define = f'-DRNNLAB_SOURCE_HASH="{source_hash(place.source)}"'
+    subprocess.run([str(REAL), "-shared", "-fPIC", define, evil, "-o", path], check=True)
+    library._write_checksum(path)
+    return path
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the path belong to another user: by its owner where we may set that, else by who we say we are."""
+    if os.getuid() == 0:
+        os.chown(path, 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+
+
+def test_a_good_library_in_a_folder_of_our_own_is_taken(place):
+    plant(place)
+    assert place.load().answer() == 666  # it shows that the next tests' library would work
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_folder_that_others_can_write_to_is_not_used(mode, place):
+    plant(place)
+    place.cache.chmod(mode)
+    for _ in range(2):  # the second time: the next run of a sweep
+        assert place.load().answer() == 42
+    assert place.builds == 2
+    (told,) = (text for text in place.said if "cannot be kept" in text)
+    assert told == (
+        f"The CPU kernel cannot be kept in {place.cache} (others may write to it); it is built for this process alone."
+    )
+
+
+def test_a_folder_of_another_user_is_not_used(place, monkeypatch):
+    plant(place)
+    give_away(place.cache, monkeypatch)
+    assert place.load().answer() == 42
+    (told,) = (text for text in place.said if "cannot be kept" in text)
+    assert "(it belongs to another user)" in told
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o775])
+def test_a_library_that_others_can_write_to_is_built_again(mode, place):
+    plant(place).chmod(mode)
+    assert place.load().answer() == 42
+    assert place.builds == 2
+
+
+def test_a_library_of_another_user_is_not_used(place, monkeypatch):
+    give_away(plant(place), monkeypatch)
+    assert place.load().answer() == 42
+    assert place.builds == 2
+
+
+def test_where_there_are_no_users_the_cache_is_used(place, monkeypatch):
+    monkeypatch.delattr(os, "getuid")
+    place.build()
+    place.cache.chmod(0o777)
+    assert place.load().answer() == 42
+    assert place.builds == 1
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o002])
+def test_what_is_built_can_be_read_by_others_and_not_written_whatever_the_umask(umask, place):
+    before = os.umask(umask)
+    try:
+        path = place.build()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert path.with_suffix(".sha256").stat().st_mode & 0o777 == 0o644
+    assert place.cache.stat().st_mode & 0o777 == 0o755 & ~umask
+    assert place.load().answer() == 42
+    assert place.builds == 1
+
+
 def test_a_private_folder_goes_with_its_process(place, monkeypatch):
     (place.folder / "file").write_text("")
     monkeypatch.setenv("RNNLAB_CACHE", str(place.folder / "file" / "cache"))

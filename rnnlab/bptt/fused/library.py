@@ -1,7 +1,8 @@
 """The kernel as a library: one C++ file, compiled once for a machine and found again by a hash. Imports no torch.
 
 The hash is over everything that decides what the compiler makes: source, flags, compiler, torch and CPU. A library lies
-in the cache beside its checksum, because loading a damaged one can kill the process.
+in the cache beside its checksum, because loading a damaged one can kill the process; and as loading it runs it, a cache
+that other users can write to is not used.
 """
 
 import atexit
@@ -275,12 +276,15 @@ def _find(compiler: Compiler, source: Path, march: str) -> Path | None:
 
 
 def _build_in_cache(compiler: Compiler, source: Path, march: str, say: Say) -> Path:
-    name = _name(compiler, source, march)
+    name, folder = _name(compiler, source, march), cache_folder()
     try:
-        return _build_locked(compiler, source, march, cache_folder() / name, say)
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        reason = _open_to_others(folder)
+        if reason is None:
+            return _build_locked(compiler, source, march, folder / name, say)
     except (OSError, NotImplementedError) as error:  # filelock's word for a file system without locks
         reason = getattr(error, "strerror", None) or error
-        say(f"The CPU kernel cannot be kept in {cache_folder()} ({reason}); it is built for this process alone.")
+    say(f"The CPU kernel cannot be kept in {folder} ({reason}); it is built for this process alone.")
     try:
         return _build_locked(compiler, source, march, _private_folder() / name, say)
     except OSError as error:
@@ -289,8 +293,7 @@ def _build_in_cache(compiler: Compiler, source: Path, march: str, say: Say) -> P
 
 def _build_locked(compiler: Compiler, source: Path, march: str, path: Path, say: Say) -> Path:
     """Build unless somebody else has done it meanwhile. A builder that dies lets go of the lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.with_suffix(".lock"), mode=0o666)
+    lock = filelock.FileLock(path.with_suffix(".lock"))
     try:
         held = lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -312,12 +315,25 @@ def _checksum_file(path: Path) -> Path:
 def _write_checksum(path: Path) -> None:
     temporary = path.with_name(f".{path.stem}-checksum.tmp")
     temporary.write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    temporary.chmod(0o644)
     temporary.replace(_checksum_file(path))
 
 
+def _open_to_others(path: Path) -> str | None:
+    """Why a user other than us and root could have put there what is there; None where nobody could."""
+    if not hasattr(os, "getuid"):
+        return None
+    status = path.stat()
+    if status.st_uid not in (0, os.getuid()):
+        return "it belongs to another user"
+    return "others may write to it" if status.st_mode & 0o022 else None
+
+
 def _good(path: Path) -> bool:
-    """Whether a library is there, as it was when it was built: a truncated one would not raise but crash."""
+    """Whether a library is there, as we built it: a truncated one would not raise but crash."""
     try:
+        if _open_to_others(path.parent) or _open_to_others(path):
+            return False
         return hashlib.sha256(path.read_bytes()).hexdigest() == _checksum_file(path).read_text()
     except (OSError, UnicodeDecodeError):
         return False

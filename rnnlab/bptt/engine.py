@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from rnnlab.adjoints.rule import AdjointRule
-from rnnlab.bptt.fused.library import KernelUnavailable
+from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler
 from rnnlab.bptt.fused.unroll import fused_unroll, why_not
 from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
 
-LOST = "The autograd engine is used; with a C++ compiler training would be about 3 to 10 times as fast."
+LOST = "The autograd engine is used; with the kernel training would be about 3 to 10 times as fast."
+LOST_FOR_A_COMPILER = "The autograd engine is used; with a C++ compiler training would be about 3 to 10 times as fast."
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def choose(
         except KernelUnavailable as error:
             reason = f"there is no CPU kernel: {error}"
             if requested == "auto":
-                say(f"There is no CPU kernel: {error}. {LOST}")
+                lost = LOST_FOR_A_COMPILER if isinstance(error, NoCompiler) else LOST
+                say(f"There is no CPU kernel: {error}. {lost}")
     if requested == "fused":
         raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
     return _without(recompute, f"the fused engine cannot be had: {reason}")

@@ -11,9 +11,9 @@ from helpers import TINY, metrics, only_run, read, rnnlab
 from support import composed, drawn_cell
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.bptt.engine import LOST, choose
+from rnnlab.bptt.engine import LOST, LOST_FOR_A_COMPILER, choose
 from rnnlab.bptt.fused import operators
-from rnnlab.bptt.fused.library import KernelUnavailable
+from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler, load
 from rnnlab.bptt.unroll import unroll
 from rnnlab.build import build
 from rnnlab.contract import ConfigError
@@ -54,7 +54,7 @@ def kernel(monkeypatch):
 @pytest.fixture
 def no_kernel(monkeypatch):
     def refuse(say):
-        raise KernelUnavailable("no C++ compiler was found (CXX, c++, g++, clang++)")
+        raise NoCompiler("no C++ compiler was found (CXX, c++, g++, clang++)")
 
     monkeypatch.setattr(operators, "kernel", refuse)
 
@@ -89,7 +89,25 @@ def test_auto_without_a_kernel_says_in_one_line_what_is_lost(taken, no_kernel, s
     assert (engine.name, engine.threads) == ("autograd", 1)
     assert "no C++ compiler was found" in engine.why
     (line,) = said
-    assert line == f"There is no CPU kernel: no C++ compiler was found (CXX, c++, g++, clang++). {LOST}"
+    assert line == f"There is no CPU kernel: no C++ compiler was found (CXX, c++, g++, clang++). {LOST_FOR_A_COMPILER}"
+    assert "with a C++ compiler" in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [("CXX", "no-such-compiler", "is no compiler"), ("RNNLAB_KERNEL", "no-such-file", "is no file")],
+)
+def test_a_compiler_is_advised_only_where_none_was_found(variable, value, reason, taken, said, monkeypatch):
+    monkeypatch.setattr(operators, "kernel", load)
+    monkeypatch.setenv("RNNLAB_CACHE", "/no/such/folder")
+    monkeypatch.delenv("RNNLAB_KERNEL", raising=False)
+    monkeypatch.setenv(variable, value)
+    assert taken("auto").name == "autograd"
+    (line,) = said
+    assert reason in line
+    assert line.endswith(LOST)
+    assert "with a C++ compiler" not in line
+    assert "about 3 to 10 times" in line
 
 
 def test_fused_that_cannot_be_had_is_refused_with_the_reason(taken, no_kernel):
@@ -156,7 +174,7 @@ def test_console_and_manifest_say_which_engine_and_why(in_tmp_path, no_kernel, c
     assert "engine autograd on 1 thread(s): it was asked for" in capfd.readouterr().out
     assert rnnlab("name=fallen", "steps=2", "threads=2") == 0
     shown = capfd.readouterr().out
-    assert shown.count(LOST) == 1
+    assert shown.count(LOST_FOR_A_COMPILER) == 1
     assert "engine autograd on 1 thread(s): the fused engine cannot be had: there is no CPU kernel" in shown
     manifest = read(only_run("fallen"), "manifest.json")
     assert (manifest["engine"], manifest["threads"]) == ("autograd", 1)

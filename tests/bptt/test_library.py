@@ -15,7 +15,7 @@ import pytest
 
 from rnnlab.bptt.fused import build as command
 from rnnlab.bptt.fused import library
-from rnnlab.bptt.fused.library import KernelUnavailable, build, key, load, source_hash
+from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler, build, key, load, source_hash
 
 REAL = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 OTHER_MARCH = "x86-64-v3" if platform.machine() == "x86_64" else "armv8-a"
@@ -200,7 +200,8 @@ def test_no_compiler_is_a_reason(place, monkeypatch):
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(place.folder / "nothing"))
     monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
-    assert place.refusal() == "no C++ compiler was found (CXX, c++, g++, clang++)"
+    with pytest.raises(NoCompiler, match=r"^no C\+\+ compiler was found \(CXX, c\+\+, g\+\+, clang\+\+\)$"):
+        place.load()
     assert place.said == []
 
 

@@ -52,6 +52,10 @@ class KernelUnavailable(Exception):  # noqa: N818  (it says a state of things, o
         self.output = output
 
 
+class NoCompiler(KernelUnavailable):
+    """Nobody named a compiler, and none was found."""
+
+
 @dataclass(frozen=True)
 class Compiler:
     """A command that compiles C++, and the text that tells it from others.
@@ -114,7 +118,7 @@ def build(say: Say, *, source: Path = SOURCE, march: str = "native", output: Pat
             return _build_in_cache(compiler, source, march, say)
         except KernelUnavailable as error:
             failure = failure or error
-    raise failure or KernelUnavailable(f"no C++ compiler was found (CXX, {', '.join(COMPILERS)})")
+    raise failure or NoCompiler(f"no C++ compiler was found (CXX, {', '.join(COMPILERS)})")
 
 
 def cache_folder() -> Path:

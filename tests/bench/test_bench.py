@@ -115,9 +115,9 @@ def test_candidates_that_do_other_work_are_not_compared(spoilt):
 
 def test_flops_of_the_floor():
     sizes = {"length": 5, "replicas": 2, "batch": 3, "inputs": 10, "hidden": 7}
-    one = 5 * 2 * 3 * 7 * 17  # multiplications of one pass through one gate's weights
+    states, inputs = 5 * 2 * 3 * 7 * 7, 5 * 2 * 3 * 7 * 10  # multiplications of one pass through one gate's weights
     for cell, gates in (("rnn", 1), ("lstm", 4), ("gru", 3)):
-        assert floor.unroll_flops(cell, **sizes) == 2 * 3 * gates * one
+        assert floor.unroll_flops(cell, **sizes) == 2 * gates * (3 * states + 2 * inputs)
 
 
 def test_suite_runs_a_process_per_row(bench, capsys):

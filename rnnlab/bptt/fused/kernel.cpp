@@ -12,7 +12,7 @@
 //   * Forward writes the preactivations where the activated gates will lie, and activates them in place.
 //   * Backward meets, at every step, the total adjoint dL/dh_t (and dL/dc_t). That is the moment at which its norm is
 //     taken and the adjoint rule acts. The gradients of the preactivations are kept for CHUNK rows, while they are in
-//     cache, and then multiplied with [x | 1 | h] of the same steps: gradients of all weights and biases in one product.
+//     cache, and then multiplied with [x | 1 | h] of the same steps: the gradients of all weights and biases at once.
 //
 // Columns come in blocks of H, padded to Hp, a multiple of PANEL, in this order (first those that see the input, last
 // those that see the state):
@@ -460,8 +460,9 @@ template <class T> struct Pass {
     const Cell& cell;
     const bool biased;  // the activation has a bias of its own
     const int S;
-    const i64 T_, R, B, I, H, Hp, Ip, P, panels, input_panels, first_state_panel, G;
+    const i64 R, B, I, H, Hp, Ip, P, panels, input_panels, first_state_panel, G;
     const i64 most_rows, threads;  // no more threads than tasks
+    const i64 input_row, state_row;  // of weight_input and of weight_recurrent
     const T slope;
     const bool recomputes;
 
@@ -481,9 +482,12 @@ template <class T> struct Pass {
     i64 workspace_bytes = 0;
 
     Pass(const Job& job, bool backward)
-        : job(job), cell(CELLS[job.cell]), biased(job.activation == 4), S(cell.states), T_(job.T), R(job.R), B(job.B), I(job.I), H(job.H), Hp(rounded(H, W)), Ip(rounded(I, W)),
+        : job(job), cell(CELLS[job.cell]), biased(job.activation == 4), S(cell.states), R(job.R), B(job.B),
+          I(job.I), H(job.H), Hp(rounded(H, W)), Ip(rounded(I, W)),
           P(slices(B, H)), panels(cell.blocks * Hp / W), input_panels(cell.seeing_input * Hp / W),
-          first_state_panel(cell.first_seeing_state * Hp / W), G(cell.blocks * Hp), most_rows((B + P - 1) / P), threads(std::min(job.threads, R * P)),
+          first_state_panel(cell.first_seeing_state * Hp / W), G(cell.blocks * Hp), most_rows((B + P - 1) / P),
+          threads(std::min(job.threads, R * P)), input_row(cell.seeing_input * H),
+          state_row((cell.blocks - cell.first_seeing_state) * H),
           slope(T(job.slope)), recomputes(backward && job.keep > 1) {
         Arena arena{static_cast<char*>(job.workspace)};
         for (i64 r = 0; r < R; r++) {
@@ -541,7 +545,6 @@ template <class T> struct Pass {
     }
 
     void pack_forward(i64 r) const {
-        const i64 input_row = cell.seeing_input * H, state_row = (cell.blocks - cell.first_seeing_state) * H;
         const T* u = static_cast<const T*>(job.weight_input) + r * I * input_row;
         const T* w = static_cast<const T*>(job.weight_recurrent) + r * H * state_row;
         const T* bias = static_cast<const T*>(job.bias) + r * input_row;
@@ -568,7 +571,6 @@ template <class T> struct Pass {
                         to[lane] = k < H && j + lane < rows ? weight[(j + lane) * row_length + block[q] * H + k] : T(0);
     }
     void pack_backward(i64 r) const {
-        const i64 input_row = cell.seeing_input * H, state_row = (cell.blocks - cell.first_seeing_state) * H;
         const T* u = static_cast<const T*>(job.weight_input) + r * I * input_row;
         const T* w = static_cast<const T*>(job.weight_recurrent) + r * H * state_row;
         pack_back(packed[r].state_back, w, H, state_row, cell.state_block, cell.first_seeing_state, cell.blocks);
@@ -589,7 +591,8 @@ template <class T> struct Pass {
         std::vector<Segment<T>> xs, hs, both, back;
 
         Task(const Pass& pass, i64 index, int thread)
-            : pass(pass), job(pass.job), cell(pass.cell), biased(pass.biased), S(cell.states), own(pass.scratch[thread]), r(index / pass.P),
+            : pass(pass), job(pass.job), cell(pass.cell), biased(pass.biased), S(cell.states),
+              own(pass.scratch[thread]), r(index / pass.P),
               first(index % pass.P * pass.B / pass.P), n((index % pass.P + 1) * pass.B / pass.P - first), Hp(pass.Hp),
               index(index) {}
 
@@ -680,7 +683,8 @@ template <class T> struct Pass {
             if (job.H == Hp) return;
             zero(h(t) + i * Hp + job.H, Hp - job.H);
             if (S == 2) zero(c(t) + i * Hp + job.H, Hp - job.H);
-            for (int q = 0; cell.gated && q < cell.blocks; q++) zero(gates(t) + i * pass.G + q * Hp + job.H, Hp - job.H);
+            for (int q = 0; cell.gated && q < cell.blocks; q++)
+                zero(gates(t) + i * pass.G + q * Hp + job.H, Hp - job.H);
         }
 
         template <class Phi> V phi(V a, int which, i64 j) const {
@@ -889,7 +893,8 @@ template <class T> struct Pass {
             for (i64 p = 0; p < pass.Ip / W; p++)
                 product(back.data(), i64(back.size()), n, weights.input_back + p * pass.input_back_stride(),
                         own.d_input + p * W, pass.Ip, Start::Zero);
-            unpad(static_cast<T*>(job.d_input) + ((t * job.R + r) * job.B + first) * job.I, own.d_input, n, job.I, pass.Ip);
+            T* to = static_cast<T*>(job.d_input) + ((t * job.R + r) * job.B + first) * job.I;
+            unpad(to, own.d_input, n, job.I, pass.Ip);
         }
 
         // What step t will read of these rows, asked for between two products, which have memory to spare
@@ -905,11 +910,12 @@ template <class T> struct Pass {
             for (i64 p = 0; p < pass.panels; p++) {
                 const i64 from = p < pass.input_panels ? 0 : job.I;
                 const i64 to = p >= pass.first_state_panel ? job.I + 1 + job.H : job.I + 1;
-                in_blocks(to - from, OuterBlock<T>{own.left + from, own.d_pre + p * pass.chunk_stride(), pass.left_stride(),
-                                                   rows, total.weights + p * pass.sums_stride() + from * W});
+                T* sum = total.weights + p * pass.sums_stride() + from * W;
+                in_blocks(to - from, OuterBlock<T>{own.left + from, own.d_pre + p * pass.chunk_stride(),
+                                                   pass.left_stride(), rows, sum});
             }
             for (int a = 0; biased && a < cell.activations; a++) {
-                for (i64 j = 0; j < Hp; j += L) store(total.bias[a] + j, load(total.bias[a] + j) + load(total.bias_chunk[a] + j));
+                for (i64 j = 0; j < Hp; j++) total.bias[a][j] += total.bias_chunk[a][j];
                 zero(total.bias_chunk[a], Hp);
             }
         }
@@ -937,10 +943,9 @@ template <class T> struct Pass {
         return job.cell == RNN ? of_cell<RNN>() : job.cell == LSTM ? of_cell<LSTM>() : of_cell<GRU>();
     }
 
-    // -- a replica's gradients: the sum over its slices, always in the same order ------------------------------------------
+    // -- a replica's gradients: the sum over its slices, always in the same order --------------------------------------
 
     void reduce(i64 r, i64 p) const {
-        const i64 input_row = cell.seeing_input * H, state_row = (cell.blocks - cell.first_seeing_state) * H;
         const int q = int(p * W / Hp);
         const i64 j = p * W - q * Hp, count = std::clamp<i64>(H - j, 0, W);
         T* d_input = static_cast<T*>(job.d_weight_input) + r * I * input_row + cell.input_block[q] * H + j;

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from torch import Tensor
 SOURCE = Path(__file__).parent / "kernels" / "time_loops.py"
 
 
+@runtime_checkable
 class Form(Protocol):
     """What is read of `operators.Form`."""
 
@@ -328,7 +329,7 @@ def _states(given: dict[str, Any]) -> Tensor:
 def _weight_gradients(
     form: Form, given: dict[str, Any], states: Tensor, gradients: Tensor, inner: Tensor | None
 ) -> dict[str, Tensor]:
-    """Sums over time and batch, and the input's gradient, a replica at a time; layouts as in `kernels/time_loops.py`."""
+    """Sums over time and batch, and the input's gradient, a replica at a time; layouts: `kernels/time_loops.py`."""
     x, H = given["input"], given["h"].shape[-1]
     T, R, B, I = x.shape
     G, gru = form.rows * H, form.name == "gru"
@@ -370,3 +371,42 @@ def _activation_parts(
         assert inner is not None
         yield "candidate_bias", given["trace_gates"][r, ..., 3 * H :], gradients[r, ..., 3 * H :]
         yield "output_bias", given["trace_c"][r, 1:], inner[r]
+
+
+# --- Ahead of time ----------------------------------------------------------------------------------------------------
+
+
+def compiled(
+    form: Form,
+    direction: str,
+    *,
+    H: int,
+    dtype: torch.dtype,
+    activation: str = "tanh",
+    rule: str = "none",
+    masked: bool = False,
+    precision: str = "ieee",
+    capability: int = 80,
+) -> Any:
+    """A kernel compiled for a device that need not be here: what Triton says of it (`asm`, `metadata`).
+
+    Args:
+        direction: `forward` or `backward`.
+        capability: of the device, as 80 for 8.0.
+    """
+    triton, cut = importlib.import_module("triton"), _chosen[-1] if _chosen else tiles(form, H, dtype)
+    target = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
+    function = getattr(kernels(interpreted=False), f"{form.name}_{direction}")
+    constants: dict[str, Any] = {"H": H, "ACTIVATION": activation, "SLOPE": 0.0, "RULE": rule, "THRESHOLD": 1.0}
+    constants |= dict.fromkeys(("KEEP", "HAS_OUTPUT", "RECORD"), True)
+    constants |= {"HAS_MASK": masked, "PRECISION": precision}
+    constants |= {"ROWS": cut.rows, "COLUMNS": cut.columns, "DEPTH": cut.depth}
+    kinds = {"mask": "*u8", "norms": "*fp64", **dict.fromkeys(("T", "R", "B", "K", "every"), "i32")}
+    kinds |= dict.fromkeys(constants, "constexpr")
+    names = function.arg_names
+    signature = {n: kinds.get(n, "*fp32" if dtype == torch.float32 else "*fp64") for n in names}
+    aligned = {(at,): [["tt.divisibility", 16]] for at, n in enumerate(names) if signature[n].startswith("*")}
+    source = triton.compiler.ASTSource(
+        fn=function, signature=signature, constexprs={n: v for n, v in constants.items() if n in names}, attrs=aligned
+    )
+    return triton.compile(source, target=target, options={"num_warps": cut.warps, "num_stages": cut.stages})

@@ -13,6 +13,7 @@ from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
 
+ENGINES = ("fused", "autograd")
 LOST = "The autograd engine is used; with the kernel training would be about 3 to 10 times as fast."
 LOST_FOR_A_COMPILER = "The autograd engine is used; with a C++ compiler training would be about 3 to 10 times as fast."
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import RunError
 from rnnlab.probes.adjoint import AdjointRecord
@@ -62,6 +63,8 @@ def _run(experiment: Experiment, interrupted: Callable[[], bool]) -> Path:
     identity = run_id(config, device=experiment.device.type, engine=experiment.engine.name)
     folder = RunFolder(RUNS / config.name / identity)
     with folder.locked():
+        if not folder.manifest():
+            _tell_of_other_engines(experiment, folder.path)
         finished = folder.manifest().get("status") == "finished"
         if finished and not config.force:
             say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
@@ -70,6 +73,19 @@ def _run(experiment: Experiment, interrupted: Callable[[], bool]) -> Path:
             folder.clear()
         _Session(experiment, population, folder, identity).run(interrupted)
     return folder.path
+
+
+def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
+    """Where `auto` takes another engine than before, for want of a compiler, say, it does not go on with that run."""
+    config, taken = experiment.config, experiment.engine.name
+    for engine in ENGINES if config.engine == "auto" else ():
+        other = RunFolder(path.with_name(run_id(config, device=experiment.device.type, engine=engine)))
+        status = other.manifest().get("status")
+        if engine != taken and status:
+            say(
+                f"{other.path} is a run of the same configuration by the {engine} engine ({status}). engine={engine} "
+                f"goes on with it; this one, by the {taken} engine, starts from nothing."
+            )
 
 
 class _Session:

@@ -4,6 +4,7 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler, load
 from rnnlab.bptt.unroll import unroll
 from rnnlab.build import build
 from rnnlab.contract import ConfigError
+from rnnlab.runs.folder import RunFolder
 from rnnlab.runs.identity import run_id
 from rnnlab.schema import validate
 
@@ -199,6 +201,36 @@ def test_a_run_by_the_fused_engine_says_so_and_threads_and_recompute_change_none
         assert (a / name).read_bytes() == (b / name).read_bytes()
     losses = [[row["loss"] for row in metrics(folder)] for folder in (a, c)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def other_runs(out: str) -> list[str]:
+    return [line for line in out.splitlines() if "the same configuration" in line]
+
+
+def test_a_run_that_auto_starts_anew_by_another_engine_is_told_of_the_one_that_is_there(in_tmp_path, no_kernel, capfd):
+    config = validate(composed(*TINY, "name=there"))
+    other = RunFolder(Path("runs", "there", run_id(config, device="cpu", engine="fused")))
+    other.path.mkdir(parents=True)
+    other.write_json("manifest.json", {"status": "interrupted"})
+    assert rnnlab("name=there", "engine=autograd", "seeds=[9]") == 0  # another configuration
+    assert rnnlab("name=elsewhere") == 0
+    assert other_runs(capfd.readouterr().out) == []
+    assert rnnlab("name=there") == 0
+    (line,) = other_runs(capfd.readouterr().out)
+    assert line == (
+        f"{other.path} is a run of the same configuration by the fused engine (interrupted). engine=fused goes on with "
+        "it; this one, by the autograd engine, starts from nothing."
+    )
+    assert rnnlab("name=there") == 0  # its own folder is there now
+    assert other_runs(capfd.readouterr().out) == []
+
+
+def test_who_names_the_engine_is_not_told_of_runs_by_others(in_tmp_path, no_kernel, capfd):
+    other = RunFolder(Path("runs", "there", run_id(validate(composed(*TINY)), device="cpu", engine="fused")))
+    other.path.mkdir(parents=True)
+    other.write_json("manifest.json", {"status": "interrupted"})
+    assert rnnlab("name=there", "engine=autograd") == 0
+    assert other_runs(capfd.readouterr().out) == []
 
 
 REFUSED = {

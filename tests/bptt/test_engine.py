@@ -14,7 +14,8 @@ from support import composed, drawn_cell
 from rnnlab.adjoints.none import NoRule
 from rnnlab.bptt.engine import LOST, LOST_FOR_A_COMPILER, choose
 from rnnlab.bptt.fused import operators
-from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler, load
+from rnnlab.bptt.fused.compiler import KernelUnavailable, NoCompiler
+from rnnlab.bptt.fused.library import load
 from rnnlab.bptt.unroll import unroll
 from rnnlab.build import build
 from rnnlab.contract import ConfigError

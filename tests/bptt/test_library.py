@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from rnnlab.bptt.fused import build as command
-from rnnlab.bptt.fused import library
-from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler, build, key, load, source_hash
+from rnnlab.bptt.fused import cache, compiler
+from rnnlab.bptt.fused.cache import key
+from rnnlab.bptt.fused.compiler import KernelUnavailable, NoCompiler, source_hash
+from rnnlab.bptt.fused.library import build, load
 
 REAL = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 OTHER_MARCH = "x86-64-v3" if platform.machine() == "x86_64" else "armv8-a"
@@ -44,7 +46,7 @@ class Place:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("RNNLAB_CACHE", str(self.cache))
         monkeypatch.setenv("CXX", str(self.folder / "cxx"))
-        monkeypatch.setattr(library, "_PRIVATE", [])
+        monkeypatch.setattr(cache, "_PRIVATE", [])
 
     def write_source(self, answer: str) -> None:
         self.source.write_text(SMALL.replace("ANSWER", answer))
@@ -115,9 +117,9 @@ def test_another_source_processor_torch_or_compiler_gives_another_library(place,
     place.write_source("43")
     paths.append(place.build())
     assert place.load().answer() == 43
-    monkeypatch.setattr(library, "cpu", lambda: "another")
+    monkeypatch.setattr(cache, "cpu", lambda: "another")
     paths.append(place.build())
-    monkeypatch.setattr(library.importlib.metadata, "version", lambda name: f"{name} 9")
+    monkeypatch.setattr(cache.importlib.metadata, "version", lambda name: f"{name} 9")
     paths.append(place.build())
     paths.append(build(place.said.append, source=place.source, march=OTHER_MARCH))
     shutil.copy(place.folder / "cxx", place.folder / "another")
@@ -127,7 +129,7 @@ def test_another_source_processor_torch_or_compiler_gives_another_library(place,
 
 
 def test_the_processor_is_known():
-    assert len(library.cpu()) > 3
+    assert len(cache.cpu()) > 3
 
 
 def test_two_processes_at_once_build_one_library(place):
@@ -174,7 +176,7 @@ def test_a_whole_library_that_cannot_be_loaded_is_built_again_once(place):
     path = place.build()
     path.unlink()
     path.write_text("of another system")
-    library._write_checksum(path)
+    cache.write_checksum(path)
     assert place.load().answer() == 42
     assert place.builds == 2
 
@@ -184,7 +186,7 @@ def test_a_library_of_another_source_is_not_opened_and_built_again(place):
     path.unlink()
     place.write_source("43")
     build(place.said.append, source=place.source, output=path)
-    library._write_checksum(path)
+    cache.write_checksum(path)
     place.write_source("42")
     assert place.load().answer() == 42  # an open handle would have been given again for the same path
     assert place.builds == 3
@@ -199,7 +201,7 @@ def test_what_cannot_be_loaded_even_when_it_is_new_is_told(place):
 def test_no_compiler_is_a_reason(place, monkeypatch):
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(place.folder / "nothing"))
-    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NoCompiler, match=r"^no C\+\+ compiler was found \(CXX, c\+\+, g\+\+, clang\+\+\)$"):
         place.load()
     assert place.said == []
@@ -269,7 +271,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_the_process_builds_for_itse
     assert str(place.folder / "file" / "cache") in told
     assert place.load().answer() == 42  # the next run of a sweep
     assert place.builds == 1
-    (private,) = library._PRIVATE
+    (private,) = cache._PRIVATE
     shutil.rmtree(private)
 
 
@@ -281,7 +283,7 @@ def plant(place: Place) -> Path:
     evil.write_text(SMALL.replace("ANSWER", "666"))
     define = f'-DRNNLAB_SOURCE_HASH="{source_hash(place.source)}"'
     subprocess.run([str(REAL), "-shared", "-fPIC", define, evil, "-o", path], check=True)
-    library._write_checksum(path)
+    cache.write_checksum(path)
     return path
 
 
@@ -369,11 +371,11 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("RNNLAB_CACHE", str(tmp_path / "a"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
     monkeypatch.setenv("HOME", str(tmp_path / "c"))
-    assert library.cache_folder() == tmp_path / "a"
+    assert cache.cache_folder() == tmp_path / "a"
     monkeypatch.delenv("RNNLAB_CACHE")
-    assert library.cache_folder() == tmp_path / "b" / "rnnlab"
+    assert cache.cache_folder() == tmp_path / "b" / "rnnlab"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert library.cache_folder() == tmp_path / "c" / ".cache" / "rnnlab"
+    assert cache.cache_folder() == tmp_path / "c" / ".cache" / "rnnlab"
 
 
 def test_a_library_built_ahead_is_used_as_it_is(place, monkeypatch):

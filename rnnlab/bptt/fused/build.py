@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rnnlab.bptt.fused.library import KernelUnavailable, build
+from rnnlab.bptt.fused.compiler import KernelUnavailable
+from rnnlab.bptt.fused.library import build
 
 LINES = 20
 """How much of what the compiler wrote is shown."""

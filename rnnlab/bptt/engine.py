@@ -54,6 +54,19 @@ def fused_engine(why: str, *, threads: int, recompute: int, say: Callable[[str],
     return Engine("fused", why, threads, functools.partial(fused_unroll, threads=threads, recompute=recompute))
 
 
+def fused_cuda_engine(why: str, *, recompute: int) -> Engine:
+    """The Triton kernels; threads of the CPU do not matter to them.
+
+    Raises:
+        ConfigError: `recompute` was given.
+    """
+    if recompute:
+        raise ConfigError(
+            f"recompute={recompute}: not allowed here. On a CUDA device the fused engine keeps all steps. Allowed: 0."
+        )
+    return Engine("fused", why, 1, fused_unroll)
+
+
 def choose(
     requested: str,
     *,
@@ -73,13 +86,15 @@ def choose(
         threads, recompute: for the fused engine.
         say: is told what takes time, and what is lost without a kernel.
     Raises:
-        ConfigError: `engine=fused` cannot be had, or `recompute` was given and the engine is autograd.
+        ConfigError: `engine=fused` cannot be had, or `recompute` was given and the engine keeps all steps.
     """
     if requested == "autograd":
         return _without(recompute, "it was asked for")
     reason = why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
+        if device.type == "cuda":
+            return fused_cuda_engine(why, recompute=recompute)
         try:
             return fused_engine(why, threads=threads, recompute=recompute, say=say)
         except KernelUnavailable as error:

@@ -90,7 +90,7 @@ def using(chosen: Tiles) -> Iterator[None]:
 def why_not() -> str | None:
     """Why there are no kernels for a CUDA device, as a clause; None where there are."""
     if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed (CUDA builds of PyTorch bring it)"
+        return "on cuda it needs Triton, which is not installed (PyTorch's CUDA builds bring it)"
     return None
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rnnlab.bptt.fused import cuda
 from rnnlab.bptt.fused.library import load
 from rnnlab.bptt.fused.memory import lease, zeros
 
@@ -215,6 +216,8 @@ def _forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
 
 
 def _fake_forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
+    if given["input"].is_cuda:
+        return cuda.fake_forward(form, given)
     made = {name: given["input"].new_empty(shape) for name, shape in _shapes(form, given).items()}
     made["output"] = made["output"][..., : given["h"].shape[-1]]
     return tuple(made.values())
@@ -290,6 +293,8 @@ def _register(library: torch.library.Library, form: Form) -> None:
 
     library.impl(name, named(_forward, forward_names), "CPU")
     library.impl(f"{name}_backward", named(_backward, backward_names), "CPU")
+    library.impl(name, named(cuda.forward, forward_names), "CUDA")
+    library.impl(f"{name}_backward", named(cuda.backward, backward_names), "CUDA")
     for suffix, fake, names in (("", _fake_forward, forward_names), ("_backward", _fake_backward, backward_names)):
         torch.library.register_fake(f"rnnlab::{name}{suffix}", named(fake, names), lib=library)
 

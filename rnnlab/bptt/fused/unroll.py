@@ -18,6 +18,7 @@ from rnnlab.adjoints.clip_value import ClipValue
 from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.adjoints.truncate import Truncate
+from rnnlab.bptt.fused import cuda
 from rnnlab.bptt.fused.memory import zeros
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
@@ -39,8 +40,10 @@ _RULES = (NoRule, ClipNorm, ClipValue, Truncate)
 
 def why_not(cell: Cell, rule: AdjointRule, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why the fused engine cannot unroll this, as a clause; None when it can."""
-    if device.type != "cpu":
-        return f"it serves cpu, not {device.type}"
+    if device.type not in ("cpu", "cuda"):
+        return f"it serves cpu and cuda, not {device.type}"
+    if device.type == "cuda" and cuda.why_not():
+        return cuda.why_not()
     if dtype not in (torch.float32, torch.float64):
         return f"it serves float32 and float64, not {dtype}"
     if type(cell) not in _CELLS:
@@ -93,7 +96,10 @@ def fused_unroll(
         *state,
     ]
     differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    norms = zeros((len(cell.states), T, R, B), torch.float64) if record else None
+    norms = None
+    if record:
+        shape = (len(cell.states), T, R, B)
+        norms = input_TRBI.new_zeros(shape, dtype=torch.float64) if input_TRBI.is_cuda else zeros(shape, torch.float64)
     output, *finals = getattr(torch.ops.rnnlab, name)(
         *tensors,
         mask_TRB,

@@ -56,6 +56,7 @@ class Place:
         script = self.folder / "cxx"
         version = f'[ "$1" = --version ] && exec {REAL} --version'
         note = f'echo "$@" >> {self.folder}/calls'
+        script.unlink(missing_ok=True)  # a new file: the old one may still run, and is then busy
         script.write_text(f'#!/bin/sh\n{version}\n{note}\n{before}\nexec {REAL} "$@"\n')
         script.chmod(0o755)
 

@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     scaling.add_argument("--lengths", type=_lengths, default=[250, 500, 1000, 2000], help="T, separated by commas")
     scaling.add_argument("--repetitions", type=_count, default=7)
 
+    cuda = _command(commands, "cuda", "the fused engine on a CUDA device: right, and how fast; about 8 minutes at most")
+    cuda.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")
+    cuda.add_argument("--seconds", type=_count, default=420, help="no further part begins after so many")
+    cuda.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
+
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")
     startup.add_argument("--repetitions", type=_count, default=7)
     return parser

@@ -285,6 +285,23 @@ def clone(value: Any) -> Any:
     return value.clone(memory_format=torch.contiguous_format) if isinstance(value, Tensor) else value
 
 
+def beside_nan(tensor: Tensor) -> Tensor:
+    """The same numbers, with NaN before and after them in memory."""
+    held = torch.full((tensor.numel() + 512,), torch.nan, dtype=tensor.dtype)
+    return held[256 : 256 + tensor.numel()].copy_(tensor.detach().flatten()).view(tensor.shape)
+
+
+@pytest.mark.parametrize("option", CELLS)
+def test_nothing_is_read_beside_a_tensor(option: str) -> None:
+    """Sizes that fill no tile: on a device such a read would fault, if not every time."""
+    given = case(option, "modrelu", shape=(2, 1, 3, 2, 5))
+    expected = by_triton(given, TILES["few"])
+    given.input, given.cotangent = beside_nan(given.input), beside_nan(given.cotangent)
+    given.state = tuple(beside_nan(s) for s in given.state)
+    weights = {name: beside_nan(tensor) for name, tensor in named(given).items()}
+    assert_same_bits(by_triton(given, TILES["few"], **weights), expected)
+
+
 @pytest.mark.parametrize("option", CELLS)
 def test_fake_tensors_are_laid_out_as_real_ones(option: str) -> None:
     given, form = case(option, shape=(3, 2, 2, 2, 3), last=2), operators.FORMS[option]
@@ -331,12 +348,13 @@ def test_the_engine_of_a_cuda_run_keeps_all_steps_and_needs_no_threads(requested
 def test_the_kernels_compile_for_a_device(option: str, dtype: torch.dtype, monkeypatch: Any, tmp_path: Any) -> None:
     """For compute capability 8.0, whether there is such a device or not."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    usual: dict[str, Any] = {"H": 67, "activation": "modrelu", "rule": "clip_norm", "masked": True}
+    ones: dict[str, Any] = {"H": 128, "precision": "tf32", "ones": ("T", "R", "B", "K", "every")}
     for direction in ("forward", "backward"):
-        binary = cuda.compiled(
-            operators.FORMS[option], direction, H=67, dtype=dtype, activation="modrelu", rule="clip_norm", masked=True
-        )
-        assert binary.asm["ptx"]
-        assert binary.asm["cubin"]
+        for options in (usual, ones):
+            binary = cuda.compiled(operators.FORMS[option], direction, dtype=dtype, **options)
+            assert binary.asm["ptx"]
+            assert binary.asm["cubin"]
 
 
 # On a device

@@ -387,19 +387,21 @@ def compiled(
     masked: bool = False,
     precision: str = "ieee",
     capability: int = 80,
+    ones: tuple[str, ...] = (),
 ) -> Any:
     """A kernel compiled for a device that need not be here: what Triton says of it (`asm`, `metadata`).
 
     Args:
         direction: `forward` or `backward`.
         capability: of the device, as 80 for 8.0.
+        ones: sizes that are 1, of T, R, B, K and every: Triton compiles a kernel of its own for them.
     """
     triton, cut = importlib.import_module("triton"), _chosen[-1] if _chosen else tiles(form, H, dtype)
     target = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
     function = getattr(kernels(interpreted=False), f"{form.name}_{direction}")
     constants: dict[str, Any] = {"H": H, "ACTIVATION": activation, "SLOPE": 0.0, "RULE": rule, "THRESHOLD": 1.0}
     constants |= dict.fromkeys(("KEEP", "HAS_OUTPUT", "RECORD"), True)
-    constants |= {"HAS_MASK": masked, "PRECISION": precision}
+    constants |= {"HAS_MASK": masked, "PRECISION": precision, **dict.fromkeys(ones, 1)}
     constants |= {"ROWS": cut.rows, "COLUMNS": cut.columns, "DEPTH": cut.depth}
     kinds = {"mask": "*u8", "norms": "*fp64", **dict.fromkeys(("T", "R", "B", "K", "every"), "i32")}
     kinds |= dict.fromkeys(constants, "constexpr")

@@ -125,7 +125,8 @@ def named(given: Case) -> dict[str, Tensor]:
     biases = operators.FORMS[given.option].activation_biases
     own: dict[str, Any] = dict(given.cell.named_parameters(recurse=False))
     activations = zip(biases, _activations(given.cell), strict=True)
-    return own | {name: module.bias for name, module in activations if hasattr(module, "bias")}
+    own |= {name: module.bias for name, module in activations if hasattr(module, "bias")}
+    return own
 
 
 def by_triton(given: Case, tiles: cuda.Tiles | None = TILES["many"], **changes: Any) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ def test_auto_says_why_not_and_builds_nothing_then(taken, monkeypatch, said):
     engine = taken("auto", rule=OwnRule())
     assert (engine.name, engine.threads) == ("autograd", 1)
     assert "OwnRule" in engine.why
-    assert "cuda" in taken("auto", device=torch.device("cuda")).why
+    assert "mps" in taken("auto", device=torch.device("mps")).why
     assert "float16" in taken("auto", dtype=torch.float16).why
     assert said == []
 

@@ -341,7 +341,7 @@ def back_through(
                     mask=(deep < G)[:, None] & own[None, :],
                     other=0.0,
                 )
-                d = tl.dot(da, w, d, input_precision=PRECISION, out_dtype=DTYPE)
+                d = tl.dot(da, w, d, input_precision=PRECISION, out_dtype=DTYPE)  # pyright: ignore[reportArgumentType]
         tl.store(carried + place, d, mask=here)
     tl.debug_barrier()  # the step before reads `carried`
 

@@ -10,13 +10,17 @@ import torch
 STREAMS = {"init": 0, "data": 1, "evaluation": 2, "set": 3, "order": 4, "permutation": 5, "example": 6}
 
 
-def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
-    """A CPU generator for one draw.
+CPU = torch.device("cpu")
+
+
+def generator(seed: int, stream: str, index: int = 0, device: torch.device = CPU) -> torch.Generator:
+    """A generator for one draw.
 
     Args:
         seed: the replica's seed.
         stream: a name from STREAMS.
         index: which draw of the stream, for example the training step.
+        device: where the numbers are to be. Every kind of device has numbers of its own.
     """
     # Always four words of 32 bits: SeedSequence writes numbers one after the other and pads with zeros, so that
     # (2**32, 2, 0) and (0, 1, 2) would be the same four words.
@@ -24,4 +28,4 @@ def generator(seed: int, stream: str, index: int = 0) -> torch.Generator:
     if max(words) >= 2**32:
         raise ValueError(f"seed must be below 2**64 and index below 2**32, not {seed} and {index}")
     state = np.random.SeedSequence(words).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    return torch.Generator(device).manual_seed(int(state[0]))

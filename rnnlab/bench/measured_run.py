@@ -120,7 +120,8 @@ class MeasuredRun:
             save()
             self.save_s = max(self.save_s, time.perf_counter() - began)
 
-        for at, part in (("gradients", "clip and norm"), ("step", "hand over"), ("backup", "backup")):
+        methods = {"gradients": "clip and norm", "step": "hand over", "backup": "backup", "take_back": "finite check"}
+        for at, part in methods.items():
             setattr(population, at, timed(part, getattr(population, at)))
         population.optimiser.step = timed("optimiser", population.optimiser.step)
         record.add = timed("probing", record.add)
@@ -146,7 +147,6 @@ class MeasuredRun:
             (task, "losses", "forward"),
             (torch.Tensor, "backward", "backward"),
             (loop, "gradient_norm", "clip and norm"),
-            (loop, "_undo_unfinite_updates", "finite check"),
             (loop, "batch_mean", "probing"),
             (loop, "_log", "logging"),
             (loop, "_evaluate", "evaluation"),

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Count, Positive, component
+from rnnlab.streams import CPU
 from rnnlab.tasks.task import Batch, drawn_evaluation_batches, drawn_training_batch
 
 
@@ -48,12 +49,13 @@ class Adding:
 
     # Examples are kept as (values (n, T), marked steps (n, 2), length (n,)).
     def draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        values = torch.rand(n, self.length, generator=generator)
+        device = generator.device
+        values = torch.rand(n, self.length, generator=generator, device=device)
         if self.shortest is None:
-            length = torch.full((n,), self.length)
+            length = torch.full((n,), self.length, device=device)
         else:
-            length = torch.randint(self.shortest, self.length + 1, (n,), generator=generator)
-        u = torch.rand(n, 2, generator=generator, dtype=torch.float64)
+            length = torch.randint(self.shortest, self.length + 1, (n,), generator=generator, device=device)
+        u = torch.rand(n, 2, generator=generator, dtype=torch.float64, device=device)
         half = length // 2
         if self.markers == "halves":
             first = (u[:, 0] * half).long()
@@ -71,11 +73,11 @@ class Adding:
         target = values_NT.gather(1, marked_N2).sum(1).unsqueeze(0)
         mask = None
         if self.shortest is not None:
-            mask = torch.arange(self.length).unsqueeze(1) >= self.length - length_N
+            mask = torch.arange(self.length, device=length_N.device).unsqueeze(1) >= self.length - length_N
         return Batch(torch.stack([values_NT.T, mark_NT.T], dim=-1), target, mask)
 
-    def training_batch(self, seed: int, step: int) -> Batch:
-        return drawn_training_batch(self, seed, step)
+    def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
+        return drawn_training_batch(self, seed, step, device)
 
     def evaluation_batches(self, examples: int) -> list[Batch]:
         return drawn_evaluation_batches(self, examples)

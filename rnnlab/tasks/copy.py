@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from rnnlab.contract import Count, Share, component
+from rnnlab.streams import CPU
 from rnnlab.tasks.task import Batch, drawn_evaluation_batches, drawn_training_batch, example_mean
 
 
@@ -80,30 +81,31 @@ class Copy:
 
     # Examples are kept as (symbols (n, K), lag (n,)), a few bytes each, and written out as sequences per batch.
     def draw(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        symbols = torch.randint(self.alphabet, (n, self.symbols), generator=generator, dtype=torch.uint8)
+        device = generator.device
+        symbols = torch.randint(self.alphabet, (n, self.symbols), generator=generator, dtype=torch.uint8, device=device)
         if self.shortest is None:
-            return symbols, torch.full((n,), self.length)
-        return symbols, torch.randint(self.shortest, self.length + 1, (n,), generator=generator)
+            return symbols, torch.full((n,), self.length, device=device)
+        return symbols, torch.randint(self.shortest, self.length + 1, (n,), generator=generator, device=device)
 
     def write(self, drawn: tuple[Tensor, Tensor]) -> Batch:
         symbols_NK, lag_N = drawn[0].long() + 1, drawn[1]
-        n, K, T = len(lag_N), self.symbols, self.steps
-        classes_TN = torch.zeros(T, n, dtype=torch.long)
+        n, K, T, device = len(lag_N), self.symbols, self.steps, lag_N.device
+        classes_TN = torch.zeros(T, n, dtype=torch.long, device=device)
         start_N = self.length - lag_N
-        rows = start_N + torch.arange(K).unsqueeze(1)
+        rows = start_N + torch.arange(K, device=device).unsqueeze(1)
         classes_TN.scatter_(0, rows, symbols_NK.T)
         classes_TN[T - K - (self.marker == "before_recall")] = self.alphabet + 1
-        target_TN = torch.zeros(T, n, dtype=torch.long)
+        target_TN = torch.zeros(T, n, dtype=torch.long, device=device)
         target_TN[T - K :] = symbols_NK.T
         if self.input == "scalar":
             inputs = classes_TN.unsqueeze(-1).to(torch.get_default_dtype())
         else:
             inputs = functional.one_hot(classes_TN, self.inputs).to(torch.get_default_dtype())
-        mask = None if self.shortest is None else torch.arange(T).unsqueeze(1) >= start_N
+        mask = None if self.shortest is None else torch.arange(T, device=device).unsqueeze(1) >= start_N
         return Batch(inputs, target_TN[T - self.scored :], mask)
 
-    def training_batch(self, seed: int, step: int) -> Batch:
-        return drawn_training_batch(self, seed, step)
+    def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
+        return drawn_training_batch(self, seed, step, device)
 
     def evaluation_batches(self, examples: int) -> list[Batch]:
         return drawn_evaluation_batches(self, examples)

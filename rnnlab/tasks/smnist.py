@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from rnnlab import streams
 from rnnlab.contract import ConfigError, Count, Share, component
+from rnnlab.streams import CPU
 from rnnlab.tasks.task import CHUNK, Batch, epoch_indices
 
 _PERMUTATION_SEED = 92916  # of the fixed pixel permutation, the same for every run so that runs compare
@@ -67,12 +68,12 @@ class SequentialImages:
     def _write(self, images_NT: Tensor, labels_N: Tensor) -> Batch:
         pixels = images_NT.to(torch.get_default_dtype()) / 255
         if self.permuted:
-            pixels = pixels[:, _permutation(self.steps)]
+            pixels = pixels[:, _permutation(self.steps, pixels.device)]
         return Batch(pixels.T.unsqueeze(-1), labels_N.unsqueeze(0))
 
-    def training_batch(self, seed: int, step: int) -> Batch:
-        images, labels = self._images[0]
-        take = epoch_indices(seed, step, self.batch, len(images))
+    def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
+        images, labels = _training_images(self.source, device)
+        take = epoch_indices(seed, step, self.batch, len(images), device)
         return self._write(images[take], labels[take])
 
     def evaluation_batches(self, examples: int) -> list[Batch]:
@@ -107,8 +108,14 @@ class SequentialImages:
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(steps: int) -> Tensor:
-    return torch.randperm(steps, generator=streams.generator(_PERMUTATION_SEED, "permutation"))
+def _permutation(steps: int, device: torch.device) -> Tensor:
+    return torch.randperm(steps, generator=streams.generator(_PERMUTATION_SEED, "permutation")).to(device)
+
+
+@functools.lru_cache(maxsize=4)
+def _training_images(source: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    images, labels = load(source)[0]
+    return images.to(device), labels.to(device)
 
 
 @functools.lru_cache(maxsize=4)

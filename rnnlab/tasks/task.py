@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab import streams
+from rnnlab.streams import CPU
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ class Task(Protocol):
     solved_when: str
     """The solving rule, in words and in its own unit."""
 
-    def training_batch(self, seed: int, step: int) -> Batch:
-        """The batch of one seed's training step (1-based); a function of (seed, step) alone."""
+    def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
+        """The batch of one seed's training step (1-based), made on the device.
+
+        A function of (seed, step) alone, for one kind of device.
+        """
         ...
 
     def evaluation_batches(self, examples: int) -> list[Batch]:
@@ -131,17 +135,17 @@ class Generated(Hashable, Protocol):
         ...
 
 
-def drawn_training_batch(task: Generated, seed: int, step: int) -> Batch:
+def drawn_training_batch(task: Generated, seed: int, step: int, device: torch.device) -> Batch:
     """Fresh examples, or those of the seed's fixed set whose turn it is."""
     if task.examples is None:
-        return task.write(task.draw(task.batch, streams.generator(seed, "data", step)))
-    take = epoch_indices(seed, step, task.batch, task.examples)
-    return task.write(tuple(part[take] for part in _fixed_set(task, seed, task.examples)))
+        return task.write(task.draw(task.batch, streams.generator(seed, "data", step, device)))
+    take = epoch_indices(seed, step, task.batch, task.examples, device)
+    return task.write(tuple(part[take] for part in _fixed_set(task, seed, task.examples, device)))
 
 
 @functools.lru_cache(maxsize=64)
-def _fixed_set(task: Generated, seed: int, examples: int) -> tuple[Tensor, ...]:
-    return task.draw(examples, streams.generator(seed, "set"))
+def _fixed_set(task: Generated, seed: int, examples: int, device: torch.device) -> tuple[Tensor, ...]:
+    return tuple(part.to(device) for part in task.draw(examples, streams.generator(seed, "set")))
 
 
 def drawn_evaluation_batches(task: Generated, examples: int) -> list[Batch]:
@@ -150,16 +154,17 @@ def drawn_evaluation_batches(task: Generated, examples: int) -> list[Batch]:
     return [task.write(task.draw(n, streams.generator(EVALUATION_SEED, "evaluation", i))) for i, n in enumerate(sizes)]
 
 
-def epoch_indices(seed: int, step: int, batch: int, examples: int) -> Tensor:
+def epoch_indices(seed: int, step: int, batch: int, examples: int, device: torch.device) -> Tensor:
     """Which examples of a fixed set the step-th batch (1-based) takes: every epoch in an order of its own.
 
-    An epoch has examples // batch batches; what is left over is not drawn in that epoch.
+    An epoch has examples // batch batches; what is left over is not drawn in that epoch. The order is the same on
+    every device.
     """
     per_epoch = examples // batch
     epoch, at = divmod(step - 1, per_epoch)
-    return _epoch_order(seed, epoch, examples)[at * batch : (at + 1) * batch]
+    return _epoch_order(seed, epoch, examples, device)[at * batch : (at + 1) * batch]
 
 
 @functools.lru_cache(maxsize=256)
-def _epoch_order(seed: int, epoch: int, examples: int) -> Tensor:
-    return torch.randperm(examples, generator=streams.generator(seed, "order", epoch))
+def _epoch_order(seed: int, epoch: int, examples: int, device: torch.device) -> Tensor:
+    return torch.randperm(examples, generator=streams.generator(seed, "order", epoch)).to(device)

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from rnnlab.build import Experiment
+from rnnlab.device import waits
 from rnnlab.probes.adjoint import AdjointRecord, batch_mean, summarise, wants
+from rnnlab.schema import Config
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import Batch, stack
 from rnnlab.training.evaluate import evaluate, evaluation_set
 from rnnlab.training.population import Population
+from rnnlab.training.step_record import ReplicaStep, StepRecord, read
 
 DRAWN_AHEAD = 8
 """Batches kept ready, counted over all replicas, where replicas are few."""
@@ -60,6 +63,17 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds, self.steps = 0.0, 0
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Start, unless it runs already."""
+        self._started = self._started or time.perf_counter()
+
+    def stop(self, steps: int) -> None:
+        """So many steps are done."""
+        assert self._started is not None
+        self.seconds, self.steps = self.seconds + time.perf_counter() - self._started, self.steps + steps
+        self._started = None
 
 
 def train(
@@ -85,9 +99,10 @@ def train(
     if progress.step == 0 and population.active:
         _evaluate(experiment, population, progress, held_out, sinks)
 
+    unread: list[StepRecord] = []
     while population.active and progress.step < config.steps:
-        started = time.perf_counter()
-        step = progress.step + 1
+        watch.start()
+        step = progress.step + len(unread) + 1
         seeds = list(population.active)
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
@@ -100,29 +115,22 @@ def train(
         gradients = population.gradients(examples=loss_RB.shape[1])
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
-        healthy = (torch.isfinite(loss_R) & torch.isfinite(norm_R)).tolist()
-        clipped = experiment.clipping(gradients, norm_R)
+        clipped_R = experiment.clipping(gradients, norm_R)
         lr_factor = experiment.schedule.factor(step, config.steps)
-        backup = population.backup()
-        population.step(gradients, healthy, lr_factor)
-        healthy = _undo_unfinite_updates(population, backup, healthy)
-        progress.step = step
-        watch.seconds, watch.steps = watch.seconds + time.perf_counter() - started, watch.steps + 1
+        healthy_R = population.step(gradients, torch.isfinite(loss_R) & torch.isfinite(norm_R), lr_factor)
 
-        for seed, fine, was_clipped in zip(seeds, healthy, clipped.tolist(), strict=True):
-            result = progress.results[seed]
-            result.steps, result.updates = step, result.updates + 1
-            result.clipped += was_clipped
-            if not fine:
-                result.status = "diverged"
-        adjoints = None
-        if unrolled.adjoint_norm_STRB is not None:
-            adjoints = record.add(step, seeds, batch_mean(unrolled.adjoint_norm_STRB, batch.mask))
-        due = probing or step % config.log_every == 0 or step == config.steps
-        if due or not all(healthy):
-            lr = experiment.config.components["optimiser"]["lr"] * lr_factor
-            logged = [due or not fine for fine in healthy]  # a replica's lines do not depend on the others
-            _log(experiment, progress, seeds, logged, loss_R, norm_R, lr, adjoints, sinks, record)
+        adjoint_norm = unrolled.adjoint_norm_STRB
+        adjoint_RST = None if adjoint_norm is None else batch_mean(adjoint_norm, batch.mask)
+        lr = config.components["optimiser"]["lr"] * lr_factor
+        unread.append(StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, adjoint_RST))
+        if waits(experiment.device) and not (_due(config, step) or interrupted()):
+            continue
+
+        figures = list(read(unread))
+        watch.stop(len(unread))
+        unread.clear()
+        for figures_of_step in figures:
+            _account(experiment, progress, *figures_of_step, record, sinks)
         population.keep([s for s in seeds if progress.results[s].status == "running"])
         if population.active and (step % config.evaluate_every == 0 or step == config.steps):
             _evaluate(experiment, population, progress, held_out, sinks)
@@ -161,54 +169,73 @@ class _Batches:
     def __call__(self, seeds: list[int], step: int) -> Batch:
         if (seeds[0], step) not in self.drawn:
             steps = range(step, step + max(1, DRAWN_AHEAD // len(seeds)))
-            draw = self.experiment.task.training_batch
-            self.drawn = {(seed, later): draw(seed, later) for later in steps for seed in seeds}
+            draw, device = self.experiment.task.training_batch, self.experiment.device
+            self.drawn = {(seed, later): draw(seed, later, device) for later in steps for seed in seeds}
         batches = [self.drawn.pop((seed, step)) for seed in seeds]
         return stack(batches).to(self.experiment.device, self.experiment.dtype)
 
 
-def _undo_unfinite_updates(population: Population, backup: list[Tensor], healthy: list[bool]) -> list[bool]:
-    """Take back an update that left a replica with a parameter that is not finite."""
-    # As plain numbers, which takes a third of the time that adding tensors takes.
-    if math.isfinite(sum(p.detach().sum().item() for p in population.stacked)):
-        return healthy
-    finite = torch.stack([torch.isfinite(p.detach()).flatten(1).all(1) for p in population.stacked]).all(0).tolist()
-    for replica, fine in enumerate(finite):
-        if not fine:
-            population.restore(backup, replica)
-    return [a and b for a, b in zip(healthy, finite, strict=True)]
+def _due(config: Config, step: int) -> bool:
+    """Whether something happens after this step that needs its figures."""
+    every = (config.log_every, config.evaluate_every, config.checkpoint_every)
+    return any(step % n == 0 for n in every) or wants(step, config.probe_every) or step == config.steps
+
+
+def _account(
+    experiment: Experiment,
+    progress: Progress,
+    taken: StepRecord,
+    replicas: list[ReplicaStep],
+    record: AdjointRecord,
+    sinks: list[Sink],
+) -> None:
+    """Enter one step's figures into the results, and log them where a line is due."""
+    config, step = experiment.config, taken.step
+    progress.step = step
+    # A replica that diverged earlier stayed where it was: the device went on with it until its figures were read.
+    running = [r for r in replicas if progress.results[r.seed].status == "running"]
+    for replica in running:
+        result = progress.results[replica.seed]
+        result.steps, result.updates = step, result.updates + 1
+        result.clipped += replica.clipped
+        if not replica.healthy:
+            result.status = "diverged"
+    adjoints = None
+    if taken.adjoint_RST is not None:
+        at = [taken.seeds.index(r.seed) for r in running]
+        adjoints = record.add(step, [r.seed for r in running], taken.adjoint_RST.cpu()[at])
+    due = adjoints is not None or step % config.log_every == 0 or step == config.steps
+    # A replica's lines do not depend on the others.
+    logged = [r for r in running if due or not r.healthy]
+    if logged:
+        _log(experiment, progress, taken, logged, adjoints, sinks, record)
 
 
 def _log(
     experiment: Experiment,
     progress: Progress,
-    seeds: list[int],
-    logged: list[bool],
-    loss_R: Tensor,
-    norm_R: Tensor,
-    lr: float,
+    taken: StepRecord,
+    replicas: list[ReplicaStep],
     adjoints: np.ndarray | None,
     sinks: list[Sink],
     record: AdjointRecord,
 ) -> None:
     rows = []
-    for seed, due, loss, norm in zip(seeds, logged, loss_R.tolist(), norm_R.tolist(), strict=True):
-        if not due:
-            continue
-        result = progress.results[seed]
+    for replica in replicas:
+        result = progress.results[replica.seed]
         row: dict[str, Any] = {
-            "step": progress.step,
-            "seed": seed,
+            "step": taken.step,
+            "seed": replica.seed,
             "split": "train",
-            "loss": loss,
+            "loss": replica.loss,
             "baseline": experiment.task.baseline,
-            "grad_norm": norm,
+            "grad_norm": replica.norm,
             "clip_fraction": result.clipped / max(1, result.updates),
-            "lr": lr,
+            "lr": taken.lr,
         }
         result.clipped = result.updates = 0
         if adjoints is not None:
-            for state, norm_T in zip(record.states, adjoints[record.seeds.index(seed)], strict=True):
+            for state, norm_T in zip(record.states, adjoints[record.seeds.index(replica.seed)], strict=True):
                 summary = summarise(norm_T)
                 row[f"adjoint_slope_{state}"] = summary.slope
                 row[f"adjoint_ratio_{state}"] = summary.ratio

@@ -165,6 +165,9 @@ def population(option: str, seeds: tuple[int, ...] = (0, 1), **changes: object) 
     return Population(model, list(seeds), made)
 
 
+FINE = torch.tensor([True, True])
+
+
 def quadratic_gradients(trained: Population) -> list[Tensor]:
     """Of half the squared distance from 3."""
     return [p.detach() - 3.0 for p in trained.stacked]
@@ -179,7 +182,7 @@ def test_an_optimiser_goes_down_a_quadratic(option: str) -> None:
     trained = population(option, lr=0.01)
     distances = [distance(trained)]
     for _ in range(12):
-        trained.step(quadratic_gradients(trained), [True, True], 1.0)
+        trained.step(quadratic_gradients(trained), FINE, 1.0)
         distances.append(distance(trained))
     assert all(later < earlier for earlier, later in itertools.pairwise(distances))
     assert distances[-1] < 0.95 * distances[0]
@@ -190,7 +193,7 @@ def test_recurrent_lr_factor_zero_leaves_the_recurrent_weights_and_nothing_else(
     trained = population(option, recurrent_lr_factor=0.0)
     before = trained.backup()
     for _ in range(3):
-        trained.step(quadratic_gradients(trained), [True, True], 1.0)
+        trained.step(quadratic_gradients(trained), FINE, 1.0)
     for name, old, new in zip(trained.names, before, trained.stacked, strict=True):
         assert torch.equal(old, new) == (name == "cell.weight_recurrent"), name
 
@@ -201,7 +204,7 @@ def test_a_step_is_proportional_to_the_learning_rate_and_the_schedule_s_factor(o
     for lr, factor in ((0.01, 1.0), (0.02, 0.5), (0.01, 0.0)):
         trained = population(option, lr=lr)
         before = trained.backup()
-        trained.step(quadratic_gradients(trained), [True, True], factor)
+        trained.step(quadratic_gradients(trained), FINE, factor)
         moves.append([new.detach() - old for old, new in zip(before, trained.stacked, strict=True)])
     for full, halved, none in zip(*moves, strict=True):
         torch.testing.assert_close(full, halved, rtol=1e-12, atol=1e-15)
@@ -213,14 +216,15 @@ def test_a_step_is_proportional_to_the_learning_rate_and_the_schedule_s_factor(o
 def test_an_unhealthy_replica_stays_and_the_other_is_as_alone(option: str) -> None:
     trained = population(option)
     before = trained.backup()
-    for _ in range(3):
-        trained.step(quadratic_gradients(trained), [False, True], 1.0)
+    for first in (False, True, True):  # once unhealthy, always unhealthy
+        healthy_R = trained.step(quadratic_gradients(trained), torch.tensor([first, True]), 1.0)
+        assert healthy_R.tolist() == [False, True]
     solo = population(option, seeds=(1,))
     with torch.no_grad():
         for one, many in zip(solo.stacked, before, strict=True):
             one.copy_(many[1:])
     for _ in range(3):
-        solo.step(quadratic_gradients(solo), [True], 1.0)
+        solo.step(quadratic_gradients(solo), torch.tensor([True]), 1.0)
     for old, new, alone in zip(before, trained.stacked, solo.stacked, strict=True):
         assert torch.equal(old[0], new[0])
         assert torch.equal(new[1], alone[0])

@@ -96,7 +96,7 @@ def observe_optimiser(config: dict[str, Any]) -> list[Tensor]:
     for step in range(4):
         scale = 10.0 ** (-step)
         gradients = [uniform(*p.shape, seed=10 * step + k, bound=scale) for k, p in enumerate(trained.stacked)]
-        trained.step(gradients, [True], 1.0)
+        trained.step(gradients, torch.tensor([True]), 1.0)
     return trained.backup()
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import metrics, only_run, rnnlab
+from support import component
 
 from rnnlab.activations.tanh import Tanh
 from rnnlab.bptt.unroll import unroll
@@ -42,3 +43,24 @@ def test_a_run_on_cuda_repeats_to_the_bit(cell, in_tmp_path):
     for name in ("a", "b"):
         assert rnnlab("device=cuda", f"cell={cell}", "seeds=2", f"name={name}") == 0
     assert metrics(only_run("a")) == metrics(only_run("b"))
+
+
+@pytest.mark.parametrize("task", ["adding", "copy", "smnist"])
+def test_training_data_are_made_on_the_device_and_nothing_waits_for_it(task):
+    made = component("task", task)
+    device = torch.device("cuda", torch.cuda.current_device())
+    first = made.training_batch(3, 1, device)  # a fixed set is drawn, or read, once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again, later = made.training_batch(3, 1, device), made.training_batch(3, 2, device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert first.input.device == first.target.device == device
+    assert torch.equal(first.input, again.input)
+    assert not torch.equal(first.input, later.input)
+
+
+def test_a_replica_on_cuda_is_bit_identical_to_its_solo_run(in_tmp_path):
+    assert rnnlab("device=cuda", "seeds=[4,1,7]", "name=population") == 0
+    assert rnnlab("device=cuda", "seeds=[7]", "name=solo") == 0
+    assert metrics(only_run("population"), 7) == metrics(only_run("solo"))

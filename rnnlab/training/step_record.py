@@ -1,0 +1,52 @@
+"""What a training step gave, kept on the device until the host asks for it.
+
+R replica, S state component, T time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step's figures, for the replicas that took it.
+
+    step: which update, 1-based; lr: its learning rate; seeds: (R,), the replicas.
+    loss_R: mean training loss.
+    norm_R: the gradient's norm before clipping, float64.
+    clipped_R, healthy_R: bool; healthy as long as loss, gradient and parameters have been finite.
+    adjoint_RST: adjoint norms of a probed step, float64.
+    """
+
+    step: int
+    lr: float
+    seeds: list[int]
+    loss_R: Tensor
+    norm_R: Tensor
+    clipped_R: Tensor
+    healthy_R: Tensor
+    adjoint_RST: Tensor | None
+
+
+@dataclass(frozen=True)
+class ReplicaStep:
+    """One replica's figures of one step, as plain numbers."""
+
+    seed: int
+    loss: float
+    norm: float
+    clipped: bool
+    healthy: bool
+
+
+def read(records: list[StepRecord]) -> Iterator[tuple[StepRecord, list[ReplicaStep]]]:
+    """The figures of steps that the same replicas took, in one transfer from the device."""
+    figures_P4R = torch.stack(
+        [torch.stack([r.loss_R.double(), r.norm_R, r.clipped_R.double(), r.healthy_R.double()]) for r in records]
+    )
+    for record, (loss, norm, clipped, healthy) in zip(records, figures_P4R.tolist(), strict=True):
+        rows = zip(record.seeds, loss, norm, clipped, healthy, strict=True)
+        yield record, [ReplicaStep(seed, a, b, bool(c), bool(d)) for seed, a, b, c, d in rows]

@@ -13,6 +13,7 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.contract import ConfigError
+from rnnlab.probes.probe import Probe
 from rnnlab.schema import Config
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
@@ -29,6 +30,7 @@ class Experiment:
     clipping: Any
     optimiser: Any
     schedule: Any
+    probes: dict[str, Probe]
     device: torch.device
     dtype: torch.dtype
     engine: Engine
@@ -89,6 +91,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         clipping=clipping,
         optimiser=optimiser,
         schedule=schedule,
+        probes={name: make(f"probes.{name}", probe) for name, probe in config.probes.items()},
         device=device,
         dtype=dtype,
         engine=engine,

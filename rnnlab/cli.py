@@ -191,6 +191,8 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
         if any(a.startswith(("--config-path", "-cp")) for a in arguments):
             return f"{given}: not allowed. The configuration of a run has no groups to choose from; change its keys."
         return f"{given}: not allowed. Choose an option of the group: {group_syntax(leaf)}=OPTION."
+    if key.startswith("probes.") and not _component_keys(".".join(key.split(".")[:2]), arguments):
+        return _absent_probe(key.split(".")[1], arguments)
     if parent in SECTIONS:
         names = section_keys(parent)
     elif parent:
@@ -199,6 +201,11 @@ def _unknown_key(key: str, arguments: list[str]) -> str:
         names = TOP_KEYS
     known = f" {parent or 'The configuration'} has: {', '.join(names)}." if names else ""
     return f"{given}: no such key.{known}{nearest(leaf, names)}"
+
+
+def _absent_probe(probe: str, arguments: list[str]) -> str:
+    given = next((a for a in arguments if a.startswith(f"probes.{probe}.")), f"probes.{probe}")
+    return f"{given}: there is no such probe in this run. Add it with +probe@probes.{probe}={probe}, or probes=full."
 
 
 def _component_keys(group: str, arguments: list[str]) -> list[str]:

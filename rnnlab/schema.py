@@ -53,12 +53,12 @@ COMPONENTS = (
 )
 SQUARE_ONLY = ("identity", "henaff")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
-TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds"]
+TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters."""
+    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters; `probes`, a name."""
 
     name: str
     seeds: list[int]
@@ -80,6 +80,7 @@ class Config:
     tensorboard: bool
     allowed_packages: list[str]
     components: dict[str, dict[str, Any]]
+    probes: dict[str, dict[str, Any]]
 
     def option(self, group: str) -> str:
         """The name of the option chosen in a group: `lstm` for rnnlab.cells.lstm.LSTM."""
@@ -93,6 +94,8 @@ class Config:
         """The nested form that YAML holds; reading it back gives this configuration."""
         result: dict[str, Any] = {group: dict(self.components[group]) for group in COMPONENTS}
         result["seeds"] = list(self.seeds)
+        if self.probes:
+            result["probes"] = {name: dict(probe) for name, probe in self.probes.items()}
         for key in SCALARS:
             section, _, leaf = key.partition(".")
             value = self.allowed_packages if key == "components" else getattr(self, key.replace(".", "_"))
@@ -117,11 +120,19 @@ def validate(raw: Mapping[str, Any]) -> Config:
     values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
     allowed = values.pop("components")
     groups = {group: _component(raw, group, allowed) for group in COMPONENTS}
-    config = Config(**values, seeds=_seeds(raw.get("seeds")), allowed_packages=allowed, components=groups)
+    config = Config(
+        **values,
+        seeds=_seeds(raw.get("seeds")),
+        allowed_packages=allowed,
+        components=groups,
+        probes=_probes(raw.get("probes"), allowed),
+    )
     _refuse_nonsense(config)
     return config
 
 
+SCHEDULE = ("every", "first", "per_decade")
+"""What every probe's schedule has."""
 REQUIRED = {"cell": ("hidden",), "optimiser": ("lr", "recurrent_lr_factor"), "task": ("batch",)}
 """Keys that every component of a group has, a user's own included: other parts read them."""
 
@@ -154,6 +165,19 @@ def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[s
         if name not in checked:
             raise ConfigError(f"{group}.{name}: missing. Every component of the group {group} has the key {name}.")
     return checked
+
+
+def _probes(node: Any, allowed: list[str]) -> dict[str, dict[str, Any]]:
+    if not isinstance(node, Mapping | None):
+        raise ConfigError(f"probes={node}: not allowed. Choose a bundle: probes=none, or add +probe@probes.NAME=NAME.")
+    probes = {str(name): check_component(f"probes.{name}", probe, allowed) for name, probe in (node or {}).items()}
+    for name, probe in probes.items():
+        if not any(probe.get(key) for key in SCHEDULE):
+            raise ConfigError(
+                f"probes.{name}: not allowed. It would never run: {', '.join(SCHEDULE)} are all 0. Leave it out with "
+                f"~probes.{name}."
+            )
+    return probes
 
 
 def section_keys(section: str) -> list[str]:

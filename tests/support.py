@@ -14,7 +14,7 @@ from rnnlab.cells.cell import Cell
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name != "experiment")
+GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("experiment", "probes"))
 CELLS = sorted(p.stem for p in (CONFIGS / "cell").glob("*.yaml"))
 ACTIVATIONS = sorted(p.stem for p in (CONFIGS / "activation").glob("*.yaml"))
 DTYPES = [torch.float32, torch.float64]
@@ -36,6 +36,16 @@ def leaf(group: str, option: str, **changes: Any) -> dict[str, Any]:
     assert isinstance(config, dict)
     assert set(changes) <= set(config), f"{option} has no {set(changes) - set(config)}"
     return {str(key): value for key, value in {**config, **changes}.items()}
+
+
+def key(group: str, option: str) -> str:
+    """Where a component stands in a configuration."""
+    return f"probes.{option}" if group == "probe" else group
+
+
+def choice(group: str, option: str) -> str:
+    """The command-line argument that chooses it."""
+    return f"+probe@probes.{option}={option}" if group == "probe" else f"{group}={option}"
 
 
 def component(group: str, option: str, context: dict[str, Any] | None = None, **changes: Any) -> Any:

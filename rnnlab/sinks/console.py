@@ -10,13 +10,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.sinks.sink import Sink
 
 SECONDS_BETWEEN_LINES = 5.0
 WIDE = 115
 """Columns from which the progress bar spells everything out; below, loss/baseline and solved/seeds."""
 
 
-class ConsoleSink:
+class ConsoleSink(Sink):
     """The step, its loss against the baseline, solved and diverged replicas, steps per second, time left.
 
     Args:
@@ -49,8 +50,6 @@ class ConsoleSink:
         losses = sorted(row["loss"] for row in rows)
         if losses:
             self.split, self.loss = rows[0]["split"], losses[len(losses) // 2]
-
-    def adjoints(self, record: AdjointRecord) -> None: ...
 
     def progress(self, step: int, results: dict[int, Any]) -> None:
         now = time.monotonic()

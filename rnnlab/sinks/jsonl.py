@@ -7,9 +7,10 @@ from typing import Any
 
 from rnnlab.probes.adjoint import AdjointRecord
 from rnnlab.runs.folder import plain
+from rnnlab.sinks.sink import Sink
 
 
-class JsonLines:
+class JsonLines(Sink):
     """Appends lines, from a known position on.
 
     Args:
@@ -24,10 +25,6 @@ class JsonLines:
     def rows(self, rows: list[dict[str, Any]]) -> None:
         self._file.write("".join(json.dumps(plain(row)) + "\n" for row in rows).encode())
         self._file.flush()
-
-    def adjoints(self, record: AdjointRecord) -> None: ...
-
-    def progress(self, step: int, results: dict[int, Any]) -> None: ...
 
     def position(self) -> int:
         """Bytes written so far, safely on the disk."""

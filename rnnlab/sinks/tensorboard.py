@@ -19,6 +19,7 @@ from rnnlab.build import Experiment
 from rnnlab.probes.adjoint import LIVE, AdjointRecord
 from rnnlab.schema import COMPONENTS, Config
 from rnnlab.sinks import figures
+from rnnlab.sinks.sink import Sink
 
 _messages: Any = summary_pb2  # classes made at run time, unseen by a type checker
 _hparams_messages: Any = plugin_data_pb2
@@ -42,7 +43,7 @@ HIGHEST_BAR = 2 * OFFSET
 """A profile's largest height: one infinite norm must not flatten all others."""
 
 
-class TensorBoard:
+class TensorBoard(Sink):
     """One run's event folder.
 
     Each scalar is the median over the seeds still active that have a value. A loss or metric that is not
@@ -110,6 +111,12 @@ class TensorBoard:
         elapsed = time.monotonic() - self.began
         if self.drawing + self.last_drawing < DRAWING_SHARE * elapsed:
             self._draw(record)
+
+    def probes(self, step: int, seeds: list[int], measured: dict[str, np.ndarray]) -> None:
+        """Medians over the seeds of what is one number per replica, where it is finite: tag PROBE/NAME."""
+        numbers = {name: values_R for name, values_R in measured.items() if values_R.ndim == 1}
+        medians = {name.replace(".", "/", 1): middle(values_R.tolist()) for name, values_R in numbers.items()}
+        self._scalars({tag: value for tag, value in medians.items() if math.isfinite(value)}, step)
 
     def progress(self, step: int, results: dict[int, Any]) -> None:
         self.results = results

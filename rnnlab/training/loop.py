@@ -16,6 +16,7 @@ from torch import Tensor
 from rnnlab.build import Experiment
 from rnnlab.device import waits
 from rnnlab.probes.adjoint import AdjointRecord, batch_mean, summarise, wants
+from rnnlab.probes.prober import Prober
 from rnnlab.schema import Config
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import Batch, stack
@@ -81,6 +82,7 @@ def train(
     population: Population,
     progress: Progress,
     record: AdjointRecord,
+    prober: Prober,
     sinks: list[Sink],
     *,
     save: Callable[..., None],
@@ -107,23 +109,27 @@ def train(
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
 
+        record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(
-            model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=probing, last=task.scored
+            model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=record_adjoints, last=task.scored
         )
         loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
         loss_RB.sum().backward()
         gradients = population.gradients(examples=loss_RB.shape[1])
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
+        moment = prober.before_update(step, population, batch, gradients, unrolled.adjoint_norm_STRB)
         clipped_R = experiment.clipping(gradients, norm_R)
         lr_factor = experiment.schedule.factor(step, config.steps)
         healthy_R = population.step(gradients, torch.isfinite(loss_R) & torch.isfinite(norm_R), lr_factor)
 
-        adjoint_norm = unrolled.adjoint_norm_STRB
-        adjoint_RST = None if adjoint_norm is None else batch_mean(adjoint_norm, batch.mask)
+        measured = {} if moment is None else prober.measure(moment, population)
+        adjoint_RST = None
+        if probing and unrolled.adjoint_norm_STRB is not None:
+            adjoint_RST = batch_mean(unrolled.adjoint_norm_STRB, batch.mask)
         lr = config.components["optimiser"]["lr"] * lr_factor
-        unread.append(StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, adjoint_RST))
-        if waits(experiment.device) and not (_due(config, step) or interrupted()):
+        unread.append(StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, adjoint_RST, measured))
+        if waits(experiment.device) and not (measured or _due(config, step) or interrupted()):
             continue
 
         figures = list(read(unread))
@@ -200,10 +206,13 @@ def _account(
         result.clipped += replica.clipped
         if not replica.healthy:
             result.status = "diverged"
-    adjoints = None
+    at, adjoints = [taken.seeds.index(r.seed) for r in running], None
     if taken.adjoint_RST is not None:
-        at = [taken.seeds.index(r.seed) for r in running]
         adjoints = record.add(step, [r.seed for r in running], taken.adjoint_RST.cpu()[at])
+    if taken.measured:
+        found = {name: value.cpu()[at].numpy() for name, value in taken.measured.items()}
+        for sink in sinks:
+            sink.probes(step, [r.seed for r in running], found)
     due = adjoints is not None or step % config.log_every == 0 or step == config.steps
     # A replica's lines do not depend on the others.
     logged = [r for r in running if due or not r.healthy]

@@ -12,12 +12,14 @@ from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import RunError
 from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.probes.prober import Prober
 from rnnlab.runs.folder import RunFolder, environment, now
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.schema import Config
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
+from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
 from rnnlab.training import checkpoint
 from rnnlab.training.loop import Progress, Result, Stopwatch, train
@@ -97,6 +99,7 @@ class _Session:
         self.parameters = parameter_count(population.model, len(config.seeds))
         self.progress = Progress(0, {seed: Result() for seed in config.seeds})
         self.record = AdjointRecord(config.seeds, states, experiment.task.steps)
+        self.prober = Prober(experiment, config.seeds)
         self.watch = Stopwatch()
         self.manifest: dict[str, Any] = {}
         self.saved: int | None = None
@@ -110,6 +113,7 @@ class _Session:
                 self.population,
                 self.progress,
                 self.record,
+                self.prober,
                 self.sinks,
                 save=self._save,
                 interrupted=interrupted,
@@ -166,7 +170,7 @@ class _Session:
         )
         if self.progress.step:
             say(f"Going on from step {self.progress.step}.")
-        self.sinks.append(self.lines)
+        self.sinks += [self.lines, ProbeFiles(folder.path / "probes", self.progress.step)]
         if config.tensorboard:
             from rnnlab.sinks.tensorboard import TensorBoard
 
@@ -184,6 +188,7 @@ class _Session:
         self.progress = Progress.from_state_dict(state["progress"])
         self.saved = self.progress.step
         self.record.load_state_dict(state["adjoints"])
+        self.prober.load_state_dict(state["prober"])
         written = self.folder.metrics.stat().st_size if self.folder.metrics.exists() else 0
         if written < state["metrics_bytes"]:
             raise RunError(
@@ -202,6 +207,7 @@ class _Session:
             "population": self.population.state_dict(),
             "progress": self.progress.state_dict(),
             "adjoints": self.record.state_dict(),
+            "prober": self.prober.state_dict(),
             "metrics_bytes": position,
         }
         config = self.experiment.config

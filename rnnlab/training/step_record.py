@@ -19,6 +19,7 @@ class StepRecord:
     norm_R: the gradient's norm before clipping, float64.
     clipped_R, healthy_R: bool; healthy as long as loss, gradient and parameters have been finite.
     adjoint_RST: adjoint norms of a probed step, float64.
+    measured: PROBE.NAME: tensor (R, ...), what the probes that were due found.
     """
 
     step: int
@@ -29,6 +30,7 @@ class StepRecord:
     clipped_R: Tensor
     healthy_R: Tensor
     adjoint_RST: Tensor | None
+    measured: dict[str, Tensor]
 
 
 @dataclass(frozen=True)

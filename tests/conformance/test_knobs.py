@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from moments import moment
 from support import component, drawn_cell, leaf, leaves, uniform
 from torch import Tensor
 
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.contract import signature_of
+from rnnlab.probes.probe import due
 from rnnlab.streams import generator
 from rnnlab.tasks.task import stack
 from rnnlab.training.model import Model
@@ -113,6 +115,13 @@ def observe_task(config: dict[str, Any]) -> list[Tensor]:
     solved = torch.tensor([[task.solved(level, 0.0), task.solved(1.0, level)] for level in levels])
     mask = [] if batch.mask is None else [batch.mask]
     return [batch.input, batch.target, *mask, task.losses(prediction, stack([batch])), solved]
+
+
+def observe_probe(config: dict[str, Any]) -> list[Tensor]:
+    made = component("probe", option_of(config), **hyper(config))
+    steps = torch.tensor([due(made, step) for step in range(1, 1101)])
+    taken = moment("initialiser=xavier", steps=2)
+    return [steps, *(value for _, value in sorted(made.measure(taken).items()))]
 
 
 OBSERVE = {name.removeprefix("observe_"): f for name, f in list(globals().items()) if name.startswith("observe_")}

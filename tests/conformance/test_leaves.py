@@ -7,33 +7,45 @@ from typing import Any
 
 import pytest
 from hydra.utils import get_object
-from support import CONFIGS, GROUPS, composed, leaf, leaves
+from support import CONFIGS, GROUPS, choice, composed, key, leaf, leaves, options
 
 from rnnlab.contract import CONTEXT, ConfigError, check_component, signature_of
 from rnnlab.schema import COMPONENTS, group_syntax, validate
 
+BUNDLES = sorted(p.stem for p in (CONFIGS / "probes").glob("*.yaml"))
 EXPERIMENTS = sorted(p.stem for p in (CONFIGS / "experiment").glob("*.yaml"))
 each_leaf = pytest.mark.parametrize(
     ("group", "option"), leaves(), ids=[f"{group}/{option}" for group, option in leaves()]
 )
-HYPER_PARAMETERS = [(g, o, key) for g, o in leaves() for key in leaf(g, o) if key != "_target_"]
+HYPER_PARAMETERS = [(g, o, name) for g, o in leaves() for name in leaf(g, o) if name != "_target_"]
 
 
 def test_every_group_has_a_key_and_every_key_a_group() -> None:
-    assert {group_syntax(key).split("@")[0] for key in COMPONENTS} == set(GROUPS)
+    assert {group_syntax(key).split("@")[0] for key in COMPONENTS} | {"probe"} == set(GROUPS)
 
 
 def test_every_yaml_is_a_leaf_an_experiment_or_the_base() -> None:
     depths = {p: len(p.relative_to(CONFIGS).parts) for p in CONFIGS.rglob("*.yaml")}
     assert [p.name for p, depth in depths.items() if depth != 2] == ["config.yaml"]
-    assert len(depths) == 1 + len(leaves()) + len(EXPERIMENTS)
+    assert len(depths) == 1 + len(leaves()) + len(EXPERIMENTS) + len(BUNDLES)
 
 
 @each_leaf
 def test_it_composes_into_a_valid_configuration(group: str, option: str) -> None:
-    config = validate(composed(f"{group}={option}"))
-    assert config.components[group] == leaf(group, option)
-    assert config.option(group) == option
+    config = validate(composed(choice(group, option)))
+    if group == "probe":
+        assert config.probes[option] == leaf(group, option)
+    else:
+        assert config.components[group] == leaf(group, option)
+        assert config.option(group) == option
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_a_bundle_holds_probes_as_their_files_have_them(bundle: str) -> None:
+    config = validate(composed(f"probes={bundle}"))
+    assert config.probes == {name: leaf("probe", name) for name in config.probes}
+    assert {"none": not config.probes, "full": set(config.probes) == set(options("probe"))}.get(bundle, config.probes)
+    assert validate(config.resolved()) == config
 
 
 @each_leaf
@@ -69,27 +81,28 @@ def test_its_docstring_names_every_argument(group: str, option: str) -> None:
 
 @each_leaf
 def test_an_unknown_key_is_refused_with_the_known_ones(group: str, option: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{group}\.nonsense=1: no such key") as caught:
-        validate(composed(f"{group}={option}", f"+{group}.nonsense=1"))
-    for key in leaf(group, option):
-        assert key == "_target_" or key in str(caught.value)
+    at = key(group, option)
+    with pytest.raises(ConfigError, match=rf"{at}\.nonsense=1: no such key") as caught:
+        validate(composed(choice(group, option), f"+{at}.nonsense=1"))
+    for name in leaf(group, option):
+        assert name == "_target_" or name in str(caught.value)
 
 
-@pytest.mark.parametrize(("group", "option", "key"), HYPER_PARAMETERS)
-def test_a_missing_hyper_parameter_is_named(group: str, option: str, key: str) -> None:
+@pytest.mark.parametrize(("group", "option", "name"), HYPER_PARAMETERS)
+def test_a_missing_hyper_parameter_is_named(group: str, option: str, name: str) -> None:
     config = leaf(group, option)
-    del config[key]
-    with pytest.raises(ConfigError, match=rf"{group}\.{key}: missing"):
+    del config[name]
+    with pytest.raises(ConfigError, match=rf"{group}\.{name}: missing"):
         check_component(group, config, ["rnnlab"])
 
 
 @pytest.mark.parametrize("wrong", [[1], {"a": 1}, -3.5, float("nan"), "½"], ids=repr)
-@pytest.mark.parametrize(("group", "option", "key"), HYPER_PARAMETERS)
-def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, key: str, wrong: Any) -> None:
-    if (wrong == -3.5 and key in ("forget_bias", "scale")) or (wrong == "½" and key == "source"):
+@pytest.mark.parametrize(("group", "option", "name"), HYPER_PARAMETERS)
+def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, name: str, wrong: Any) -> None:
+    if (wrong == -3.5 and name in ("forget_bias", "scale")) or (wrong == "½" and name == "source"):
         pytest.skip("allowed for this one")
-    with pytest.raises(ConfigError, match=rf"^{group}\.{key}=.*not allowed\. {group}\.{key} must be \S"):
-        check_component(group, leaf(group, option, **{key: wrong}), ["rnnlab"])
+    with pytest.raises(ConfigError, match=rf"^{group}\.{name}=.*not allowed\. {group}\.{name} must be \S"):
+        check_component(group, leaf(group, option, **{name: wrong}), ["rnnlab"])
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

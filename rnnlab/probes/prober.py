@@ -1,0 +1,104 @@
+"""Runs the probes that are due, on copies of what they look at.
+
+R replica.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.probes.probe import Moment, Named, Probe, due
+from rnnlab.tasks.task import Batch
+from rnnlab.training.population import Population
+
+if TYPE_CHECKING:
+    from rnnlab.build import Experiment
+
+Measured = dict[str, Tensor]
+"""PROBE.NAME: tensor (R, ...)."""
+
+
+class Prober:
+    """The probes of one run.
+
+    Args:
+        experiment: with the probes.
+        seeds: of all replicas.
+    """
+
+    def __init__(self, experiment: "Experiment", seeds: list[int]) -> None:
+        self.experiment, self.seeds = experiment, list(seeds)
+        self.probes: Mapping[str, Probe] = experiment.probes
+        self._previous: Named | None = (
+            None  # gradients of the step before, by parameter name, rows as `_previous_seeds`
+        )
+        self._previous_seeds: list[int] = []
+        self._initial: Named | None = None
+
+    def due(self, step: int) -> dict[str, Probe]:
+        """The probes that this step's schedule has."""
+        return {name: probe for name, probe in self.probes.items() if due(probe, step)}
+
+    def needs(self, step: int, what: str) -> bool:
+        """Whether a probe that is due looks at one of NEEDS."""
+        return any(what in probe.needs for probe in self.due(step).values())
+
+    def before_update(
+        self, step: int, population: Population, batch: Batch, gradients: list[Tensor], adjoint_norm_STRB: Tensor | None
+    ) -> Moment | None:
+        """Copies of what the update, or clipping, is about to change; None where no probe is due."""
+        named = dict(zip(population.names, gradients, strict=True))
+        moment = None
+        if self.due(step):
+            moment = Moment(
+                experiment=self.experiment,
+                step=step,
+                seeds=list(population.active),
+                model=copy.deepcopy(population.model),
+                batch=batch,
+                gradients={name: g.detach().clone() for name, g in named.items()},
+                updates={},
+                adjoint_norm_STRB=adjoint_norm_STRB if self.needs(step, "adjoints") else None,
+                initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
+                previous=self._previous_of(population.active) if self.needs(step, "previous") else None,
+            )
+        self._previous = None
+        if self.needs(step + 1, "previous"):
+            self._previous = {name: g.detach().clone() for name, g in named.items()}
+            self._previous_seeds = list(population.active)
+        return moment
+
+    def measure(self, moment: Moment, population: Population) -> Measured:
+        """What the due probes find, once the update is done."""
+        before = dict(moment.model.named_parameters())
+        after = zip(population.names, population.stacked, strict=True)
+        moment.updates.update({name: p.detach() - before[name].detach() for name, p in after})
+        result: Measured = {}
+        for name, probe in self.due(moment.step).items():
+            with torch.enable_grad():
+                measured = probe.measure(moment)
+            result |= {f"{name}.{key}": value.detach() for key, value in measured.items()}
+        return result
+
+    def _initial_of(self, active: list[int]) -> Named:
+        if self._initial is None:
+            fresh = self.experiment.model(self.seeds)  # a function of the seeds, after a resume too
+            self._initial = {name: p.detach() for name, p in fresh.named_parameters()}
+        return {name: p[[self.seeds.index(s) for s in active]] for name, p in self._initial.items()}
+
+    def _previous_of(self, active: list[int]) -> Named | None:
+        if self._previous is None:
+            return None
+        return {name: g[[self._previous_seeds.index(s) for s in active]] for name, g in self._previous.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: the gradients that the next step's probes will look back at."""
+        return {"previous": self._previous, "seeds": list(self._previous_seeds)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        device, previous = self.experiment.device, state["previous"]
+        self._previous = None if previous is None else {name: g.to(device) for name, g in previous.items()}
+        self._previous_seeds = [int(s) for s in state["seeds"]]

@@ -1,0 +1,54 @@
+"""The weights probe: how the recurrent weights stretch and turn.
+
+R replica, H hidden.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.contract import CountOrZero, component
+from rnnlab.probes.probe import Moment, Named
+
+
+@component
+class Weights:
+    """Singular values and eigenvalues of every square block of the recurrent weights W.
+
+    Per block: `singular_values` (R, H), falling, and `spectral_radius`, the largest modulus of an eigenvalue;
+    `distance_from_orthogonal` |W^T W - I| / sqrt(H), 0 for an orthogonal block and 1 for W = 0; `drift`
+    |W - W_0| / |W_0|, from the weights that training began with (NaN where those are zero). Norms are Frobenius norms.
+
+    Args:
+        every: updates between two measurements; 0: never.
+        first: measure at each of the first so many updates.
+        per_decade: measurements per decade of updates.
+    """
+
+    every: CountOrZero
+    first: CountOrZero
+    per_decade: CountOrZero
+
+    needs: ClassVar[tuple[str, ...]] = ("initial",)
+
+    def measure(self, moment: Moment) -> Named:
+        assert moment.initial is not None
+        cell, result = moment.model.cell, {}
+        for name in cell.blocks:
+            now = cell.block(cell.weight_recurrent.detach(), name).double()
+            begun = cell.block(moment.initial["cell.weight_recurrent"], name).double()
+            result |= {f"{name}.{key}": value for key, value in _figures(now, begun).items()}
+        return result
+
+
+def _figures(now_RHH: Tensor, begun_RHH: Tensor) -> Named:
+    H = now_RHH.shape[-1]
+    gram = now_RHH.mT @ now_RHH
+    eye = torch.eye(H, dtype=gram.dtype, device=gram.device)
+    return {
+        "singular_values": torch.linalg.svdvals(now_RHH),
+        "spectral_radius": torch.linalg.eigvals(now_RHH).abs().amax(-1),
+        "distance_from_orthogonal": torch.linalg.matrix_norm(gram - eye) / H**0.5,
+        "drift": torch.linalg.matrix_norm(now_RHH - begun_RHH) / torch.linalg.matrix_norm(begun_RHH),
+    }

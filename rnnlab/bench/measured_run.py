@@ -95,6 +95,7 @@ class MeasuredRun:
         population: Any,
         progress: Any,
         record: Any,
+        prober: Any,
         sinks: list[Any],
         *,
         save: Callable[[], None],
@@ -125,6 +126,8 @@ class MeasuredRun:
             setattr(population, at, timed(part, getattr(population, at)))
         population.optimiser.step = timed("optimiser", population.optimiser.step)
         record.add = timed("probing", record.add)
+        prober.before_update = timed("probing", prober.before_update)
+        prober.measure = timed("probing", prober.measure)
         for sink in sinks:
             part = "tensorboard" if type(sink).__name__ == "TensorBoard" else "logging"
             for method in ("rows", "adjoints", "progress"):
@@ -133,7 +136,7 @@ class MeasuredRun:
         experiment = replace(experiment, clipping=timed("clip and norm", experiment.clipping), engine=engine)
         others |= {"save": timed("checkpoint", saved), "interrupted": between_steps}
         with self._timers(type(experiment.task)), self.parts.counting():
-            complete = train(experiment, population, progress, record, sinks, **others)
+            complete = train(experiment, population, progress, record, prober, sinks, **others)
         self.counted = dict(self.parts.seconds)
         saved()
         return complete

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,7 @@ class _Session:
             "engine_because": engine.why,
             "seeds": config.seeds,
             "parameters": self.parameters,
+            "match_parameters": asdict(matched) if (matched := self.experiment.match) else None,
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],

@@ -7,7 +7,7 @@ from rnnlab.schema import Config
 
 # These choose where results go, how often they are saved, who may be loaded, or how time and memory are spent; they do
 # not change a result.
-_IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute")
+IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute")
 
 
 def technique(config: Config) -> str:
@@ -25,7 +25,7 @@ def run_id(config: Config, *, device: str, engine: str) -> str:
         device: the kind that will be used, `cpu` or `cuda`, whatever `device=auto` was resolved to.
         engine: likewise.
     """
-    determining = {key: value for key, value in config.resolved().items() if key not in _IGNORED}
+    determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
     determining |= {"device": device, "engine": engine}
     text = json.dumps(determining, sort_keys=True)
     return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -8,7 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from rnnlab.report.write import Report
 
 LISTED = 10
 """Folders that could not be read, named on the terminal."""
@@ -61,16 +64,14 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(report) -> None:
+def _tell(report: "Report") -> None:
     from rnnlab.report.notes import verdict
 
     for part in report.parts:
         print(f"{part.title}: {verdict(part.comparison)}")
     partial = sum(run.partial for run in report.runs)
-    print(
-        f"{len(report.runs)} runs, {partial} of them partial, {sum(len(p.comparison.rows) for p in report.parts)} arms: "
-        f"{report.page}"
-    )
+    arms = sum(len(part.comparison.rows) for part in report.parts)
+    print(f"{len(report.runs)} runs, {partial} of them partial, {arms} arms: {report.page}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -170,7 +170,7 @@ def _section(runs: list[Run]) -> Section:
 
 
 def _classify(section: Section, key: str, configs: Sequence[dict[str, Any]]) -> None:
-    """Whether a key varies, differs with an option only, or is fixed. A key that only some options have can vary too."""
+    """Whether a key varies, differs with an option only, or is fixed; one that only some options have can vary too."""
     parent = key.partition(".")[0]
     group = parent if "." in key and parent in COMPONENTS else None
     by_option: dict[str, set[str]] = {}

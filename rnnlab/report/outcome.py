@@ -62,11 +62,7 @@ def from_metrics(path: Path, seeds: list[int], metric: str) -> list[Outcome]:
         diverged = seed in broken or (tells and solved is None and last[seed] < newest)
         status = "solved" if solved is not None else "diverged" if diverged else "undecided"
         final = evaluated[seed][-1] if evaluated[seed] else {}
-        outcomes.append(
-            Outcome(
-                seed, status, last[seed], solved, number(final.get("loss")), number(final.get(metric))
-            )
-        )
+        outcomes.append(Outcome(seed, status, last[seed], solved, number(final.get("loss")), number(final.get(metric))))
     return outcomes
 
 

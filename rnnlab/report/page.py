@@ -95,7 +95,9 @@ def _section(part: Part) -> dict[str, Any]:
     return {
         "title": part.title,
         "verdict": verdict(comparison),
-        "varied": [(key, [shortened(v, 60) for v in values[:40]], len(values)) for key, values in section.varied.items()],
+        "varied": [
+            (key, [shortened(v, 60) for v in values[:40]], len(values)) for key, values in section.varied.items()
+        ],
         "tied": [(key, option, value) for (key, option), value in section.tied.items()],
         "fixed": fixed_items(section.fixed),
         "solved_when": section.said("solved_when"),
@@ -173,7 +175,9 @@ def _data(runs: Sequence[Run]) -> Markup:
 def _leaves(node: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Keys with dots, values as text; sessions are numbered."""
     if isinstance(node, dict) and node:
-        return [leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
     if isinstance(node, list) and any(isinstance(value, dict) for value in node):
         return [leaf for k, value in enumerate(node) for leaf in _leaves(value, f"{prefix}.{k}")]
     return [(prefix, text(node))]

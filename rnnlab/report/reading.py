@@ -24,7 +24,7 @@ PARTIAL = STATES[1:]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A run folder that nothing can be compared from; the message says why."""
 
 
@@ -118,12 +118,12 @@ def read(path: Path) -> Run:
     """One run folder.
 
     Raises:
-        Unreadable: it has no configuration, no manifest, or neither summary nor metrics that make sense.
+        UnreadableError: it has no configuration, no manifest, or neither summary nor metrics that make sense.
     """
     try:
         return _read(path)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-        raise Unreadable(f"a file is not what a run writes ({type(error).__name__}: {error})") from error
+        raise UnreadableError(f"a file is not what a run writes ({type(error).__name__}: {error})") from error
 
 
 def _read(path: Path) -> Run:
@@ -135,7 +135,7 @@ def _read(path: Path) -> Run:
     if state == "finished":
         try:
             summary = _json(path / "summary.json")
-        except Unreadable as error:
+        except UnreadableError as error:
             remarks.append(f"{error}; results are those of metrics.jsonl")
     task = {**manifest.get("task", {}), **summary}
     run = Run(
@@ -184,7 +184,7 @@ def _state(path: Path, manifest: dict[str, Any]) -> str:
     if status == "running" and not RunFolder(path).held():
         return "died"
     if status not in STATES:
-        raise Unreadable(f"manifest.json: status {status!r}; known are {', '.join(STATES)}")
+        raise UnreadableError(f"manifest.json: status {status!r}; known are {', '.join(STATES)}")
     return status
 
 
@@ -192,11 +192,11 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Unreadable(f"no {path.name}") from None
+        raise UnreadableError(f"no {path.name}") from None
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{path.name} cannot be read: {error}") from error
+        raise UnreadableError(f"{path.name} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise Unreadable(f"{path.name} holds no object")
+        raise UnreadableError(f"{path.name} holds no object")
     return content
 
 
@@ -204,11 +204,11 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except FileNotFoundError:
-        raise Unreadable("no config.yaml") from None
+        raise UnreadableError("no config.yaml") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise Unreadable(f"config.yaml cannot be read: {error}") from error
+        raise UnreadableError(f"config.yaml cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise Unreadable("config.yaml holds no mapping")
+        raise UnreadableError("config.yaml holds no mapping")
     return content
 
 

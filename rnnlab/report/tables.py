@@ -54,7 +54,9 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("ms per step", "milliseconds of training per seed and update, evaluation left out", _milliseconds),
         Column("s per solved seed", "training seconds of all seeds of the arm, per solved seed", _cost),
         Column("parameters", "trained numbers per seed", _parameters),
-        Column("group", "two arms that share a letter cannot be told apart", lambda row: Cell(row.letters, row.letters)),
+        Column(
+            "group", "two arms that share a letter cannot be told apart", lambda row: Cell(row.letters, row.letters)
+        ),
     ]
     if comparison.section.lr_selected:
         found.insert(2, Column("best rate", "the learning rate at which the arm is compared, of how many", _rate))
@@ -72,13 +74,13 @@ def _arm(row: Row) -> Cell:
 
 def _rate(row: Row) -> Cell:
     lr = row.arm.setting.lr
-    return Cell(f"{lr:g} of {len(row.arm.tried)}", lr)
+    return Cell(f"{lr:g} of\u00a0{len(row.arm.tried)}", lr)
 
 
 def _solved(row: Row) -> Cell:
     so_far = " so far" if row.undecided else ""
     return Cell(
-        f"{row.solved}/{row.seeds}{so_far} [{row.share.low:.0%}, {row.share.high:.0%}]", row.solved / row.seeds
+        f"{row.solved}/{row.seeds}{so_far} [{row.share.low:.0%},\u00a0{row.share.high:.0%}]", row.solved / row.seeds
     )
 
 
@@ -112,7 +114,7 @@ def _estimate(estimate: Estimate | None, form: str) -> Cell:
 
 def _interval(interval: Interval | Estimate, form: str) -> str:
     low, high = (("∞" if x > 0 else "−∞") if math.isinf(x) else form.format(x) for x in (interval.low, interval.high))
-    return f"[{low}, {high}]"
+    return f"[{low},\u00a0{high}]"  # a no-break space: an interval stays on one line
 
 
 PAIR_HEADS = ("arm a", "arm b", "P(a better)", "95 %", "p", "corrected p", "told apart")

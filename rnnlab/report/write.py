@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from rnnlab.report.arms import Section, sections, shortened, text
-from rnnlab.report.comparison import compare
+from rnnlab.report.comparison import Comparison, compare
 from rnnlab.report.notes import notes, verdict
 from rnnlab.report.page import Part, Picture, render
-from rnnlab.report.reading import Run, Unreadable, find, read
+from rnnlab.report.reading import Run, UnreadableError, find, read
 from rnnlab.report.tables import (
     PAIR_HEADS,
     arms_csv,
@@ -47,7 +47,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[tuple[str, str]]]:
     for folder in find(paths):
         try:
             runs.append(read(folder))
-        except Unreadable as error:
+        except UnreadableError as error:
             unreadable.append((str(folder), str(error)))
     return runs, unreadable
 
@@ -100,13 +100,13 @@ def titles(found: Sequence[Section]) -> list[str]:
     return [name if counts[name] == 1 else f"{name} ({k})" for k, name in enumerate(names, start=1)]
 
 
-def _pictures(number: int, comparison, out: Path) -> list[Picture]:
+def _pictures(number: int, comparison: Comparison, out: Path) -> list[Picture]:
     from rnnlab.report.figures.all import draw
     from rnnlab.report.figures.style import png
 
     pictures = []
     for drawing in draw(comparison):
-        content = png(drawing.figure)
+        content = png(drawing)
         file = f"figures/{number}-{drawing.name}.png"
         _write(out / file, content)
         pictures.append(Picture(drawing.title, drawing.caption, drawing.alt, file, content))

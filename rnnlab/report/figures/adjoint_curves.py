@@ -46,9 +46,9 @@ def adjoint_curves(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | 
     rows = [comparison.rows[place] for place, _ in drawn]
     caption = (
         f"Norm of the total derivative of the loss with respect to the state {state} at every time step, median over "
-        f"the seeds in training at that step ({seeds(rows)} at first); flat: the gradient survives, falling towards the "
-        "left: it vanishes on its way back. A line that leaves at the bottom is 0 or below the scale; an arm is not "
-        f"drawn at a step that it did not reach or record.{left_out(comparison.rows, rows)}"
+        f"the seeds in training at that step ({seeds(rows)} at first). Flat: the gradient survives; falling towards "
+        "the left: it vanishes on its way back. A line that leaves at the bottom is 0 or below the scale; an arm is "
+        f"not drawn at a step that it did not reach or record.{left_out(comparison.rows, rows)}"
     )
     return Drawing("adjoint_curves", "Where the gradient is lost", caption, "Adjoint norm against time step", figure)
 

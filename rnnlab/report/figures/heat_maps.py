@@ -28,21 +28,21 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
     drawn = [of_arm for of_arm in norms[:MAPS] if of_arm.alive().any()]
     if not drawn:
         return None
-    logs = [log10(of_arm.median_PT()).T for of_arm in drawn]
+    logs = [log10(of_arm.median()).T for of_arm in drawn]
     everything = np.concatenate([log_TP.ravel() for log_TP in logs])
     low, high = scale(everything)
     columns = min(COLUMNS, len(drawn))
     lines = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(WIDTH, 0.7 + 2.0 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0), under="black", over="red")
     mesh = None
     for axes, of_arm, log_TP in zip(panels.flat, drawn, logs, strict=False):
         time = np.arange(len(log_TP) + 1) + 0.5
-        mesh = axes.pcolorfast(edges(of_arm.step), time, log_TP, cmap=colours, vmin=low, vmax=high)
-        title = textwrap.wrap(labelled(of_arm.row, 64), 30 if columns == COLUMNS else 44)
-        axes.set_title("\n".join(title[:3]), fontsize=7.5)
-        axes.set_facecolor("0.8")
+        mesh = axes.pcolorfast(edges(of_arm.step.tolist()), time, log_TP, cmap=colours, vmin=low, vmax=high)
+        name = textwrap.wrap(labelled(of_arm.row, 64), 30 if columns == COLUMNS else 44)
+        axes.set_title("\n".join(name[:3]), fontsize=7.5)
+        axes.patch.set(facecolor="white", edgecolor="0.75", hatch="////")  # no value, in grey print too
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.tick_params(labelsize=7.5)
     for axes in panels.flat[len(drawn) :]:
@@ -56,7 +56,8 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
     rows = [of_arm.row for of_arm in drawn]
     caption = (
         "The same norm over the whole of training; colour: log10 of the median over the seeds in training, one scale "
-        "for all arms. Black: 0 or below the scale; red: above it, or infinite; grey: no seed in training, or nothing "
-        f"recorded.{left_out(comparison.rows, rows)}"
+        "for all arms. Black: 0 or below the scale; red: above it, or infinite; hatched: no seed in training, or "
+        f"nothing recorded.{left_out(comparison.rows, rows)}"
     )
-    return Drawing("heat_maps", "The adjoint norm while training", caption, "Heat maps of adjoint norms", figure)
+    title, alt = "The adjoint norm while training", "Heat maps of adjoint norms"
+    return Drawing("heat_maps", title, caption, alt, figure, few_colours=False)

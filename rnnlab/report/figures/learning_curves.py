@@ -6,8 +6,19 @@ from matplotlib.figure import Figure
 
 from rnnlab.report.arms import Replica
 from rnnlab.report.comparison import Comparison
-from rnnlab.report.figures.style import DRAWN, OFF, WIDTH, Drawing, band, labelled, left_out, legend_below
-from rnnlab.report.figures.style import quartiles, seeds, style
+from rnnlab.report.figures.style import (
+    DRAWN,
+    OFF,
+    WIDTH,
+    Drawing,
+    band,
+    labelled,
+    left_out,
+    legend_below,
+    quartiles,
+    seeds,
+    style,
+)
 
 
 def learning_curves(comparison: Comparison) -> Drawing | None:
@@ -40,8 +51,8 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
     legend_below(figure, handles, [handle.get_label() for handle in handles])
     caption = (
         f"Loss on held-out examples; line: median, band: quartiles over seeds ({seeds(drawn)}). A seed that has ended "
-        "keeps its last value, a diverged one counts as infinite from there on; a seed still in training counts up to "
-        f"where it stands.{left_out(comparison.rows, drawn)}"
+        "keeps its last value, and a line ends with the last of its seeds; a diverged seed counts as infinite from "
+        f"there on, a seed still in training counts up to where it stands.{left_out(comparison.rows, drawn)}"
     )
     return Drawing("learning_curves", "Learning curves", caption, "Evaluation loss against training step", figure)
 

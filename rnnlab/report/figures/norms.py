@@ -1,6 +1,7 @@
 """An arm's adjoint norms, gathered from its runs' files. P probed training steps, R seeds, T time steps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,11 @@ class Norms:
     norm_PRT: np.ndarray
     state: str
 
-    def alive(self) -> np.ndarray:
+    def alive(self) -> Any:
         """(P,) bool: whether any seed has a value."""
-        return ~np.isnan(self.norm_PRT).all(axis=(1, 2))
+        return np.any(~np.isnan(self.norm_PRT), axis=(1, 2))
 
-    def median_PT(self) -> np.ndarray:
+    def median(self) -> np.ndarray:
         """(P, T): the median over the seeds that have a value."""
         return median_over_seeds(np.moveaxis(self.norm_PRT, 1, 0))
 

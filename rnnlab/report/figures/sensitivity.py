@@ -2,12 +2,25 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from rnnlab.report.arms import LR, Setting
 from rnnlab.report.comparison import Comparison
-from rnnlab.report.figures.style import DRAWN, MARKERS, OFF, WIDTH, Drawing, labelled, left_out, legend_below
-from rnnlab.report.figures.style import quartiles, style
+from rnnlab.report.figures.style import (
+    DRAWN,
+    MARKERS,
+    OFF,
+    WIDTH,
+    Drawing,
+    labelled,
+    left_out,
+    legend_below,
+    quartiles,
+    style,
+)
+
+TICKS = 8
+"""Learning rates up to which each has its own tick."""
 
 
 def sensitivity(comparison: Comparison) -> Drawing | None:
@@ -32,20 +45,28 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
     values = np.concatenate([*seen, [baseline] if baseline is not None else []])
     values = values[values > 0]
     if baseline is not None:
-        below.axhline(baseline, color="0.35", linestyle=(0, (2, 2)), linewidth=1.2)
-        below.annotate("baseline", (1, baseline), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+        line = below.axhline(baseline, color="0.35", linestyle=(0, (2, 2)), linewidth=1.2)
+        handles.append(line)
     above.set(ylabel="seeds solved", ylim=(-0.03, 1.03))
     above.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set(xscale="log", xlabel=f"learning rate ({LR}, no unit)", ylabel=f"final evaluation loss ({unit})")
+    tried = sorted({setting.lr for row in drawn for setting in row.arm.tried})
+    if len(tried) <= TICKS:
+        below.set_xticks(tried, [f"{lr:g}" for lr in tried])
+        below.xaxis.set_minor_locator(NullLocator())
     if len(values):
         below.set(yscale="log", ylim=(values.min() / 1.5, values.max() * 1.5))
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    legend_below(figure, handles, [labelled(row) for row in drawn])
+    names = [
+        *(labelled(row) for row in drawn),
+        *([] if baseline is None else [f"baseline: best without memory, {baseline:.4g}"]),
+    ]
+    legend_below(figure, handles, names)
     caption = (
         "Every learning rate tried, not the chosen one alone. Above: share of seeds solved; below: median of the last "
-        "evaluation's loss over seeds, bar: quartiles, a diverged seed counting as infinite, so that a line may leave at "
-        f"the top. A solved seed stops where it solved.{left_out(comparison.rows, drawn)}"
+        "evaluation's loss over seeds, bar: quartiles, a diverged seed counting as infinite, so that a line may leave "
+        f"at the top. A solved seed stops where it solved.{left_out(comparison.rows, drawn)}"
     )
     return Drawing("sensitivity", "Sensitivity to the learning rate", caption, "Outcome against learning rate", figure)
 

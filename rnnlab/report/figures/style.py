@@ -28,13 +28,17 @@ OFF = 1e30
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and what is said about it; `name` is its file's, `alt` serves those who do not see it."""
+    """A figure and what is said about it; `name` is its file's, `alt` serves those who do not see it.
+
+    few_colours: 256 are enough, as for lines and bands.
+    """
 
     name: str
     title: str
     caption: str
     alt: str
     figure: Figure
+    few_colours: bool = True
 
 
 def style(place: int) -> dict[str, Any]:
@@ -56,7 +60,9 @@ def labelled(row: Row, most: int = 70) -> str:
 def seeds(rows: Sequence[Row]) -> str:
     """How many seeds, in words."""
     fewest, most = min(row.seeds for row in rows), max(row.seeds for row in rows)
-    return f"{fewest} seed{'s' if fewest > 1 else ''} per arm" if fewest == most else f"{fewest} to {most} seeds per arm"
+    return (
+        f"{fewest} seed{'s' if fewest > 1 else ''} per arm" if fewest == most else f"{fewest} to {most} seeds per arm"
+    )
 
 
 def left_out(rows: Sequence[Row], drawn: Sequence[Row]) -> str:
@@ -85,14 +91,16 @@ def quartiles(values_RN: np.ndarray) -> np.ndarray:
         return np.nanquantile(filled, [0.25, 0.5, 0.75], axis=0)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG of at most 256 colours, a third of the size."""
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(DPI)
+def png(drawing: Drawing) -> bytes:
+    """The figure as a PNG; with at most 256 colours it takes a third of the room."""
+    canvas = FigureCanvasAgg(drawing.figure)
+    drawing.figure.set_dpi(DPI)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a letter that the font lacks is drawn as a box
         canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    if drawing.few_colours:
+        image = image.quantize(256, dither=Image.Dither.NONE)
     buffer = BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    image.save(buffer, "png", optimize=True)
     return buffer.getvalue()

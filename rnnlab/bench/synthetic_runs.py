@@ -110,7 +110,7 @@ def _seed(
 ) -> dict[str, Any]:
     """One seed's result; its lines of metrics are appended. The loss falls once, around the step where it solves."""
     solve = typical * rng.lognormal(0, 0.25)
-    end = int(rng.integers(1, steps)) if rng.uniform() < diverging else None
+    end = int(rng.integers(1, max(2, int(min(steps, 0.8 * solve))))) if rng.uniform() < diverging else None
     loss, accuracy, step = 1.0, 0.0, 0
     for step in range(0, steps + 1, every):
         if end is not None and step >= end:
@@ -163,7 +163,7 @@ def _manifest(path: Path, seeds: list[int], config: dict[str, Any], status: str)
 
 
 def _summary(path: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"run_id": path.name, **TASK, "parameters": None, "seconds_per_step": 0.01, "seeds": results}
+    return {"run_id": path.name, **TASK, "seconds_per_step": 0.01, "seeds": results}
 
 
 def _adjoints(

@@ -107,6 +107,11 @@ class Section:
     lr_selected: bool = False
     twice: int = 0
 
+    @property
+    def seeds(self) -> int:
+        """Seeds of all settings together."""
+        return sum(len(setting.replicas) for setting in self.settings)
+
     def said(self, name: str) -> Any:
         """What the runs say about the task: the first that does, for a partial run may not."""
         return next((value for run in self.runs if (value := getattr(run, name)) not in (None, "")), None)

@@ -49,11 +49,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Part:
-    """One section on the page."""
+    """One section on the page; no figures were drawn for it where `pictures` is None."""
 
     title: str
     comparison: Comparison
-    pictures: list[Picture]
+    pictures: list[Picture] | None
 
 
 def render(

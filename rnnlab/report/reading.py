@@ -83,7 +83,7 @@ class Run:
         """The recorded norms, read anew at every call; None, with a remark, where they cannot be read."""
         path = self.path / "adjoints.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = Adjoints(file["step"], file["seed"], file["norm"], [str(s) for s in file["state"]])
         except FileNotFoundError:
             return None

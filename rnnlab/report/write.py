@@ -27,7 +27,7 @@ from rnnlab.report.tables import (
 from rnnlab.runs.folder import now, write_atomically
 
 ILLUSTRATED = 8
-"""Sections whose figures are on the page; those of the others are files beside it."""
+"""Sections that figures are drawn for: those with the most seeds come first."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,15 @@ def make_report(
         OSError: a file cannot be written.
     """
     rng = np.random.default_rng(seed)
-    found = sections(runs, every_lr=every_lr)
+    found = sorted(sections(runs, every_lr=every_lr), key=lambda section: -section.seeds)
     parts = []
     _clear_figures(out / "figures")
     for number, (section, name) in enumerate(zip(found, titles(found), strict=True), start=1):
         comparison = compare(section, rng)
-        parts.append(Part(name, comparison, _pictures(number, comparison, out)))
+        parts.append(Part(name, comparison, _pictures(number, comparison, out) if number <= ILLUSTRATED else None))
     _write_tables(parts, out)
     _write(out / "report.md", _markdown(parts, title))
-    illustrated = [part if k < ILLUSTRATED else Part(part.title, part.comparison, []) for k, part in enumerate(parts)]
-    _write(out / "index.html", render(illustrated, runs, unreadable, title=title, made=now()))
+    _write(out / "index.html", render(parts, runs, unreadable, title=title, made=now()))
     return Report(out / "index.html", runs, unreadable, parts)
 
 
@@ -137,7 +136,7 @@ def _markdown(parts: Sequence[Part], title: str) -> str:
             markdown_table([h.head for h in heads], [[h.cell(row) for h in heads] for row in comparison.rows])
         )
         pieces.append("".join(f"- {markdown(note)}\n" for note in notes(comparison)))
-        pieces += [f"![{p.alt}]({p.file})\n\n*{markdown(p.caption)}*\n" for p in part.pictures]
+        pieces += [f"![{p.alt}]({p.file})\n\n*{markdown(p.caption)}*\n" for p in part.pictures or ()]
         if comparison.pairs:
             pieces += ["### Pairs\n", markdown_table(PAIR_HEADS, map(pair_cells, comparison.pairs))]
     return "\n".join(pieces)

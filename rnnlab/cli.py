@@ -95,7 +95,8 @@ def _tell(error: Exception) -> int:
     """Say what went wrong in a run; the exit status."""
     if isinstance(error, RunError | OSError):
         return _fail(1, str(error))
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "not enough memory" in str(error)):
+    torch_says = ("not enough memory", "can't allocate memory")  # each on some machines
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in torch_says)):
         return _fail(1, f"Not enough memory for these sizes (cell.hidden, task.length, task.batch, seeds): {error}")
     traceback.print_exc()
     return _fail(1, "This is a bug in rnnlab, or in a component of yours (traceback above).")

@@ -23,6 +23,7 @@ SCALARS: dict[str, Any] = {
     "steps": Count,
     "stop_when_solved": bool,
     "milestones": list[Positive],
+    "match_parameters": Literal[None] | Count,
     "device": Literal["auto", "cpu", "cuda"],
     "dtype": Literal["float32", "float64"],
     "engine": Literal["auto", "fused", "autograd"],
@@ -65,6 +66,7 @@ class Config:
     steps: int
     stop_when_solved: bool
     milestones: list[float]
+    match_parameters: int | None
     device: str
     dtype: str
     engine: str

@@ -50,6 +50,8 @@ WRONG_SCALARS = [
     ("milestones", 0.1, "valid list"),
     ("milestones", [0.1, -1], "greater than 0"),
     ("milestones", ["low"], "valid number"),
+    ("match_parameters", 0, "greater than or equal to 1"),
+    ("match_parameters", "many", "valid integer"),
     ("device", "gpu", "'auto', 'cpu' or 'cuda'"),
     ("dtype", "float16", "'float32' or 'float64'"),
     ("engine", "magic", "'auto'"),

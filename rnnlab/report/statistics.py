@@ -67,7 +67,7 @@ def iqm(
         worst: what a NaN, the outcome of a diverged seed, counts as: inf for a loss, say. To leave the seed out would
             reward divergence, so without `worst` a NaN is refused.
     Raises:
-        ValueError: no values, a NaN without `worst`, both infinities, or as many labels as values are not given.
+        ValueError: no values, a NaN without `worst`, both infinities, or not one label per value.
     Agarwal et al. 2021, Deep reinforcement learning at the edge of the statistical precipice.
     """
     sample = _with_worst(one_axis("iqm", values), worst)

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,7 @@ class _Session:
             "seeds": config.seeds,
             "parameters": self.parameters,
             "task": self._task(),
+            "match_parameters": asdict(matched) if (matched := self.experiment.match) else None,
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],

@@ -41,6 +41,7 @@ WRONG = {
     "foreign target": (["cell._target_=os.system"], ["os.system", "rnnlab"]),
     "data file": (["task=smnist", "task.source=./nowhere", "~task.length"], ["task.source=./nowhere", "digits"]),
     "grammar": (["steps"], ["steps"]),
+    "too few parameters": (["match_parameters=3"], ["match_parameters=3", "cell.hidden=1", "18 parameters"]),
     "group key as scalar": (["input_initialiser=xavier"], ["initialiser@input_initialiser="]),
 }
 
@@ -181,6 +182,15 @@ def test_the_run_goes_on_when_nobody_reads_its_output(tmp_path):
     process.stderr.close()
     assert process.wait() == 0, errors
     assert list(tmp_path.glob("runs/default/*/summary.json"))
+
+
+def test_too_large_a_net_is_no_bug(in_tmp_path, capfd):
+    """More than any machine addresses."""
+    assert rnnlab("cell.hidden=100_000_000") == 1
+    told = capfd.readouterr().err
+    assert told.startswith("rnnlab: Not enough memory for these sizes (cell.hidden")
+    assert "Traceback" not in told
+    assert list(in_tmp_path.iterdir()) == []
 
 
 def test_version(capfd):

@@ -63,8 +63,10 @@ def test_the_order_of_the_arms_given_does_not_matter() -> None:
     for names in itertools.permutations(STEPS):
         other = rank({name: STEPS[name] for name in names}, lower_is_better=True)
         assert (other.order, other.groups, other.letters) == (first.order, first.groups, first.letters)
-    ties = rank({name: [1.0, 2.0] for name in "cab"}, lower_is_better=True)
-    assert ties.order == ["a", "b", "c"]
+    ties = {"e": [2, 2, 3], "a": [3, 2, 2], "b": [1, 1, 0], "c": [0, 0, 0], "d": [3, 2, 3]}
+    assert rank(ties, lower_is_better=True).order == ["c", "b", "a", "e", "d"], "equal arms by name"
+    for names in itertools.permutations(ties):
+        assert rank({name: ties[name] for name in names}, lower_is_better=True).order == ["c", "b", "a", "e", "d"]
 
 
 def test_one_arm_and_none() -> None:

@@ -143,7 +143,7 @@ def _circumstances(arms: list[Arm]) -> Iterator[str]:
         "thread counts": [m.get("threads") for m in manifests],
         "versions of torch": [(m.get("versions") or {}).get("torch") for m in manifests],
         "versions of rnnlab": [(m.get("versions") or {}).get("rnnlab") for m in manifests],
-        "commits": [m.get("git_commit") for m in manifests],
+        "commits": [_short_commit(m.get("git_commit")) for m in manifests],
         "numbers of seeds per run": [len(run.outcomes) for run in runs],
     }
     differing = []
@@ -158,6 +158,11 @@ def _circumstances(arms: list[Arm]) -> Iterator[str]:
         )
     if any((s := set(_seeds(arm))) != set(_seeds(arms[0])) and s for arm in arms):
         yield "The arms do not have the same seeds."
+
+
+def _short_commit(commit: Any) -> str:
+    whole, plus, changes = text(commit).partition("+")
+    return whole[:10] + plus + changes
 
 
 def _seeds(arm: Arm) -> list[int]:

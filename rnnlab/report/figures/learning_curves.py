@@ -35,7 +35,8 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
         (line,) = axes.plot(step, median, **style(place), label=labelled(row))
         axes.fill_between(step, low, high, **band(place))
         handles.append(line)
-        finite.append(loss_RN[np.isfinite(loss_RN)])
+        drawable = np.concatenate([low, median])  # one seed's burst of loss must not flatten all other curves
+        finite.append(drawable[drawable < OFF])
     seen = np.concatenate([np.empty(0), *finite])
     if not len(seen):
         return None
@@ -52,7 +53,8 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
     caption = (
         f"Loss on held-out examples; line: median, band: quartiles over seeds ({seeds(drawn)}). A seed that has ended "
         "keeps its last value, and a line ends with the last of its seeds; a diverged seed counts as infinite from "
-        f"there on, a seed still in training counts up to where it stands.{left_out(comparison.rows, drawn)}"
+        "there on, a seed still in training counts up to where it stands. A band may leave at the top."
+        f"{left_out(comparison.rows, drawn)}"
     )
     return Drawing("learning_curves", "Learning curves", caption, "Evaluation loss against training step", figure)
 
@@ -79,8 +81,8 @@ def losses(replicas: list[Replica]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _limit(axes: Axes, seen: np.ndarray) -> None:
-    """Logarithmic where the losses span a decade; infinity stays outside."""
-    low, high = seen.min(), min(seen.max(), OFF)
+    """Logarithmic where what is seen spans a decade."""
+    low, high = seen.min(), seen.max()
     if low > 0 and high / low > 10:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.3, high * 1.3)

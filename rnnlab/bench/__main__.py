@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     cuda.add_argument("--seconds", type=_count, default=420, help="no further part begins after so many")
     cuda.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
 
+    report = _command(commands, "report", "seconds and bytes of a report over many synthetic runs")
+    report.add_argument("--runs", type=_count, default=1000)
+    report.add_argument("--seeds", type=_count, default=2, help="per run")
+
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")
     startup.add_argument("--repetitions", type=_count, default=7)
     return parser

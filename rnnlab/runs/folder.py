@@ -54,6 +54,10 @@ def plain(value: Any) -> Any:
     return value
 
 
+GLANCE = 0.2
+"""Seconds that a run waits for its folder's lock: `held` takes it for a moment."""
+
+
 class RunFolder:
     """runs/<name>/<run_id>/ and its files."""
 
@@ -76,7 +80,7 @@ class RunFolder:
             raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
         lock = filelock.FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=GLANCE)
         except filelock.Timeout:
             holder = self.manifest().get("process", "unknown")
             raise RunError(
@@ -88,6 +92,19 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def held(self) -> bool:
+        """Whether a process works on this folder; also True where that cannot be found out."""
+        path = self.path / ".lock"
+        if not path.exists():
+            return False
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except (filelock.Timeout, OSError):
+            return True
+        lock.release()
+        return False
 
     def clear(self) -> None:
         """Remove everything but the lock.

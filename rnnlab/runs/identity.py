@@ -7,7 +7,7 @@ from rnnlab.schema import Config
 
 # These choose where results go, how often they are saved, who may be loaded, or how time and memory are spent; they do
 # not change a result. match_parameters has, by then, become a cell.hidden.
-_IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute", "match_parameters")
+IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute", "match_parameters")
 
 
 def technique(config: Config) -> str:
@@ -29,7 +29,7 @@ def run_id(config: Config, *, device: str, engine: str) -> str:
     """
     if config.match_parameters is not None:
         raise ValueError("match_parameters: build the experiment first; its configuration has the cell.hidden chosen.")
-    determining = {key: value for key, value in config.resolved().items() if key not in _IGNORED}
+    determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
     determining |= {"device": device, "engine": engine}
     text = json.dumps(determining, sort_keys=True)
     return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

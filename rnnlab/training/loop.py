@@ -289,6 +289,7 @@ def _evaluate(
                 "loss": loss,
                 "baseline": task.baseline,
                 task.metric: metric,
+                "solved": result.steps_to_solve is not None,
             }
         )
     for sink in sinks:

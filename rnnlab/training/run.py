@@ -156,6 +156,7 @@ class _Session:
             "engine_because": engine.why,
             "seeds": config.seeds,
             "parameters": self.parameters,
+            "task": self._task(),
             "match_parameters": asdict(matched) if (matched := self.experiment.match) else None,
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
@@ -246,16 +247,13 @@ class _Session:
                 say(f"Compare: tensorboard --logdir {RUNS}, then open\n  {comparison_address()}")
 
     def _summary(self) -> dict[str, Any]:
-        task, metric = self.experiment.task, self.experiment.task.metric
+        metric = self.experiment.task.metric
         sessions = self.manifest["sessions"]
         steps = sum(s.get("training_steps", 0) for s in sessions)
         seconds = sum(s.get("training_seconds", 0.0) for s in sessions)
         return {
             "run_id": self.identity,
-            "baseline": task.baseline,
-            "unit": task.unit,
-            "metric": metric,
-            "solved_when": task.solved_when,
+            **self._task(),
             "milestones": [f"{m:.12g}" for m in self.experiment.config.milestones],
             "parameters": self.parameters,
             "seconds_per_step": seconds / steps if steps else None,
@@ -273,6 +271,16 @@ class _Session:
                 }
                 for seed, result in self.progress.results.items()
             ],
+        }
+
+    def _task(self) -> dict[str, Any]:
+        """What the numbers of this run mean; in the manifest too, for those who read a run before its end."""
+        task = self.experiment.task
+        return {
+            "baseline": task.baseline,
+            "unit": task.unit,
+            "metric": task.metric,
+            "solved_when": task.solved_when,
         }
 
     def _give_up(self, status: str, reason: str) -> None:

@@ -34,7 +34,8 @@ from rnnlab.bench.measured_run import BLOCK, WARM_UP, MeasuredRun, whole_blocks
 from rnnlab.bench.targets import Target
 from rnnlab.bench.timing import small_table
 from rnnlab.bench.work import configuration, random_cell
-from rnnlab.bptt.fused import cuda
+from rnnlab.bptt.fused import launch
+from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.build import Experiment
@@ -44,13 +45,13 @@ from rnnlab.cells.torch_nn import to_torch
 Unroller = Callable[..., Unrolled]
 CELLS = ("rnn", "gru", "lstm")
 TILES = (
-    cuda.Tiles(16, 32, 32, 4, 2),
-    cuda.Tiles(16, 64, 32, 4, 2),
-    cuda.Tiles(16, 64, 32, 8, 2),
-    cuda.Tiles(16, 64, 32, 8, 3),
-    cuda.Tiles(16, 128, 32, 8, 2),
-    cuda.Tiles(16, 128, 16, 8, 3),
-    cuda.Tiles(32, 64, 32, 8, 2),
+    launch.Tiles(16, 32, 32, 4, 2),
+    launch.Tiles(16, 64, 32, 4, 2),
+    launch.Tiles(16, 64, 32, 8, 2),
+    launch.Tiles(16, 64, 32, 8, 3),
+    launch.Tiles(16, 128, 32, 8, 2),
+    launch.Tiles(16, 128, 16, 8, 3),
+    launch.Tiles(32, 64, 32, 8, 2),
 )
 """What is tried beside the default."""
 CUDA = {
@@ -68,7 +69,7 @@ class Scale:
     """How much is measured. `full` is for a device; `tiny` only shows that the script runs."""
 
     shapes: tuple[tuple[int, int, int], ...]
-    tiles: tuple[cuda.Tiles, ...]
+    tiles: tuple[launch.Tiles, ...]
     typical: tuple[int, int, int]
     replicas: int
     parity: tuple[tuple[int, ...], ...]
@@ -95,7 +96,7 @@ FULL = Scale(
 )
 TINY = Scale(
     shapes=((3, 2, 4),),
-    tiles=(cuda.Tiles(2, 4, 4, 4, 1),),
+    tiles=(launch.Tiles(2, 4, 4, 4, 1),),
     typical=(3, 2, 4),
     replicas=2,
     parity=((2, 2, 2, 1, 3),),
@@ -146,7 +147,7 @@ Row = tuple[str, str, str]
 class _Bench:
     def __init__(self, device: str, scale: Scale) -> None:
         self.device, self.scale = device, scale
-        self.tiles: dict[str, cuda.Tiles] = {}
+        self.tiles: dict[str, launch.Tiles] = {}
         self.flops_per_s = self.bytes_per_s = float("nan")
 
     def environment(self) -> dict[str, str]:
@@ -203,12 +204,12 @@ class _Bench:
         """Seconds with each tiling; the fastest is used from here on."""
         T, B, H = self.scale.typical
         data = self._data(name, T=T, R=1, B=B, H=H)
-        default = cuda.tiles(_form(name), H, torch.float32)
-        found: dict[cuda.Tiles, float] = {}
+        default = launch.tiles(FORMS[name], H, torch.float32)
+        found: dict[launch.Tiles, float] = {}
         for tiles in dict.fromkeys((default, *self.scale.tiles)):
             label = f"{tiles.rows} x {tiles.columns}, {tiles.depth} deep, {tiles.warps} warps, {tiles.stages} stages"
             try:
-                with cuda.using(tiles):
+                with launch.using(tiles):
                     found[tiles] = self.seconds(_step(fused_unroll, *data))
                 figure = f"{1e3 * found[tiles]:.2f} ms"
             except Exception as error:  # too much shared memory, say
@@ -298,7 +299,7 @@ class _Bench:
         config = configuration("+experiment=adding", *overrides, "tensorboard=false", "stop_when_solved=false")
         with ExitStack() as stack:
             if name in self.tiles:
-                stack.enter_context(cuda.using(self.tiles[name]))
+                stack.enter_context(launch.using(self.tiles[name]))
             run = MeasuredRun(config, partial(_scripts, device=self.device, seeds=seeds))
             run.run()
         ours = statistics.median(run.blocks_s()) / BLOCK + run.checkpoint_s()
@@ -329,7 +330,7 @@ class _Bench:
         return statistics.median(taken)
 
     def _ours(self, name: str, work: Callable[[], Any]) -> float:
-        with cuda.using(self.tiles[name]) if name in self.tiles else ExitStack():
+        with launch.using(self.tiles[name]) if name in self.tiles else ExitStack():
             return self.seconds(work)
 
     def _data(self, name: str, *, T: int, R: int, B: int, H: int) -> tuple[Cell, Tensor, Tensor]:
@@ -439,12 +440,6 @@ def _held(target: Any, ratio: float) -> str:
 
 def _verdict(good: bool) -> str:
     return "reached" if good else "MISSED"
-
-
-def _form(name: str) -> Any:
-    from rnnlab.bptt.fused import operators  # importing it registers them
-
-    return operators.FORMS[name]
 
 
 def _module(name: str) -> Any:

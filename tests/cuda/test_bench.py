@@ -43,8 +43,8 @@ def test_the_whole_script_runs_under_the_interpreter(interpreted, capsys, in_tmp
     monkeypatch.setattr(bench, "_module", lambda name: None)  # JAX: not in this process, and one part that fails
     monkeypatch.setattr(bench, "MeasuredRun", lambda *args: 1 / 0)  # many steps: the next test's, not interpreted
     launched = []
-    launch = cuda._launch
-    monkeypatch.setattr(cuda, "_launch", lambda *args, **kwargs: (launched.append(args[0]), launch(*args, **kwargs)))
+    launch = cuda.launch
+    monkeypatch.setattr(cuda, "launch", lambda *args, **kwargs: (launched.append(args[0]), launch(*args, **kwargs)))
     assert main(["cuda", "--device", "cpu", "--cells", "gru", "--seconds", "600"]) == 0
     shown = capsys.readouterr().out
     assert {"forward", "backward"} <= set(launched)

@@ -14,7 +14,8 @@ from support import ACTIVATIONS, CELLS, DTYPES, component, drawn_cell, uniform
 from torch import Tensor
 
 from rnnlab.bptt.engine import choose
-from rnnlab.bptt.fused import cuda, operators
+from rnnlab.bptt.fused import cuda, launch
+from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.unroll import _ACTIVATIONS, _activations, _rule
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
@@ -37,9 +38,9 @@ SHAPES = {
     "long": (7, 1, 2, 1, 3),
 }
 TILES = {
-    "many": cuda.Tiles(rows=2, columns=4, depth=2, warps=4, stages=1),
-    "few": cuda.Tiles(rows=4, columns=8, depth=8, warps=4, stages=1),
-    "deep": cuda.Tiles(rows=4, columns=2, depth=16, warps=4, stages=1),
+    "many": launch.Tiles(rows=2, columns=4, depth=2, warps=4, stages=1),
+    "few": launch.Tiles(rows=4, columns=8, depth=8, warps=4, stages=1),
+    "deep": launch.Tiles(rows=4, columns=2, depth=16, warps=4, stages=1),
 }
 EPSILON = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
 
@@ -122,16 +123,16 @@ def zero_or(leaf: Tensor) -> Tensor:
 
 def named(given: Case) -> dict[str, Tensor]:
     """The cell's parameters under the operators' names."""
-    biases = operators.FORMS[given.option].activation_biases
+    biases = FORMS[given.option].activation_biases
     own: dict[str, Any] = dict(given.cell.named_parameters(recurse=False))
     activations = zip(biases, _activations(given.cell), strict=True)
     own |= {name: module.bias for name, module in activations if hasattr(module, "bias")}
     return own
 
 
-def by_triton(given: Case, tiles: cuda.Tiles | None = TILES["many"], **changes: Any) -> dict[str, Tensor]:
+def by_triton(given: Case, tiles: launch.Tiles | None = TILES["many"], **changes: Any) -> dict[str, Tensor]:
     """The same by the kernels."""
-    form = operators.FORMS[given.option]
+    form = FORMS[given.option]
     norm = torch.full((len(form.states), *given.input.shape[:3]), -1.0, dtype=torch.float64, device=given.input.device)
     arguments: dict[str, Any] = dict.fromkeys(form.tensors)
     arguments |= {"input": given.input, "mask": given.mask, "norm": norm, "last": len(given.cotangent), "keep": 1}
@@ -155,7 +156,7 @@ def by_triton(given: Case, tiles: cuda.Tiles | None = TILES["many"], **changes: 
 
     if tiles is None:
         return run()
-    with cuda.using(tiles):
+    with launch.using(tiles):
         return run()
 
 
@@ -236,7 +237,7 @@ def test_activations_are_accurate_near_zero_and_far_out(activation: str, exact: 
         for name, parameter in given.cell.named_parameters():
             parameter.fill_(float(name == "weight_input"))
     given.input = torch.cat([-sizes, sizes]).to(dtype).view(1, 1, -1, 1)
-    got = by_triton(given, cuda.Tiles(rows=4096, columns=1, depth=1, warps=4, stages=1))["output"].double()
+    got = by_triton(given, launch.Tiles(rows=4096, columns=1, depth=1, warps=4, stages=1))["output"].double()
     lowest = torch.finfo(dtype).tiny / EPSILON[dtype]
     torch.testing.assert_close(got, exact(given.input.double()), rtol=4 * EPSILON[dtype], atol=lowest)
 
@@ -305,7 +306,7 @@ def test_nothing_is_read_beside_a_tensor(option: str) -> None:
 
 @pytest.mark.parametrize("option", CELLS)
 def test_fake_tensors_are_laid_out_as_real_ones(option: str) -> None:
-    given, form = case(option, shape=(3, 2, 2, 2, 3), last=2), operators.FORMS[option]
+    given, form = case(option, shape=(3, 2, 2, 2, 3), last=2), FORMS[option]
     seen: list[tuple[Any, ...]] = []
 
     def both(arguments: dict[str, Any]) -> None:
@@ -316,7 +317,7 @@ def test_fake_tensors_are_laid_out_as_real_ones(option: str) -> None:
         arguments: dict[str, Any] = dict.fromkeys((*form.tensors, "mask", "norm"))
         arguments |= {name: tensor.detach() for name, tensor in named(given).items()} | {"input": given.input}
         arguments |= dict(zip(form.states, given.state, strict=True))
-        both(arguments | {"activation": "tanh", "slope": 0.0, "last": 2, "keep": keep})
+        both(arguments | {"activation": "tanh", "slope": 0.0, "last": 2, "keep": keep, "threads": 1})
     for shape, stride, fake_shape, fake_stride in seen:
         assert (shape, stride) == (fake_shape, fake_stride)
 
@@ -353,7 +354,7 @@ def test_the_kernels_compile_for_a_device(option: str, dtype: torch.dtype, monke
     ones: dict[str, Any] = {"H": 128, "precision": "tf32", "ones": ("T", "R", "B", "K", "every")}
     for direction in ("forward", "backward"):
         for options in (usual, ones):
-            binary = cuda.compiled(operators.FORMS[option], direction, dtype=dtype, **options)
+            binary = launch.compiled(FORMS[option], direction, dtype=dtype, **options)
             assert binary.asm["ptx"]
             assert binary.asm["cubin"]
 

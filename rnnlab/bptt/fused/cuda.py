@@ -8,143 +8,14 @@ bits do not depend on R; no sum has an order that varies.
 T time, R replica, B batch, I input, H hidden, G gate rows, K outputs that are returned, S state components.
 """
 
-import functools
-import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).parent / "kernels" / "time_loops.py"
-
-
-@runtime_checkable
-class Form(Protocol):
-    """What is read of `operators.Form`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def activation_biases(self) -> tuple[str, ...]: ...
-    @property
-    def states(self) -> tuple[str, ...]: ...
-    @property
-    def tensors(self) -> tuple[str, ...]: ...
-    @property
-    def traces(self) -> tuple[str, ...]: ...
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """How a program cuts its work; powers of two.
-
-    rows: examples per program; columns: hidden units at a time; depth: terms of a sum at a time.
-    warps, stages: of the compiled kernel: threads / 32, and how many chunks are on their way from memory.
-    """
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
-
-
-def tiles(form: Form, H: int, dtype: torch.dtype) -> Tiles:
-    """The default; it must not depend on R, or a replica's bits would.
-
-    Guessed from registers and shared memory, not measured: `python -m rnnlab.bench cuda` tries others.
-    """
-    blocks = _power(form.rows)
-    widest = (128 if blocks == 1 else 64) // (dtype.itemsize // 4) ** 2
-    columns = max(16, min(_power(H), widest))
-    return Tiles(rows=16, columns=columns, depth=min(32, max(16, _power(H))), warps=4 if blocks == 1 else 8, stages=2)
-
-
-def _power(size: int) -> int:
-    return 1 << (size - 1).bit_length()
-
-
-_chosen: list[Tiles] = []
-
-
-@contextmanager
-def using(chosen: Tiles) -> Iterator[None]:
-    """Other tiles within this block: for measurements, and for tests of many tiles at small sizes."""
-    _chosen.append(chosen)
-    try:
-        yield
-    finally:
-        _chosen.pop()
-
-
-def why_not() -> str | None:
-    """Why there are no kernels for a CUDA device, as a clause; None where there are."""
-    if importlib.util.find_spec("triton") is None:
-        return "on cuda it needs Triton, which is not installed (PyTorch's CUDA builds bring it)"
-    return None
-
-
-@functools.cache
-def kernels(*, interpreted: bool) -> ModuleType:
-    """The kernels, compiled or interpreted. Triton decides when a function is decorated, so each has its own module."""
-    importlib.import_module("triton")  # before the variable is set: Triton's own functions stay as they are
-    name = f"rnnlab_triton_{'interpreted' if interpreted else 'compiled'}"
-    spec = importlib.util.spec_from_file_location(name, SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    before = os.environ.get("TRITON_INTERPRET")
-    os.environ["TRITON_INTERPRET"] = str(int(interpreted))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        if before is None:
-            del os.environ["TRITON_INTERPRET"]
-        else:
-            os.environ["TRITON_INTERPRET"] = before
-    return module
-
-
-def _precision() -> str:
-    """IEEE, unless torch's own switch allows tf32: `torch.backends.cuda.matmul.allow_tf32`."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
-
-
-def _launch(
-    name: str, form: Form, given: dict[str, Any], tensors: list[Tensor], sizes: list[int], **flags: Any
-) -> None:
-    x, (R, B, H) = given["input"], given["h"].shape
-    cut = _chosen[-1] if _chosen else tiles(form, H, x.dtype)
-    kernel = getattr(kernels(interpreted=not x.is_cuda), f"{form.name}_{name}")
-    grid = (R, -(-B // cut.rows))
-    arguments: dict[str, Any] = {
-        "H": H,
-        "ACTIVATION": given["activation"],
-        "SLOPE": float(given["slope"]),
-        "HAS_MASK": given["mask"] is not None,
-        "PRECISION": _precision(),
-        "ROWS": cut.rows,
-        "COLUMNS": cut.columns,
-        "DEPTH": cut.depth,
-        **flags,
-    }
-    if x.is_cuda:
-        arguments |= {"num_warps": cut.warps, "num_stages": cut.stages}
-        with torch.cuda.device(x.device):  # Triton launches on the current device
-            kernel[grid](*tensors, *sizes, **arguments)
-    else:
-        kernel[grid](*tensors, *sizes, **arguments)
+from rnnlab.bptt.fused.form import Form, check, gradient_shapes
+from rnnlab.bptt.fused.launch import launch
 
 
 def shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -156,39 +27,7 @@ def shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     all_shapes["trace_h"] = (R, T + 1 - K if kept else 0, B, H)
     all_shapes["trace_c"] = (R, T + 1 if kept else 0, B, H)
     all_shapes["trace_gates"] = (R, T if kept else 0, B, 4 * H)
-    return {name: all_shapes[name] for name in ("output", *(f"last_{s}" for s in form.states), *form.traces)}
-
-
-def check(form: Form, given: dict[str, Any]) -> None:
-    """The kernels read memory by these shapes, so they must be right.
-
-    Raises:
-        ValueError: what was given, and what it must be.
-    """
-    (T, R, B, I), H, x = given["input"].shape, given["h"].shape[-1], given["input"]
-    wanted: dict[str, tuple[int, ...]] = {"input": (T, R, B, I), "mask": (T, R, B), "norm": (len(form.states), T, R, B)}
-    wanted |= {"weight_input": (R, I, form.rows * H), "weight_recurrent": (R, H, form.rows * H)}
-    wanted |= {"bias": (R, 1, form.rows * H), **dict.fromkeys(form.states, (R, B, H))}
-    for name in (*form.tensors, "mask", "norm"):
-        tensor, shape = given[name], wanted.get(name, (R, 1, H))
-        dtype = {"mask": torch.bool, "norm": torch.float64}.get(name, x.dtype)
-        if tensor is not None and (tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device != x.device):
-            raise ValueError(
-                f"rnnlab::{form.name}: {name} is {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}; "
-                f"it must be {shape}, {dtype}, on {x.device}"
-            )
-    if x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"rnnlab::{form.name}: input is {x.dtype}; it must be torch.float32 or torch.float64")
-    if min(T, R, B, I, H) < 1 or not 1 <= given["last"] <= T:
-        raise ValueError(
-            f"rnnlab::{form.name}: T, R, B, I, H = {(T, R, B, I, H)}, last={given['last']}; "
-            "sizes must be 1 or more, last 1 to T"
-        )
-    if given["keep"] not in (0, 1):
-        raise ValueError(
-            f"rnnlab::{form.name}: keep={given['keep']}; on a CUDA device it must be 0 or 1: "
-            "states are not computed again there"
-        )
+    return {name: all_shapes[name] for name in form.returned}
 
 
 # --- Forward ----------------------------------------------------------------------------------------------------------
@@ -197,6 +36,8 @@ def check(form: Form, given: dict[str, Any]) -> None:
 def forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     """Outputs, final states, and what backward needs: see `operators.Form`."""
     check(form, given)
+    if given["keep"] > 1:
+        raise ValueError(f"rnnlab::{form.name}: keep={given['keep']}; on a CUDA device it must be 0 or 1")
     given = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in given.items()}
     x = given["input"]
     T, R, B, _ = x.shape
@@ -216,7 +57,7 @@ def forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
         tensors = [*before, *biases, mask, traces["h"], traces["c"], gates]
     else:
         tensors = [*before, given["bias_candidate_recurrent"], *biases, mask, traces["h"], gates]
-    _launch("forward", form, given, tensors, [T, R, B], **flags)
+    launch("forward", form, given, tensors, [T, R, B], **flags)
     made = {f"last_{name}": trace[:, T].clone() for name, trace in traces.items()}
     made["output"] = traces["h"][:, T + 1 - K :] if kept else traces["h"][:, T + 1 - K :].contiguous()
     made["trace_h"] = traces["h"][:, : T + 1 - K] if kept else x.new_empty(R, 0, B, H)
@@ -249,16 +90,6 @@ def _projected(form: Form, given: dict[str, Any]) -> Tensor:
 
 
 # --- Backward ---------------------------------------------------------------------------------------------------------
-
-
-def gradient_shapes(form: Form, given: dict[str, Any]) -> dict[str, torch.Size]:
-    """Per differentiable input; (0,) where no gradient is wanted."""
-    empty = torch.Size((0,))
-    wanted = {"input": given["input_gradient"], **dict.fromkeys(form.states, given["state_gradient"])}
-    return {
-        name: given[name].shape if wanted.get(name, True) and given[name] is not None else empty
-        for name in form.tensors
-    }
 
 
 def backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
@@ -296,7 +127,7 @@ def backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
         tensors += [gradients, inner, norm]
     else:
         tensors = [states, given["trace_gates"], transposed, *shared, gradients, norm]
-    _launch("backward", form, given, tensors, [T, R, B, K, given["every"]], **flags)
+    launch("backward", form, given, tensors, [T, R, B, K, given["every"]], **flags)
     made = _weight_gradients(form, given, states, gradients, inner)
     made["h"] = carried
     if carried_c is not None:
@@ -304,11 +135,6 @@ def backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     return tuple(
         made[name] if len(shape) > 1 else x.new_empty(shape) for name, shape in gradient_shapes(form, given).items()
     )
-
-
-def fake_backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Tensors without contents, with the shapes of `backward`'s."""
-    return tuple(given["input"].new_empty(shape) for shape in gradient_shapes(form, given).values())
 
 
 def _states(given: dict[str, Any]) -> Tensor:
@@ -371,44 +197,3 @@ def _activation_parts(
         assert inner is not None
         yield "candidate_bias", given["trace_gates"][r, ..., 3 * H :], gradients[r, ..., 3 * H :]
         yield "output_bias", given["trace_c"][r, 1:], inner[r]
-
-
-# --- Ahead of time ----------------------------------------------------------------------------------------------------
-
-
-def compiled(
-    form: Form,
-    direction: str,
-    *,
-    H: int,
-    dtype: torch.dtype,
-    activation: str = "tanh",
-    rule: str = "none",
-    masked: bool = False,
-    precision: str = "ieee",
-    capability: int = 80,
-    ones: tuple[str, ...] = (),
-) -> Any:
-    """A kernel compiled for a device that need not be here: what Triton says of it (`asm`, `metadata`).
-
-    Args:
-        direction: `forward` or `backward`.
-        capability: of the device, as 80 for 8.0.
-        ones: sizes that are 1, of T, R, B, K and every: Triton compiles a kernel of its own for them.
-    """
-    triton, cut = importlib.import_module("triton"), _chosen[-1] if _chosen else tiles(form, H, dtype)
-    target = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
-    function = getattr(kernels(interpreted=False), f"{form.name}_{direction}")
-    constants: dict[str, Any] = {"H": H, "ACTIVATION": activation, "SLOPE": 0.0, "RULE": rule, "THRESHOLD": 1.0}
-    constants |= dict.fromkeys(("KEEP", "HAS_OUTPUT", "RECORD"), True)
-    constants |= {"HAS_MASK": masked, "PRECISION": precision, **dict.fromkeys(ones, 1)}
-    constants |= {"ROWS": cut.rows, "COLUMNS": cut.columns, "DEPTH": cut.depth}
-    kinds = {"mask": "*u8", "norms": "*fp64", **dict.fromkeys(("T", "R", "B", "K", "every"), "i32")}
-    kinds |= dict.fromkeys(constants, "constexpr")
-    names = function.arg_names
-    signature = {n: kinds.get(n, "*fp32" if dtype == torch.float32 else "*fp64") for n in names}
-    aligned = {(at,): [["tt.divisibility", 16]] for at, n in enumerate(names) if signature[n].startswith("*")}
-    source = triton.compiler.ASTSource(
-        fn=function, signature=signature, constexprs={n: v for n, v in constants.items() if n in names}, attrs=aligned
-    )
-    return triton.compile(source, target=target, options={"num_warps": cut.warps, "num_stages": cut.stages})

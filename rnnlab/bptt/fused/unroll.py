@@ -18,7 +18,7 @@ from rnnlab.adjoints.clip_value import ClipValue
 from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.adjoints.truncate import Truncate
-from rnnlab.bptt.fused import cuda
+from rnnlab.bptt.fused import launch
 from rnnlab.bptt.fused.memory import zeros
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
@@ -42,8 +42,8 @@ def why_not(cell: Cell, rule: AdjointRule, device: torch.device, dtype: torch.dt
     """Why the fused engine cannot unroll this, as a clause; None when it can."""
     if device.type not in ("cpu", "cuda"):
         return f"it serves cpu and cuda, not {device.type}"
-    if device.type == "cuda" and cuda.why_not():
-        return cuda.why_not()
+    if device.type == "cuda" and launch.why_not():
+        return launch.why_not()
     if dtype not in (torch.float32, torch.float64):
         return f"it serves float32 and float64, not {dtype}"
     if type(cell) not in _CELLS:

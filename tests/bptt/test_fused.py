@@ -319,7 +319,7 @@ def test_opcheck(option: str, activation: str, masked: int, record: int, last: i
     own = [parameters[n] for n in ("weight_input", "weight_recurrent", "bias", *form.parameters)]
     mask = right_aligned_mask(3, 2, 3) if masked else None
     norm = torch.zeros(len(form.states), 3, 2, 3, dtype=torch.float64) if record else None
-    options = (activation, 0.0, "clip_norm", 0.5, 0, last, keep, 2)
+    options = (activation, 0.0, "clip_norm", 0.5, 0, last, keep, 2, "ieee")
     operator = getattr(torch.ops.rnnlab, option).default
     torch.library.opcheck(operator, (given.input, *own, *biases, *given.state, mask, norm, *options))
 

@@ -19,7 +19,6 @@ from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.unroll import _ACTIVATIONS, _activations, _rule
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
-from rnnlab.contract import ConfigError
 
 pytest.importorskip("triton", reason="Triton is not installed; the extra `triton` brings it")
 
@@ -38,8 +37,10 @@ SHAPES = {
     "long": (7, 1, 2, 1, 3),
 }
 TILES = {
+    "on chip": launch.Tiles(rows=2, columns=8, depth=8, warps=4, stages=1, held=True),
+    "state on chip": launch.Tiles(rows=4, columns=8, depth=8, warps=4, stages=1),
     "many": launch.Tiles(rows=2, columns=4, depth=2, warps=4, stages=1),
-    "few": launch.Tiles(rows=4, columns=8, depth=8, warps=4, stages=1),
+    "few": launch.Tiles(rows=4, columns=8, depth=4, warps=4, stages=1),
     "deep": launch.Tiles(rows=4, columns=2, depth=16, warps=4, stages=1),
 }
 EPSILON = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
@@ -140,6 +141,7 @@ def by_triton(given: Case, tiles: launch.Tiles | None = TILES["many"], **changes
     arguments |= dict(zip(form.states, given.state, strict=True))
     module = _activations(given.cell)[0]
     arguments |= {"activation": _ACTIVATIONS[type(module)], "slope": getattr(module, "slope", 0.0), "threads": 1}
+    arguments |= {"precision": "ieee"}
     arguments |= dict(zip(("rule", "threshold", "every"), _rule(given.rule), strict=True)) | changes
 
     def run() -> dict[str, Tensor]:
@@ -183,7 +185,7 @@ def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 def test_every_activation_agrees(option: str, activation: str) -> None:
     """Each with a rule, a mask, a dtype and tiles that another has not."""
     at = CELLS.index(option) + ACTIVATIONS.index(activation)
-    rule, dtype, tiles = list(RULES)[at % 4], DTYPES[at // 2 % 2], list(TILES.values())[at % 3]
+    rule, dtype, tiles = list(RULES)[at % 4], DTYPES[at // 2 % 2], list(TILES.values())[at % 5]
     given = case(option, activation, rule, dtype, masked=at % 2 == 0, last=None if at % 3 else 2)
     assert_agree(by_triton(given, tiles), by_autograd(given))
 
@@ -275,11 +277,33 @@ def test_recording_and_keeping_change_no_bit(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", CELLS)
+def test_computing_states_again_changes_no_bit(option: str, monkeypatch: Any) -> None:
+    """Blocks of two steps: a launch takes no more, and states are kept at multiples of two."""
+    given, tiles = (
+        case(option, "modrelu", "truncate", torch.float32, (5, 1, 2, 2, 3), masked=True, last=3),
+        TILES["on chip"],
+    )
+    whole = by_triton(given, tiles)
+    monkeypatch.setattr(cuda, "BLOCK", 2 * 2)
+    in_blocks = by_triton(given, tiles)
+    assert_agree(in_blocks, whole)  # the sums over time have other parts
+    for keep in (2, 3):
+        assert_same_bits(by_triton(given, tiles, keep=keep), in_blocks)
+
+
+def test_what_is_kept_are_the_states_of_every_kth_step(monkeypatch: Any) -> None:
+    monkeypatch.setattr(cuda, "BLOCK", 2 * 3)
+    given = {"input": torch.empty(9, 1, 3, 2), "h": torch.empty(1, 3, 5), "last": 1}
+    kept = {keep: cuda.shapes(FORMS["gru"], given | {"keep": keep})["trace_h"][1] for keep in (0, 1, 2, 3, 4, 5, 9)}
+    assert kept == {0: 0, 1: 9, 2: 4, 3: 2, 4: 2, 5: 1, 9: 0}
+
+
+@pytest.mark.parametrize("option", CELLS)
 def test_states_that_were_moved_between_forward_and_backward_are_found(option: str, monkeypatch: Any) -> None:
     """As by `torch.autograd.graph.save_on_cpu`."""
     given = case(option, shape=(3, 2, 2, 2, 3), last=2)
-    expected, states = by_triton(given), cuda._states
-    monkeypatch.setattr(cuda, "_states", lambda made: states({n: clone(t) for n, t in made.items()}))
+    expected, states = by_triton(given), cuda._kept
+    monkeypatch.setattr(cuda, "_kept", lambda form, made: states(form, {n: clone(t) for n, t in made.items()}))
     assert_same_bits(by_triton(given), expected)
 
 
@@ -313,11 +337,13 @@ def test_fake_tensors_are_laid_out_as_real_ones(option: str) -> None:
         real, fake = cuda.forward(form, arguments), cuda.fake_forward(form, arguments)
         seen.extend((a.shape, a.stride(), b.shape, b.stride()) for a, b in zip(real, fake, strict=True))
 
-    for keep in (0, 1):
+    for keep in (0, 1, 2):
         arguments: dict[str, Any] = dict.fromkeys((*form.tensors, "mask", "norm"))
         arguments |= {name: tensor.detach() for name, tensor in named(given).items()} | {"input": given.input}
         arguments |= dict(zip(form.states, given.state, strict=True))
-        both(arguments | {"activation": "tanh", "slope": 0.0, "last": 2, "keep": keep, "threads": 1})
+        both(
+            arguments | {"activation": "tanh", "slope": 0.0, "last": 2, "keep": keep, "threads": 1, "precision": "ieee"}
+        )
     for shape, stride, fake_shape, fake_stride in seen:
         assert (shape, stride) == (fake_shape, fake_stride)
 
@@ -325,21 +351,23 @@ def test_fake_tensors_are_laid_out_as_real_ones(option: str) -> None:
 # What is refused
 
 
-@pytest.mark.parametrize(("wrong", "message"), [("mask", "mask is"), ("last", "last 1 to T"), ("keep", "keep=2")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("mask", "mask is"), ("last", "last 1 to T"), ("keep", "keep=-1"), ("precision", "it must be ieee$")],
+)
 def test_what_does_not_fit_is_refused_before_any_memory_is_read(wrong: str, message: str) -> None:
-    changes = {"mask": torch.ones(4, 2, 3), "last": 5, "keep": 2}
+    changes = {"mask": torch.ones(4, 2, 3), "last": 5, "keep": -1, "precision": "tf32"}
     with pytest.raises(ValueError, match=message):
         by_triton(case("rnn"), **{wrong: changes[wrong]})
 
 
 @pytest.mark.parametrize("requested", ["auto", "fused"])
-def test_the_engine_of_a_cuda_run_keeps_all_steps_and_needs_no_threads(requested: str) -> None:
+def test_the_engine_of_a_cuda_run_needs_no_threads(requested: str) -> None:
     options: dict[str, Any] = {"cell": drawn_cell("gru"), "rule": RULES["none"], "device": torch.device("cuda")}
-    options |= {"dtype": torch.float32, "threads": 5, "say": lambda text: None}
-    engine = choose(requested, recompute=0, **options)
+    options |= {"dtype": torch.float32, "threads": 5, "recompute": 4, "precision": "bf16", "say": lambda text: None}
+    engine = choose(requested, **options)
     assert (engine.name, engine.threads) == ("fused", 1)
-    with pytest.raises(ConfigError, match=r"^recompute=4: not allowed here. On a CUDA device"):
-        choose(requested, recompute=4, **options)
+    assert engine.unroll.keywords == {"recompute": 4, "precision": "bf16"}  # type: ignore[attr-defined]
 
 
 # Compiled
@@ -350,10 +378,11 @@ def test_the_engine_of_a_cuda_run_keeps_all_steps_and_needs_no_threads(requested
 def test_the_kernels_compile_for_a_device(option: str, dtype: torch.dtype, monkeypatch: Any, tmp_path: Any) -> None:
     """For compute capability 8.0, whether there is such a device or not."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    usual: dict[str, Any] = {"H": 67, "activation": "modrelu", "rule": "clip_norm", "masked": True}
-    ones: dict[str, Any] = {"H": 128, "precision": "tf32", "ones": ("T", "R", "B", "K", "every")}
+    every: dict[str, Any] = {"H": 67, "activation": "modrelu", "rule": "clip_norm", "masked": True}
+    other: dict[str, Any] = {"H": 128, "masked": True}
+    low = {torch.float32: ("tf32", "bf16"), torch.float64: ()}
     for direction in ("forward", "backward"):
-        for options in (usual, ones):
+        for options in (every, other | {"keep": False}, *(other | {"precision": name} for name in low[dtype])):
             binary = launch.compiled(FORMS[option], direction, dtype=dtype, **options)
             assert binary.asm["ptx"]
             assert binary.asm["cubin"]

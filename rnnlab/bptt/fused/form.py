@@ -18,6 +18,7 @@ OPTIONS = {
     "last": "int",
     "keep": "int",
     "threads": "int",
+    "precision": "str",
 }
 """What an operator takes beside tensors, in its order, as a schema's types."""
 
@@ -67,9 +68,11 @@ FORMS = {
 }
 
 
-def check(form: Form, given: dict[str, Any]) -> None:
+def check(form: Form, given: dict[str, Any], precisions: tuple[str, ...]) -> None:
     """The kernels read memory by these shapes, so they must be right.
 
+    Args:
+        precisions: what the kernels can do with float32; with float64 it is `ieee`.
     Raises:
         ValueError: what was given, and what it must be.
     """
@@ -91,6 +94,12 @@ def check(form: Form, given: dict[str, Any]) -> None:
         raise ValueError(
             f"rnnlab::{form.name}: T, R, B, I, H = {(T, R, B, I, H)}, last={given['last']}, keep={given['keep']}, "
             f"threads={given['threads']}; sizes and threads must be 1 or more, last 1 to T, keep 0 or more"
+        )
+    allowed = precisions if x.dtype == torch.float32 else ("ieee",)
+    if given["precision"] not in allowed:
+        raise ValueError(
+            f"rnnlab::{form.name}: precision={given['precision']}; for {x.dtype} on {x.device} it must be "
+            f"{' or '.join(allowed)}"
         )
 
 

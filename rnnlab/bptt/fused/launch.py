@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.bptt.fused.form import Form
+from rnnlab.bptt.fused.precision import packed_size, within
 
 SOURCE = Path(__file__).parent / "kernels" / "time_loops.py"
 
@@ -29,6 +30,7 @@ class Tiles:
 
     rows: examples per program; columns: hidden units at a time; depth: terms of a sum at a time.
     warps, stages: of the compiled kernel: threads / 32, and how many chunks are on their way from memory.
+    held: the recurrent weights are loaded once; only where columns and depth hold all hidden units.
     """
 
     rows: int
@@ -36,17 +38,36 @@ class Tiles:
     depth: int
     warps: int
     stages: int
+    held: bool = False
+
+    def constants(self, H: int) -> dict[str, Any]:
+        """What the kernels are told."""
+        on_chip = self.columns == self.depth >= H
+        held = self.held and on_chip
+        return {"ROWS": self.rows, "COLUMNS": self.columns, "DEPTH": self.depth, "ON_CHIP": on_chip, "HELD": held}
 
 
-def tiles(form: Form, H: int, dtype: torch.dtype) -> Tiles:
-    """The default; it must not depend on R, or a replica's bits would.
+SHARED = {75: 65_536, 80: 166_912, 86: 101_376, 87: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
+"""Bytes of shared memory that a program can have, by compute capability."""
 
-    Guessed from registers and shared memory, not measured: `python -m rnnlab.bench cuda` tries others.
+
+def tiles(form: Form, H: int, dtype: torch.dtype, precision: str, shared: int) -> Tiles:
+    """The default; it must depend neither on R nor on what is kept, or a replica's bits would.
+
+    Chosen by what ptxas says of registers, spills and shared memory (docs/performance.md), not yet by a device's clock:
+    `python -m rnnlab.bench cuda` tries others. Tensor cores take 16 rows at least. Without them few rows are enough to
+    keep a multiprocessor busy, and more programs take part.
+
+    Args:
+        precision: of the products, in either direction.
+        shared: bytes of shared memory that a program can have.
     """
-    blocks = _power(form.rows)
-    widest = (128 if blocks == 1 else 64) // (dtype.itemsize // 4) ** 2
-    columns = max(16, min(_power(H), widest))
-    return Tiles(rows=16, columns=columns, depth=min(32, max(16, _power(H))), warps=4 if blocks == 1 else 8, stages=2)
+    full, exact = max(16, _power(H)), precision == "ieee"
+    rows, size = 4 if exact else 16, packed_size(precision, dtype)
+    needed = (form.rows * full + rows * (form.rows + 1)) * full * size  # the weights, and operands of `rows` rows
+    if needed <= shared:
+        return Tiles(rows, full, full, warps=16 if exact and full > 64 else 8, stages=1, held=True)
+    return Tiles(8 if exact else 16, min(full, 256 // dtype.itemsize), 32, warps=8, stages=2)
 
 
 def _power(size: int) -> int:
@@ -95,33 +116,37 @@ def kernels(*, interpreted: bool) -> ModuleType:
     return module
 
 
-def _precision() -> str:
-    """IEEE, unless torch's own switch allows tf32: `torch.backends.cuda.matmul.allow_tf32`."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+def shared_memory(device: torch.device) -> int:
+    """Bytes that a program can have."""
+    if device.type == "cpu":  # interpreted: as on a device of capability 8.0
+        return SHARED[80]
+    properties = torch.cuda.get_device_properties(device)
+    return getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
 
 
-def launch(name: str, form: Form, given: dict[str, Any], tensors: list[Tensor], sizes: list[int], **flags: Any) -> None:
-    x, (R, B, H) = given["input"], given["h"].shape
-    cut = _chosen[-1] if _chosen else tiles(form, H, x.dtype)
-    kernel = getattr(kernels(interpreted=not x.is_cuda), f"{form.name}_{name}")
+def launch(
+    direction: str, form: Form, given: dict[str, Any], tensors: list[Tensor], sizes: dict[str, int], **flags: Any
+) -> None:
+    """Run a kernel on the device of the input.
+
+    Args:
+        tensors, sizes: in the kernel's order; T, R and B are added to the sizes.
+        flags: the constants beside those of every kernel.
+    """
+    x, (R, B, H), precision = given["input"], given["h"].shape, within(given["precision"], direction)
+    cut = _chosen[-1] if _chosen else tiles(form, H, x.dtype, precision, shared_memory(x.device))
+    kernel = getattr(kernels(interpreted=not x.is_cuda), f"{form.name}_{direction}")
+    arguments: dict[str, Any] = {"T": given["input"].shape[0], "R": R, "B": B, **sizes}
+    arguments |= {"H": H, "ACTIVATION": given["activation"], "SLOPE": float(given["slope"])}
+    arguments |= {"HAS_MASK": given["mask"] is not None, "PRECISION": precision}
+    arguments |= {**cut.constants(H), **flags}
     grid = (R, -(-B // cut.rows))
-    arguments: dict[str, Any] = {
-        "H": H,
-        "ACTIVATION": given["activation"],
-        "SLOPE": float(given["slope"]),
-        "HAS_MASK": given["mask"] is not None,
-        "PRECISION": _precision(),
-        "ROWS": cut.rows,
-        "COLUMNS": cut.columns,
-        "DEPTH": cut.depth,
-        **flags,
-    }
     if x.is_cuda:
         arguments |= {"num_warps": cut.warps, "num_stages": cut.stages}
         with torch.cuda.device(x.device):  # Triton launches on the current device
-            kernel[grid](*tensors, *sizes, **arguments)
+            kernel[grid](*tensors, **arguments)
     else:
-        kernel[grid](*tensors, *sizes, **arguments)
+        kernel[grid](*tensors, **arguments)
 
 
 def compiled(
@@ -134,27 +159,30 @@ def compiled(
     rule: str = "none",
     masked: bool = False,
     precision: str = "ieee",
+    keep: bool = True,
     capability: int = 80,
-    ones: tuple[str, ...] = (),
 ) -> Any:
     """A kernel compiled for a device that need not be here: what Triton says of it (`asm`, `metadata`).
 
     Args:
         direction: `forward` or `backward`.
         capability: of the device, as 80 for 8.0.
-        ones: sizes that are 1, of T, R, B, K and every: Triton compiles a kernel of its own for them.
     """
-    triton, cut = importlib.import_module("triton"), _chosen[-1] if _chosen else tiles(form, H, dtype)
+    triton, cut = importlib.import_module("triton"), _chosen[-1] if _chosen else None
     target = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
     function = getattr(kernels(interpreted=False), f"{form.name}_{direction}")
+    precision = within(precision, direction)
+    cut = cut or tiles(form, H, dtype, precision, SHARED[capability])
     constants: dict[str, Any] = {"H": H, "ACTIVATION": activation, "SLOPE": 0.0, "RULE": rule, "THRESHOLD": 1.0}
-    constants |= dict.fromkeys(("KEEP", "HAS_OUTPUT", "RECORD"), True)
-    constants |= {"HAS_MASK": masked, "PRECISION": precision, **dict.fromkeys(ones, 1)}
-    constants |= {"ROWS": cut.rows, "COLUMNS": cut.columns, "DEPTH": cut.depth}
-    kinds = {"mask": "*u8", "norms": "*fp64", **dict.fromkeys(("T", "R", "B", "K", "every"), "i32")}
+    constants |= {"HAS_MASK": masked, "HAS_OUTPUT": True, "RECORD": True, "KEEP": keep, "PRECISION": precision}
+    constants |= cut.constants(H)
+    number = "*fp32" if dtype == torch.float32 else "*fp64"
+    weight = {"bf16": "*bf16", "fp16": "*fp16"}.get(precision, number)
+    kinds = {"norms": "*fp64", "weight": weight, "transposed": weight}
+    kinds |= dict.fromkeys(("T", "R", "B", "K", "every", "first", "steps", "blocks", "slots"), "i32")
     kinds |= dict.fromkeys(constants, "constexpr")
     names = function.arg_names
-    signature = {n: kinds.get(n, "*fp32" if dtype == torch.float32 else "*fp64") for n in names}
+    signature = {n: kinds.get(n, number) for n in names}
     aligned = {(at,): [["tt.divisibility", 16]] for at, n in enumerate(names) if signature[n].startswith("*")}
     source = triton.compiler.ASTSource(
         fn=function, signature=signature, constexprs={n: v for n, v in constants.items() if n in names}, attrs=aligned

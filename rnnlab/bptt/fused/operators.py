@@ -120,7 +120,7 @@ def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
 
 
 def _forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    check(form, given)
+    check(form, given, ("ieee",))
     dtype, H = given["input"].dtype, given["h"].shape[-1]
     given = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in given.items()}
     made = {name: lease(shape, dtype) for name, shape in _shapes(form, given).items()}
@@ -143,7 +143,7 @@ def _fake_forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
 
 
 def _backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    check(form, given)
+    check(form, given, ("ieee",))
     dtype = given["input"].dtype
     expected = _shapes(form, given)
     given = {k: v.contiguous() if isinstance(v, Tensor) and k != "output" else v for k, v in given.items()}

@@ -67,6 +67,7 @@ def fused_unroll(
     last: int | None = None,
     threads: int = 1,
     recompute: int = 0,
+    precision: str = "ieee",
 ) -> Unrolled:
     """Run a cell over a sequence, as `rnnlab.bptt.unroll.unroll` does, in one kernel.
 
@@ -78,6 +79,7 @@ def fused_unroll(
         threads: how many to compute with.
         recompute: 0 (or 1) keeps all that the backward pass needs; k > 1 keeps the states of every k-th step and
             computes the others again.
+        precision: of the products, on a CUDA device: see `rnnlab.bptt.fused.precision`.
 
     Raises:
         KernelUnavailable: there is no kernel and none can be built.
@@ -110,6 +112,7 @@ def fused_unroll(
         T if last is None else last,
         min(recompute or 1, T) if differentiable else 0,
         threads,
+        precision,
     )
     return Unrolled(output.transpose(0, 1), tuple(finals[: len(cell.states)]), norms)
 

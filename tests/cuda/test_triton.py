@@ -12,10 +12,12 @@ import pytest
 import torch
 from support import ACTIVATIONS, CELLS, DTYPES, component, drawn_cell, uniform
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from rnnlab.bptt.engine import choose
 from rnnlab.bptt.fused import cuda, launch
 from rnnlab.bptt.fused.form import FORMS
+from rnnlab.bptt.fused.precision import PRECISIONS, products, rounded, within
 from rnnlab.bptt.fused.unroll import _ACTIVATIONS, _activations, _rule
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
@@ -244,6 +246,81 @@ def test_activations_are_accurate_near_zero_and_far_out(activation: str, exact: 
     torch.testing.assert_close(got, exact(given.input.double()), rtol=4 * EPSILON[dtype], atol=lowest)
 
 
+# Precision: only the operands of products are rounded
+
+MANTISSA = {"bf16": 8, "fp16": 11}
+"""Bits of a number's mantissa, the first one counted."""
+
+
+class Product(torch.autograd.Function):
+    """a @ b of rounded operands, summed in their own type; an adjoint is rounded in backward only to bf16."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, precision: str) -> Tensor:
+        ctx.save_for_backward(a, b)
+        ctx.precision = within(precision, "backward")
+        return rounded(a, precision) @ rounded(b, precision)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        a, b, d = (rounded(t, ctx.precision) for t in (*ctx.saved_tensors, d))
+        return d @ b.mT, a.mT @ d, None
+
+
+class Emulation(TorchFunctionMode):
+    """A cell's products within this block, by `Product`; adjoints pass through torch's own rules."""
+
+    def __init__(self, precision: str) -> None:
+        super().__init__()
+        self.precision = precision
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.bmm:
+            return Product.apply(*args, self.precision)
+        if func is torch.baddbmm:
+            return args[0] + Product.apply(*args[1:], self.precision)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("tiles", "precision"), [("many", "bf16"), ("on chip", "fp16")])
+@pytest.mark.parametrize("option", CELLS)
+def test_the_operands_of_products_are_rounded_and_nothing_else(option: str, tiles: str, precision: str) -> None:
+    given = case(option, dtype=torch.float32, shape=(4, 1, 3, 2, 5), masked=True, last=3)
+    got = by_triton(given, TILES[tiles], precision=precision)
+    with Emulation(precision):
+        expected = by_autograd(given)
+    # A sum in another order may round an operand the other way; seldom, and by one unit in its last place.
+    assert_agree(got, expected, factor=2.0 ** (24 - MANTISSA[precision]) / 4)
+    exact = by_autograd(case(option, shape=(4, 1, 3, 2, 5), masked=True, last=3))
+    for what, value in exact.items():
+        distance = float((got[what] - value).abs().max() / value.abs().max())
+        assert distance <= 4 * 2.0 ** -MANTISSA[precision], f"{what}: {distance}"
+    plain = by_triton(given, TILES[tiles])
+    assert all(not torch.equal(got[what], plain[what]) for what in ("output", "d_weight_recurrent"))
+
+
+@pytest.mark.parametrize("option", CELLS)
+def test_adjoints_below_the_smallest_fp16_number_live_on(option: str) -> None:
+    given = case(option, dtype=torch.float32, shape=(4, 1, 2, 2, 4), last=1)
+    given.cotangent, given.final = given.cotangent * 1e-12, tuple(f * 0 for f in given.final)
+    tiny, usual = by_triton(given, TILES["on chip"], precision="fp16"), by_autograd(given)
+    torch.testing.assert_close(tiny["norm"], usual["norm"], rtol=0.01, atol=0)
+    assert (tiny["norm"] > 0).all()
+
+
+def test_torchs_own_switch_for_tf32_is_what_it_was() -> None:
+    switch = torch.backends.cuda.matmul
+    for before in (False, True):
+        switch.allow_tf32 = before
+        try:
+            for precision in PRECISIONS:
+                with products(precision):
+                    assert switch.allow_tf32 == (precision != "ieee")
+                assert switch.allow_tf32 == before
+        finally:
+            switch.allow_tf32 = False
+
+
 # What may not change a bit
 
 
@@ -386,6 +463,7 @@ def test_the_kernels_compile_for_a_device(option: str, dtype: torch.dtype, monke
             binary = launch.compiled(FORMS[option], direction, dtype=dtype, **options)
             assert binary.asm["ptx"]
             assert binary.asm["cubin"]
+            assert binary.metadata.shared <= launch.SHARED[80]
 
 
 # On a device

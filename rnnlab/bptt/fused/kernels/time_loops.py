@@ -21,8 +21,12 @@ module's functions leave Triton's alone.
 """
 # pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false, reportUnknownMemberType=false
 
+import os
+
 import triton
 import triton.language as tl
+
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 # --- Scalars ----------------------------------------------------------------------------------------------------------
 
@@ -150,6 +154,10 @@ def block(weight, STRIDE: tl.constexpr, k, columns, H: tl.constexpr, DEPTH: tl.c
 @triton.jit
 def product(x, w, a, PRECISION: tl.constexpr):
     """a + x w, summed in a's type; where weights come in 16 bits, x is rounded to them."""
+    if INTERPRETED and w.dtype == tl.bfloat16:  # the interpreter cuts off where a device rounds, and multiplies bits
+        bits = x.to(tl.uint32, bitcast=True)
+        x = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).to(tl.float32, bitcast=True)
+        w = w.to(tl.float32)
     x = x.to(w.dtype)
     if PRECISION == "tf32":
         a = tl.dot(x, w, a, input_precision="tf32", out_dtype=a.dtype)

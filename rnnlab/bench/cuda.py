@@ -47,8 +47,8 @@ from rnnlab.cells.torch_nn import to_torch
 Unroller = Callable[..., Unrolled]
 CELLS = ("rnn", "gru", "lstm")
 TILES = (
-    launch.Tiles(4, 128, 128, 16, 1, held=True),
-    launch.Tiles(8, 128, 128, 8, 1, held=True),
+    launch.Tiles(4, 128, 128, 16, 1),
+    launch.Tiles(8, 128, 128, 8, 1),
     launch.Tiles(4, 64, 32, 8, 2),
     launch.Tiles(8, 64, 32, 4, 2),
     launch.Tiles(8, 64, 32, 8, 3),
@@ -214,7 +214,6 @@ class _Bench:
         found: dict[launch.Tiles, float] = {}
         for tiles in dict.fromkeys((default, *self.scale.tiles)):
             label = f"{tiles.rows} x {tiles.columns}, {tiles.depth} deep, {tiles.warps} warps, {tiles.stages} stages"
-            label += ", weights held" if tiles.held else ""
             try:
                 with launch.using(tiles):
                     found[tiles] = self.seconds(_step(fused_unroll, *data))

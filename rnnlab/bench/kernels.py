@@ -52,7 +52,7 @@ def _row(cell: str, H: int, direction: str, capability: int, precision: str, dty
     cut = tiles(FORMS[cell], H, dtype, within(precision, direction), SHARED[capability])
     binary = compiled(FORMS[cell], direction, H=H, dtype=dtype, precision=precision, capability=capability)
     registers, spills = resources(binary.asm["ptx"], capability)
-    where = "held" if cut.held else "streamed"
+    where = "on chip" if cut.on_chip(H) else "streamed"
     sizes = (cut.rows, f"{cut.columns} x {cut.depth}", cut.warps, where, registers, spills, binary.metadata.shared)
     return dict(zip(COLUMNS, (cell, H, direction, capability, *sizes), strict=True))
 

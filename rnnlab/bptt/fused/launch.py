@@ -30,7 +30,6 @@ class Tiles:
 
     rows: examples per program; columns: hidden units at a time; depth: terms of a sum at a time.
     warps, stages: of the compiled kernel: threads / 32, and how many chunks are on their way from memory.
-    held: the recurrent weights are loaded once; only where columns and depth hold all hidden units.
     """
 
     rows: int
@@ -38,13 +37,14 @@ class Tiles:
     depth: int
     warps: int
     stages: int
-    held: bool = False
+
+    def on_chip(self, H: int) -> bool:
+        """Whether state and weights stay on chip: where columns and depth hold all hidden units."""
+        return self.columns == self.depth >= H
 
     def constants(self, H: int) -> dict[str, Any]:
         """What the kernels are told."""
-        on_chip = self.columns == self.depth >= H
-        held = self.held and on_chip
-        return {"ROWS": self.rows, "COLUMNS": self.columns, "DEPTH": self.depth, "ON_CHIP": on_chip, "HELD": held}
+        return {"ROWS": self.rows, "COLUMNS": self.columns, "DEPTH": self.depth, "ON_CHIP": self.on_chip(H)}
 
 
 SHARED = {75: 65_536, 80: 166_912, 86: 101_376, 87: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
@@ -66,7 +66,7 @@ def tiles(form: Form, H: int, dtype: torch.dtype, precision: str, shared: int) -
     rows, size = 4 if exact else 16, packed_size(precision, dtype)
     needed = (form.rows * full + rows * (form.rows + 1)) * full * size  # the weights, and operands of `rows` rows
     if needed <= shared:
-        return Tiles(rows, full, full, warps=16 if exact and full > 64 else 8, stages=1, held=True)
+        return Tiles(rows, full, full, warps=16 if exact and full > 64 else 8, stages=1)
     return Tiles(8 if exact else 16, min(full, 256 // dtype.itemsize), 32, warps=8, stages=2)
 
 

@@ -3,9 +3,9 @@
 One program owns a replica and ROWS examples for all steps of a launch, so no program waits for another. Hidden units
 come in tiles of COLUMNS, sums in chunks of DEPTH, and rows and columns beyond the edge are masked: any size fits.
 
-ON_CHIP: one tile and one chunk hold all hidden units. The state (backward: the adjoint) then stays in registers from
-step to step; HELD: so do the recurrent weights. Else a program reads the state before a step back from the memory that
-it wrote itself, a barrier behind it, and the weights at every step.
+ON_CHIP: one tile and one chunk hold all hidden units. The recurrent weights are then loaded once, and the state
+(backward: the adjoint) stays in registers from step to step. Else a program loads weights at every step, and reads the
+state before it back from the memory that it wrote itself, a barrier behind it.
 
 KEEP: forward writes what backward reads, slot t + 1 the state after step t. Else two slots take turns, and the last K
 states go to `output`.
@@ -201,7 +201,7 @@ def write_state(
 def rnn_forward(
     projected, weight, activation_bias, mask, states, output, T, R, B, K, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr, HELD: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """h = phi(x U + b + h W)."""
@@ -213,7 +213,6 @@ def rnn_forward(
     columns, here, place = tile(rows, 0, B, H, COLUMNS)
     if ON_CHIP:
         h = read(states, place, here)
-    if HELD:
         w = block(weight, H, 0, columns, H, DEPTH)
     for step in range(steps):
         t = first + tl.cast(step, tl.int64)
@@ -226,7 +225,6 @@ def rnn_forward(
                 if not ON_CHIP:
                     _, inside, chunk = tile(rows, k, B, H, DEPTH)
                     h = read(now, chunk, inside)
-                if not HELD:
                     w = block(weight, H, k, columns, H, DEPTH)
                 a = product(h, w, a, PRECISION)
             bias = vector(activation_bias + r * H, columns, H) if ACTIVATION == "modrelu" else 0.0
@@ -248,7 +246,7 @@ def lstm_forward(
     projected, weight, candidate_bias, output_bias, mask, states, memories, gates, output,
     T, R, B, K, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr, HELD: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """c = f c + i g, h = o phi(c); gates keeps i, f, o, g."""
@@ -264,7 +262,6 @@ def lstm_forward(
     if ON_CHIP:
         h = read(states, place, here)
         c = read(memories, place, here)
-    if HELD:
         w_i = block(weight, G, 0, columns, H, DEPTH)
         w_f = block(weight + H, G, 0, columns, H, DEPTH)
         w_o = block(weight + 2 * H, G, 0, columns, H, DEPTH)
@@ -284,7 +281,6 @@ def lstm_forward(
                 if not ON_CHIP:
                     _, inside, chunk = tile(rows, k, B, H, DEPTH)
                     h = read(states + now, chunk, inside)
-                if not HELD:
                     w_i = block(weight, G, k, columns, H, DEPTH)
                     w_f = block(weight + H, G, k, columns, H, DEPTH)
                     w_o = block(weight + 2 * H, G, k, columns, H, DEPTH)
@@ -331,7 +327,7 @@ def gru_forward(
     projected, weight, bias_recurrent, activation_bias, mask, states, gates, output,
     T, R, B, K, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr, HELD: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """n = phi(x U_n + b_n + r m) with m = h W_n + b_m, h = (1 - z) n + z h; gates keeps r, z, n, m."""
@@ -346,7 +342,6 @@ def gru_forward(
     columns, here, place = tile(rows, 0, B, H, COLUMNS)
     if ON_CHIP:
         h = read(states, place, here)
-    if HELD:
         w_r = block(weight, G, 0, columns, H, DEPTH)
         w_z = block(weight + H, G, 0, columns, H, DEPTH)
         w_n = block(weight + 2 * H, G, 0, columns, H, DEPTH)
@@ -365,7 +360,6 @@ def gru_forward(
                 if not ON_CHIP:
                     _, inside, chunk = tile(rows, k, B, H, DEPTH)
                     h = read(now, chunk, inside)
-                if not HELD:
                     w_r = block(weight, G, k, columns, H, DEPTH)
                     w_z = block(weight + H, G, k, columns, H, DEPTH)
                     w_n = block(weight + 2 * H, G, k, columns, H, DEPTH)
@@ -484,7 +478,7 @@ def rnn_backward(
     T, R, B, K, every, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, RULE: tl.constexpr, THRESHOLD: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr,
-    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr, HELD: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """gradients: dL/d(x U + b + h W); signs: that by modrelu's bias."""
@@ -501,7 +495,6 @@ def rnn_backward(
     d_h = 0.0
     if ON_CHIP:
         d_h = read(carried, place, here)
-    if HELD:
         w = block(transposed, H, 0, columns, H, DEPTH)
     for step in range(steps):
         t = first + tl.cast(steps - 1 - step, tl.int64)
@@ -522,8 +515,6 @@ def rnn_backward(
             if ACTIVATION == "modrelu":
                 tl.store(signs + place, signed(d, h), mask=here)
             if ON_CHIP:
-                if not HELD:
-                    w = block(transposed, H, 0, columns, H, DEPTH)
                 d_h = tl.where(cut != 0, 0.0, product(d, w, passing, PRECISION))
             else:
                 tl.store(direct + place, passing, mask=here)
@@ -556,7 +547,7 @@ def lstm_backward(
     T, R, B, K, every, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, RULE: tl.constexpr, THRESHOLD: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr,
-    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr, HELD: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """gradients: those of the preactivations of i, f, o, g; signs: those by modrelu's biases, of g and of c.
@@ -581,7 +572,6 @@ def lstm_backward(
     if ON_CHIP:
         d_h = read(carried, place, here)
         d_c = read(carried_c, place, here)
-    if HELD:
         w_i = block(transposed, H, 0, columns, H, DEPTH)
         w_f = block(transposed + H * H, H, 0, columns, H, DEPTH)
         w_o = block(transposed + 2 * H * H, H, 0, columns, H, DEPTH)
@@ -640,11 +630,6 @@ def lstm_backward(
                 tl.store(signs + rows[:, None] * (2 * H) + columns[None, :] + H, signed(inner, c), mask=here)
             earlier = tl.where(cut != 0, 0.0, total * f + passing_c)
             if ON_CHIP:
-                if not HELD:
-                    w_i = block(transposed, H, 0, columns, H, DEPTH)
-                    w_f = block(transposed + H * H, H, 0, columns, H, DEPTH)
-                    w_o = block(transposed + 2 * H * H, H, 0, columns, H, DEPTH)
-                    w_g = block(transposed + 3 * H * H, H, 0, columns, H, DEPTH)
                 d = product(da_i, w_i, passing, PRECISION)
                 d = product(da_f, w_f, d, PRECISION)
                 d = product(da_o, w_o, d, PRECISION)
@@ -673,7 +658,7 @@ def gru_backward(
     T, R, B, K, every, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, RULE: tl.constexpr, THRESHOLD: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr,
-    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr, HELD: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """gradients: those of h's products for r, z and n, and of x's product for n; signs: that by modrelu's bias."""
@@ -692,7 +677,6 @@ def gru_backward(
     d_h = 0.0
     if ON_CHIP:
         d_h = read(carried, place, here)
-    if HELD:
         w_r = block(transposed, H, 0, columns, H, DEPTH)
         w_z = block(transposed + H * H, H, 0, columns, H, DEPTH)
         w_n = block(transposed + 2 * H * H, H, 0, columns, H, DEPTH)
@@ -726,10 +710,6 @@ def gru_backward(
             if ACTIVATION == "modrelu":
                 tl.store(signs + place, signed(d_n, n), mask=here)
             if ON_CHIP:
-                if not HELD:
-                    w_r = block(transposed, H, 0, columns, H, DEPTH)
-                    w_z = block(transposed + H * H, H, 0, columns, H, DEPTH)
-                    w_n = block(transposed + 2 * H * H, H, 0, columns, H, DEPTH)
                 d = product(da_r, w_r, d * z + passing, PRECISION)
                 d = product(da_z, w_z, d, PRECISION)
                 d = product(d_n * reset, w_n, d, PRECISION)

@@ -326,7 +326,7 @@ def test_torchs_own_switch_for_tf32_is_what_it_was() -> None:
 @pytest.mark.parametrize("option", CELLS)
 def test_a_replica_among_three_computes_what_it_computes_alone(option: str) -> None:
     given = case(option, "modrelu", "clip_norm", torch.float32, (3, 3, 3, 3, 5), masked=True)
-    together = by_triton(given)
+    together = by_triton(given, TILES["few"])
     single = case(option, "modrelu", "clip_norm", torch.float32, (3, 1, 3, 3, 5))
     for r in range(3):
         one = slice(r, r + 1)
@@ -337,7 +337,7 @@ def test_a_replica_among_three_computes_what_it_computes_alone(option: str) -> N
         single.input, single.cotangent = given.input[:, one], given.cotangent[:, one]
         single.mask, single.rule = given.mask[:, one], given.rule
         single.state, single.final = (tuple(s[one] for s in states) for states in (given.state, given.final))
-        for name, alone in by_triton(single).items():
+        for name, alone in by_triton(single, TILES["few"]).items():
             replica = {"norm": 2, "output": 1, "d_input": 1}.get(name, 0)
             assert torch.equal(alone, together[name].narrow(replica, r, 1)), name
 

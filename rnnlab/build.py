@@ -90,6 +90,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         dtype=dtype,
         threads=config.threads if isinstance(config.threads, int) else threads or torch.get_num_threads(),
         recompute=config.recompute,
+        precision=config.precision,
         say=say,
     )
     return Experiment(

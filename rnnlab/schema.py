@@ -29,6 +29,7 @@ SCALARS: dict[str, Any] = {
     "engine": Literal["auto", "fused", "autograd"],
     "threads": Literal["auto"] | Count,
     "recompute": CountOrZero,
+    "precision": Literal["ieee", "tf32", "bf16", "fp16"],
     "force": bool,
     "log.every": Count,
     "evaluate.every": Count,
@@ -72,6 +73,7 @@ class Config:
     engine: str
     threads: int | str
     recompute: int
+    precision: str
     force: bool
     log_every: int
     evaluate_every: int
@@ -222,6 +224,15 @@ def _refuse_nonsense(config: Config) -> None:
     if config.recompute == 1:
         raise ConfigError(
             "recompute=1: not allowed. Every state would be kept and nothing computed again; allowed: 0, or 2 and more."
+        )
+    if config.precision != "ieee" and config.engine == "autograd":
+        raise ConfigError(
+            f"precision={config.precision}: not allowed. engine=autograd multiplies what it is given; allowed: ieee."
+        )
+    if config.precision != "ieee" and config.dtype != "float32":
+        raise ConfigError(
+            f"precision={config.precision}: not allowed. It is for products of float32, not of dtype={config.dtype}; "
+            "allowed: ieee."
         )
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:

@@ -30,6 +30,8 @@ def run_id(config: Config, *, device: str, engine: str) -> str:
     if config.match_parameters is not None:
         raise ValueError("match_parameters: build the experiment first; its configuration has the cell.hidden chosen.")
     determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
+    if determining["precision"] == "ieee":
+        del determining["precision"]  # younger than the runs that there are, all of which are that
     determining |= {"device": device, "engine": engine}
     text = json.dumps(determining, sort_keys=True)
     return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

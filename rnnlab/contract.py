@@ -32,6 +32,10 @@ class RunError(Exception):
     """The run cannot go on for a reason outside the configuration: disk, lock, damaged files."""
 
 
+class InUseError(RunError):
+    """Another process works on the run."""
+
+
 def _integral(value: Any) -> Any:
     """1e4 on a command line is a float, and means the integer 10000."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

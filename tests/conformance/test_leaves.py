@@ -13,6 +13,7 @@ from rnnlab.contract import CONTEXT, ConfigError, check_component, signature_of
 from rnnlab.schema import COMPONENTS, group_syntax, validate
 
 EXPERIMENTS = sorted(p.stem for p in (CONFIGS / "experiment").glob("*.yaml"))
+SWEEPS = sorted(p.stem for p in (CONFIGS / "sweep").glob("*.yaml"))
 each_leaf = pytest.mark.parametrize(
     ("group", "option"), leaves(), ids=[f"{group}/{option}" for group, option in leaves()]
 )
@@ -26,7 +27,7 @@ def test_every_group_has_a_key_and_every_key_a_group() -> None:
 def test_every_yaml_is_a_leaf_an_experiment_or_the_base() -> None:
     depths = {p: len(p.relative_to(CONFIGS).parts) for p in CONFIGS.rglob("*.yaml")}
     assert [p.name for p, depth in depths.items() if depth != 2] == ["config.yaml"]
-    assert len(depths) == 1 + len(leaves()) + len(EXPERIMENTS)
+    assert len(depths) == 1 + len(leaves()) + len(EXPERIMENTS) + len(SWEEPS)
 
 
 @each_leaf
@@ -90,6 +91,11 @@ def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, key: str,
         pytest.skip("allowed for this one")
     with pytest.raises(ConfigError, match=rf"^{group}\.{key}=.*not allowed\. {group}\.{key} must be \S"):
         check_component(group, leaf(group, option, **{key: wrong}), ["rnnlab"])
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_sweep_changes_no_run(sweep: str) -> None:
+    assert composed(f"sweep={sweep}") == composed()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -191,6 +191,8 @@ def explain_hydra(error: BaseException, arguments: list[str]) -> str:
     if found:
         return f"${{{found.group(1)}}}: no such key to take a value from."
     key = _key_of(error)
+    if key == "hydra.launcher.ray_address":
+        return "ray_address=…: goes with hydra/launcher=ray."
     if key == "experiment":
         return "experiment=…: write +experiment=NAME (with a plus: it is added to the configuration)."
     if key:

@@ -11,15 +11,13 @@ def status_of(path: Path) -> str:
     return str(RunFolder(path).manifest().get("status", ""))
 
 
-def mark_failed(path: Path, reason: str) -> None:
+def mark_dead(path: Path, status: str, reason: str) -> None:
     """Correct the manifest of a killed worker, which still says `running`. Left alone if another works on the run."""
     folder = RunFolder(path)
     if status_of(path) != "running":
         return
     try:
         with folder.locked():
-            folder.write_json(
-                "manifest.json", {**folder.manifest(), "status": "failed", "reason": reason, "end": now()}
-            )
+            folder.write_json("manifest.json", {**folder.manifest(), "status": status, "reason": reason, "end": now()})
     except (RunError, OSError):
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import listening
-from rnnlab.runs.state import mark_failed, status_of
+from rnnlab.runs.state import mark_dead, status_of
 from rnnlab.sinks.console import say
 from rnnlab.sweep.backend import Backend
 from rnnlab.sweep.compose import Composer
@@ -58,8 +58,13 @@ class Sweep:
                 raise ConfigError("\n".join(dict.fromkeys(job.refused for job in jobs)))
             self._tell_notes(jobs)
             overview = Overview(len(jobs), labels(jobs))
+            round_ = _Round(self.backend, jobs, self.outcomes, overview)
             try:
-                _Round(self.backend, jobs, self.outcomes, overview).run(interrupted)
+                round_.run(interrupted)
+            except KeyboardInterrupt:
+                self.close(at_once=True)
+                round_.bury_all()
+                raise
             finally:
                 overview.close()
             if interrupted():
@@ -222,8 +227,14 @@ class _Round:
             return
         reason = death or describe(error)
         if job.folder is not None:
-            mark_failed(job.folder, reason)
+            mark_dead(job.folder, "failed", reason)
         self._end(job, Outcome("failed", reason))
+
+    def bury_all(self) -> None:
+        """The workers were killed."""
+        for job in self.under_way.values():
+            if job.folder is not None:
+                mark_dead(job.folder, "interrupted", "stopped at once")
 
     def _again(self, job: Job) -> None:
         self.overview.pause(job)

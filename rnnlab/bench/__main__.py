@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     cuda.add_argument("--seconds", type=_count, default=420, help="no further part begins after so many")
     cuda.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
 
+    sweep = _command(commands, "sweep", "jobs per second and core of a sweep over one-step runs")
+    sweep.add_argument("--jobs", type=_several, default=100, help="of the longer of two sweeps, at least 10")
+    sweep.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
+
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")
     startup.add_argument("--repetitions", type=_count, default=7)
     return parser
@@ -106,6 +110,13 @@ def _count(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _several(text: str) -> int:
+    value = _count(text)
+    if value < 10:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least 10")
     return value
 
 

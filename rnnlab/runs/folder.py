@@ -1,6 +1,7 @@
 """A run is a folder: the files of the contract, written so that a crash leaves either the old file or the new one."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -147,6 +148,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache  # what is imported does not change while a sweep's worker goes from run to run
 def _commit(checkout: Path) -> str | None:
     """The commit of the checkout that the code runs from; with `+changes` where files differ from it."""
     if not (checkout / ".git").exists():

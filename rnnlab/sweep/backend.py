@@ -12,6 +12,11 @@ class Backend(Protocol):
     """How often a job whose worker died is given to another, which goes on from its checkpoint."""
 
     @property
+    def composers(self) -> int:
+        """In how many pieces the composing of all jobs is done."""
+        ...
+
+    @property
     def slots(self) -> int:
         """Calls that are worked on at the same time."""
         ...

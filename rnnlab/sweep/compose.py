@@ -1,6 +1,5 @@
 """From a sweep's overrides to checked jobs. Done in the workers: Hydra takes a tenth of a second for each."""
 
-import copy
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -47,7 +46,7 @@ class Composer:
         from rnnlab.cli import checked, explain_hydra
 
         try:
-            composed = copy.deepcopy(self.loader.load_sweep_config(self.master, list(overrides)))
+            composed = self.loader.load_sweep_config(self.master, list(overrides))
         except Exception as error:  # Hydra and OmegaConf have no common base
             raise ConfigError(explain_hydra(error, list(overrides))) from None
         with open_dict(composed):

@@ -41,7 +41,7 @@ class LocalPool:
     """
 
     def __init__(self, *, slots: int, threads: int, retries: int = 0) -> None:
-        self.slots, self.threads, self.retries = slots, threads, retries
+        self.slots, self.threads, self.retries, self.composers = slots, threads, retries, 2 * slots
         # Not forked: a fork of a process with threads may hang. Not a pipe of ours to write to: its end is the message.
         self._context = multiprocessing.get_context("spawn")
         self._reader, self._writer = self._context.Pipe(duplex=False)

@@ -56,6 +56,10 @@ class RayCluster:
             served = min(served, int(total.get("GPU", 0) / self.gpus))
         return max(1, min(served, self.jobs or served))
 
+    @property
+    def composers(self) -> int:
+        return 2 * self.slots
+
     def describe(self) -> str:
         nodes = sum(node["Alive"] for node in self.ray.nodes())
         return f"{self.slots} at a time with {self.cpus} thread(s) each on {nodes} Ray node(s)"

@@ -54,6 +54,7 @@ class Sweep:
             tasks = list(enumerate(overrides, start=first))
             jobs = _compose(self.backend, composer, tasks, interrupted)
             self.jobs += jobs
+            self.outcomes |= {job.number: Outcome("refused", job.refused) for job in jobs if job.refused}
             if all(job.refused for job in jobs):
                 raise ConfigError("\n".join(dict.fromkeys(job.refused for job in jobs)))
             self._tell_notes(jobs)
@@ -91,8 +92,8 @@ class Sweep:
 def _compose(
     backend: Backend, composer: Composer, tasks: list[tuple[int, tuple[str, ...]]], interrupted: Callable[[], bool]
 ) -> list[Job]:
-    """All jobs, composed by the workers, some in a piece since the composer has to be sent with each."""
-    length = max(1, min(16, math.ceil(len(tasks) / (2 * backend.slots))))
+    """All jobs, composed by the workers, many in a piece since the composer has to be sent with each."""
+    length = math.ceil(len(tasks) / backend.composers)
     pieces = [tasks[at : at + length] for at in range(0, len(tasks), length)]
     jobs: list[Job] = []
     for piece in _all(backend, composer.jobs, pieces, interrupted):

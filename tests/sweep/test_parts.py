@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_lr_grid_goes_by_each_job_s_optimiser_and_needs_no_m(in_tmp_path):
     for option, lowest, highest in (("sgd", 1e-3, 0.3), ("adam", 1e-4, 0.03)):
         grid = sorted(lr for cell, name, lr in rates if (cell, name) == ("rnn", option))
         assert (grid[0], grid[-1]) == (lowest, highest)
-        assert all(2.9 < b / a < 3.4 for a, b in zip(grid, grid[1:], strict=False)), "half a decade apart"
+        assert all(2.9 < b / a < 3.4 for a, b in pairwise(grid)), "half a decade apart"
 
 
 def test_every_optimiser_has_a_grid_around_its_default():

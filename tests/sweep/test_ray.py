@@ -18,30 +18,33 @@ pytest.importorskip("ray", reason="Ray is not installed (pip install 'rnnlab[ray
 
 SWEEP = [*TINY, "steps=1500", "checkpoint.every=50", "log.every=50", "evaluate.every=200", "cell.hidden=16"]
 SWEEP += ["cell=rnn", "stop_when_solved=false"]
-SECONDS = 90
+SECONDS = 60
 
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """HOST:PORT of a cluster of two nodes with one CPU each, in sessions of their own so that they can be ended."""
     (tmp_path / "home").mkdir()
+    monkeypatch.setenv("RNNLAB_CACHE", os.environ.get("RNNLAB_CACHE") or str(Path("~/.cache/rnnlab").expanduser()))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # Ray keeps a token there
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
-    monkeypatch.setenv("RNNLAB_CACHE", os.environ.get("RNNLAB_CACHE") or str(Path("~/.cache/rnnlab").expanduser()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = (tmp_path / "nodes.log").open("a")
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
-    head = [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    head = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     nodes = []
     try:
         for arguments, alive in ((head, 1), ([f"--address=127.0.0.1:{port}"], 2)):
             nodes.append(
                 subprocess.Popen([*ray, *arguments], stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
             )
-            wait_until(lambda alive=alive: (tmp_path / "nodes.log").read_text().count("Ray runtime started") >= alive)
+            wait_until(
+                lambda alive=alive: (tmp_path / "nodes.log").read_text().count("Ray runtime started") >= alive,
+                lambda: (tmp_path / "nodes.log").read_text(),
+            )
         yield f"127.0.0.1:{port}"
     finally:
         for node in reversed(nodes):
@@ -54,11 +57,11 @@ def cluster(tmp_path, monkeypatch):
         log.close()
 
 
-def wait_until(condition):
+def wait_until(condition, explain=lambda: ""):
     deadline = time.monotonic() + SECONDS
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert condition()
+    assert condition(), explain()
 
 
 def test_a_killed_worker_costs_no_job_on_two_nodes(cluster, in_tmp_path):

@@ -16,7 +16,7 @@ from rnnlab.cli import run_command_line
 
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'rnnlab[ray]')")
 
-SWEEP = [*TINY, "steps=1500", "checkpoint.every=50", "log.every=50", "evaluate.every=200", "cell.hidden=16"]
+SWEEP = [*TINY, "steps=800", "checkpoint.every=50", "log.every=50", "evaluate.every=200", "cell.hidden=16"]
 SWEEP += ["cell=rnn", "stop_when_solved=false"]
 SECONDS = 60
 

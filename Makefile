@@ -45,8 +45,8 @@ test: $(STAMP) ## Run the whole test suite
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP) ## Check style and types
-	$(RUN) -m ruff check rnnlab tests
-	$(RUN) -m ruff format --check rnnlab tests
+	$(RUN) -m ruff check rnnlab hydra_plugins tests
+	$(RUN) -m ruff format --check rnnlab hydra_plugins tests
 	$(RUN) -m pyright
 
 tensorboard: $(STAMP) ## Open TensorBoard on runs/

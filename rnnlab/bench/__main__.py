@@ -96,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("--precision", choices=("ieee", "tf32", "bf16", "fp16"), default="ieee")
     kernels.add_argument("--dtype", choices=("float32", "float64"), default="float32")
 
+    sweep = _command(commands, "sweep", "jobs per second and core of a sweep over one-step runs")
+    sweep.add_argument("--jobs", type=_several, default=100, help="of the longer of two sweeps, at least 10")
+    sweep.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
+
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")
     startup.add_argument("--repetitions", type=_count, default=7)
     return parser
@@ -119,6 +123,13 @@ def _count(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _several(text: str) -> int:
+    value = _count(text)
+    if value < 10:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least 10")
     return value
 
 

@@ -1,6 +1,7 @@
 """A run is a folder: the files of the contract, written so that a crash leaves either the old file or the new one."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -17,7 +18,10 @@ import filelock
 import numpy as np
 from omegaconf import OmegaConf
 
-from rnnlab.contract import RunError
+from rnnlab.contract import InUseError, RunError
+
+LOG = "output.log"
+"""In the folder of a sweep's run: what the run has printed."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -72,7 +76,8 @@ class RunFolder:
         """Make the folder and hold it; the lock goes with the process, also when it is killed.
 
         Raises:
-            RunError: another process holds the folder, or it cannot be made.
+            InUseError: another process holds the folder.
+            RunError: it cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -83,7 +88,7 @@ class RunFolder:
             lock.acquire(timeout=GLANCE)
         except filelock.Timeout:
             holder = self.manifest().get("process", "unknown")
-            raise RunError(
+            raise InUseError(
                 f"{self.path} is in use by another process ({holder}). Wait for it, or stop it first."
             ) from None
         except OSError as error:
@@ -107,7 +112,7 @@ class RunFolder:
         return False
 
     def clear(self) -> None:
-        """Remove everything but the lock.
+        """Remove everything but the lock and the log, which is being written.
 
         The manifest goes first, then the checkpoints: cut short at any point, what is left is a run that goes on from
         a good checkpoint, or from nothing.
@@ -115,7 +120,7 @@ class RunFolder:
         (self.path / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         for entry in self.path.iterdir():
-            if entry.name != ".lock":
+            if entry.name not in (".lock", LOG):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def manifest(self) -> dict[str, Any]:
@@ -160,6 +165,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache  # what is imported does not change while a sweep's worker goes from run to run
 def _commit(checkout: Path) -> str | None:
     """The commit of the checkout that the code runs from; with `+changes` where files differ from it."""
     if not (checkout / ".git").exists():

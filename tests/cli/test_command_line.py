@@ -92,11 +92,6 @@ def test_help_lists_groups_and_keys(in_tmp_path, capfd):
         assert word in shown
 
 
-def test_a_sweep_runs_every_combination(in_tmp_path):
-    assert run_command_line(["-m", *TINY, "cell=rnn,gru", "clipping=none,norm", "name=sweep"]) == 0
-    assert len([p for p in (in_tmp_path / "runs" / "sweep").iterdir() if p.is_dir()]) == 4
-
-
 def test_output_that_is_no_terminal_is_plain_lines(tmp_path):
     process = start(tmp_path, "+experiment=smoke", "tensorboard=false")
     output, errors = process.communicate(timeout=60)
@@ -143,12 +138,6 @@ def test_an_example_is_drawn_as_text(in_tmp_path, capfd):
     assert shown[2].startswith("input   ")
     assert shown[2].count("!") == 1
     assert shown[2][8:10] == shown[3][-2:]
-    assert list(in_tmp_path.iterdir()) == []
-
-
-def test_a_sweep_stops_at_the_first_wrong_configuration(in_tmp_path, capfd):
-    assert run_command_line(["-m", *TINY, "optimiser.lr=-1,0.5"]) == 2
-    assert "optimiser.lr=-1" in capfd.readouterr().err
     assert list(in_tmp_path.iterdir()) == []
 
 

@@ -14,12 +14,10 @@ import numpy as np
 import yaml
 
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
-from rnnlab.runs.folder import RunFolder
+from rnnlab.runs.state import STATES, state_of
 
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
-STATES = ("finished", "running", "interrupted", "failed", "died")
-"""died: the manifest says running, and nobody holds the folder's lock."""
 PARTIAL = STATES[1:]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -180,12 +178,10 @@ def _option(target: str) -> str:
 
 
 def _state(path: Path, manifest: dict[str, Any]) -> str:
-    status = str(manifest.get("status"))
-    if status == "running" and not RunFolder(path).held():
-        return "died"
-    if status not in STATES:
-        raise UnreadableError(f"manifest.json: status {status!r}; known are {', '.join(STATES)}")
-    return status
+    state = state_of(path, manifest)
+    if state not in STATES:
+        raise UnreadableError(f"manifest.json: status {state!r}; known are {', '.join(STATES)}")
+    return state
 
 
 def _json(path: Path) -> dict[str, Any]:

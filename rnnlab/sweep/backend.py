@@ -26,7 +26,7 @@ class Backend(Protocol):
         ...
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Have a worker call a function. The future fails with BrokenExecutor where every worker died in its start."""
+        """Have a worker call a function. The future fails with BrokenExecutor where the worker died in its start."""
         ...
 
     def death(self, error: BaseException) -> str | None:

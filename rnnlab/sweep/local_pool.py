@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
 
 from rnnlab.sweep.work import start_process
 
@@ -31,8 +32,12 @@ def share(jobs: int, at_once: int | None, cores: int) -> tuple[int, int]:
     return slots, max(1, cores // slots)
 
 
+class WorkerDiedError(Exception):
+    """The process ended in the middle of a call; the argument is its exit code."""
+
+
 class LocalPool:
-    """See `Backend`.
+    """See `Backend`. A thread per process hands it one call after the other, through a pipe that no other process has.
 
     Args:
         slots: processes.
@@ -45,32 +50,25 @@ class LocalPool:
         # Not forked: a fork of a process with threads may hang. Not a pipe of ours to write to: its end is the message.
         self._context = multiprocessing.get_context("spawn")
         self._reader, self._writer = self._context.Pipe(duplex=False)
-        self._pool = self._new_pool()
-
-    def _new_pool(self) -> ProcessPool:
-        return ProcessPool(
-            max_workers=self.slots,
-            context=self._context,  # type: ignore[arg-type]
-            initializer=start_process,
-            initargs=(self._reader, self.threads),
-        )
+        self._callers = ThreadPoolExecutor(slots)
+        self._of_thread = threading.local()
+        self._lock = threading.Lock()  # one thread at a time asks multiprocessing for a process or its exit code
+        self._processes: list[SpawnProcess] = []
+        self._closed = False
 
     def describe(self) -> str:
         return f"{self.slots} at a time with {self.threads} thread(s) each"
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        if not self._pool.active:
-            self._end(self._pool)
-            self._pool = self._new_pool()
         with _without_ctrl_c():
-            return self._pool.schedule(function, args=arguments)
+            return self._callers.submit(self._call, function, arguments)
 
     def death(self, error: BaseException) -> str | None:
         if isinstance(error, BrokenProcessPool):
             return "its worker died before it could begin"
-        if not isinstance(error, ProcessExpired):
+        if not isinstance(error, WorkerDiedError):
             return None
-        code = error.exitcode or 0
+        (code,) = error.args
         if code >= 0:
             return f"its worker ended with status {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -81,16 +79,73 @@ class LocalPool:
 
     def close(self, *, at_once: bool) -> None:
         self._writer.close()
-        if at_once:
-            for process in multiprocessing.active_children():
-                process.kill()
-        self._end(self._pool)
+        with self._lock:
+            self._closed = True
+            if at_once:
+                self._kill()
+        self._callers.shutdown(cancel_futures=True)
+        self._kill()
+        for process in self._processes:
+            process.join()
+        self._reader.close()
 
-    @staticmethod
-    def _end(pool: ProcessPool) -> None:
-        with suppress(RuntimeError):
-            pool.stop()
-            pool.join()
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """In one of our threads: have its process make the call."""
+        if getattr(self._of_thread, "process", None) is None:
+            self._of_thread.process, self._of_thread.pipe = self._start()
+        process, pipe = self._of_thread.process, self._of_thread.pipe
+        try:
+            pipe.send((function, arguments))
+            result, error = pipe.recv()
+        except (EOFError, OSError):
+            self._of_thread.process = None
+            raise WorkerDiedError(self._bury(process, pipe)) from None
+        if error is not None:
+            raise error
+        return result
+
+    def _start(self) -> tuple[SpawnProcess, Connection]:
+        pipe, theirs = self._context.Pipe()
+        with self._lock, theirs:
+            if self._closed:
+                raise BrokenProcessPool
+            process = self._context.Process(target=_serve, args=(theirs, self._reader, self.threads))
+            process.start()
+            self._processes.append(process)
+        try:
+            pipe.recv()
+        except (EOFError, OSError):
+            self._bury(process, pipe)
+            raise BrokenProcessPool from None
+        return process, pipe
+
+    def _bury(self, process: SpawnProcess, pipe: Connection) -> int:
+        pipe.close()
+        with self._lock:
+            process.join()
+            self._processes.remove(process)
+            code = process.exitcode or 0
+            process.close()
+        return code
+
+
+def _serve(pipe: Connection, stop: Connection, threads: int) -> None:
+    """What a process does: say that it has begun, then one call after the other until the parent is gone."""
+    start_process(stop, threads)
+    pipe.send(None)
+    while True:
+        try:
+            function, arguments = pipe.recv()
+            answer: tuple[Any, Exception | None] = function(*arguments), None
+        except EOFError:
+            return
+        except Exception as error:
+            answer = None, error
+        pipe.send(answer)
 
 
 @contextmanager

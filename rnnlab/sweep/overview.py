@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -28,10 +29,10 @@ class Overview:
         self.total, self.labels = total, labels
         self.console = console or Console(highlight=False)
         self.counts = dict.fromkeys(WORDS, 0)
-        self.running: dict[int, tuple[Job, float]] = {}
+        self.running: dict[int, _Running] = {}
         self.shown: dict[int, TaskID] = {}
         self.began = self.looked = time.monotonic()
-        self.worked = 0  # jobs that took time in this session
+        self.worked = 0.0  # of the jobs that have ended, what was done in this session: 1 for a whole one
         self.bar: Progress | None = None
         if self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
@@ -41,32 +42,31 @@ class Overview:
 
     def start(self, job: Job) -> None:
         """A worker has taken the job."""
-        self.running[job.number] = (job, time.monotonic())
+        step = 0 if job.config is None or job.config.force else last_step(job)
+        self.running[job.number] = _Running(job, time.monotonic(), step, step)
         # As many lines as a terminal has room for.
         if self.bar is not None and job.config is not None and len(self.shown) < max(1, self.console.height - 6):
             label = self.labels[job.number]
             self.shown[job.number] = self.bar.add_task(f"  {label}", total=job.config.steps, note="")
         self.look()
 
-    def pause(self, job: Job) -> float:
-        """The job is not worked on any more; the seconds it was."""
-        _, began = self.running.pop(job.number, (job, time.monotonic()))
+    def pause(self, job: Job) -> "_Running | None":
+        """The job is not worked on any more."""
         if self.bar is not None and job.number in self.shown:
             self.bar.remove_task(self.shown.pop(job.number))
-        return time.monotonic() - began
+        return self.running.pop(job.number, None)
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """The job has its outcome."""
-        worked = job.number in self.running
-        seconds = self.pause(job)
-        self.worked += worked
+        worked = self.pause(job)
+        self.worked += 1 - worked.part(worked.first) if worked else 0
         if outcome.status not in self.counts:
             return
         self.counts[outcome.status] += 1
         if self.bar is None and outcome.status != "skipped":
             place = f"[{self.done():>{len(str(self.total))}}/{self.total}]"
             reason = f": {outcome.reason}" if outcome.reason else ""
-            took = f" in {duration(seconds)}" if worked else ""
+            took = f" in {duration(time.monotonic() - worked.began)}" if worked else ""
             label = self.labels[job.number]
             say(f"{place} {WORDS[outcome.status]}{took}  {label}{reason}{self._left('; ')}")
         self.look()
@@ -83,25 +83,29 @@ class Overview:
 
     def look(self, *, force: bool = False) -> None:
         """Draw what is new."""
+        now = time.monotonic()
+        due = force or now - self.looked > SECONDS_BETWEEN_LOOKS
+        if due:
+            self.looked = now
+            for running in self.running.values():
+                running.step = last_step(running.job)
         if self.bar is None:
             return
-        now = time.monotonic()
-        if force or now - self.looked > SECONDS_BETWEEN_LOOKS:
-            self.looked = now
-            for number, task in self.shown.items():
-                job, began = self.running[number]
-                step = last_step(job.folder / "metrics.jsonl") if job.folder else 0
-                self.bar.update(task, completed=step, note=f"step {step}, {duration(now - began)}")
+        for number, task in self.shown.items() if due else ():
+            running = self.running[number]
+            self.bar.update(task, completed=running.step, note=f"step {running.step}, {duration(now - running.began)}")
         bad = self.counts["failed"] + self.counts["refused"]
         note = f"{self.done()}/{self.total} done, {len(self.running)} running, {bad} failed{self._left(', ')}"
         self.bar.update(self.all, completed=self.done(), note=note)
 
     def _left(self, before: str) -> str:
-        """Time left, when the jobs to come take as long as those of this session did."""
-        left = self.total - self.done()
-        if not self.worked or not left:
+        """Time left, when the jobs to come take as long as what was done of others in this session."""
+        running = self.running.values()
+        done = self.worked + sum(one.part(max(0, one.step - one.first)) for one in running)
+        left = self.total - self.done() - sum(one.part(one.step) for one in running)
+        if not done or left <= 0:
             return ""
-        return f"{before}about {duration((time.monotonic() - self.began) / self.worked * left)} left"
+        return f"{before}about {duration((time.monotonic() - self.began) / done * left)} left"
 
     def close(self) -> None:
         if self.bar is not None:
@@ -110,10 +114,24 @@ class Overview:
             self.bar = None
 
 
-def last_step(metrics: Path) -> int:
-    """The step of the last whole line; 0 where there is none."""
+@dataclass
+class _Running:
+    """A job that is worked on, since when, from which step on, and how far it is."""
+
+    job: Job
+    began: float
+    first: int
+    step: int
+
+    def part(self, steps: int) -> float:
+        """So many steps as a part of the whole job."""
+        return min(1.0, steps / self.job.config.steps) if self.job.config else 0.0
+
+
+def last_step(job: Job) -> int:
+    """The step of the last whole line of a job's metrics; 0 where there is none."""
     try:
-        with metrics.open("rb") as file:
+        with ((job.folder or Path()) / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = file.read().split(b"\n")[:-1]
         return int(json.loads(lines[-1])["step"])

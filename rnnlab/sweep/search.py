@@ -8,9 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import filelock
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
-from rnnlab.contract import ConfigError, RunError
+from rnnlab.contract import ConfigError, InUseError, RunError
 from rnnlab.sinks.console import say
 
 Launch = Callable[[list[tuple[str, ...]], int], Sequence[float]]
@@ -59,10 +60,12 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "study.journal"
+        name = _name(fixed, space)
+        self.lock = filelock.FileLock(folder / f".study-{name}.lock")
         backend = optuna.storages.journal.JournalFileBackend(str(self.file))
         self.study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
-            study_name=_name(fixed, space),
+            study_name=name,
             direction="minimize",
             load_if_exists=True,
         )
@@ -78,7 +81,15 @@ class Search:
 
         Raises:
             ConfigError: every configuration of the first trials is wrong.
+            InUseError: another process works on the same search; its trials under way are not to be taken for lost.
         """
+        try:
+            with self.lock.acquire(timeout=0):
+                self._run(launch, at_once)
+        except filelock.Timeout:
+            raise InUseError(f"{self.file}: another process works on this search. Wait for it, or stop it.") from None
+
+    def _run(self, launch: Launch, at_once: int) -> None:
         done = len(self.study.get_trials(states=(self.complete,)))
         self._ask_again_for_what_has_none()
         if done:

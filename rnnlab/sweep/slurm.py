@@ -44,8 +44,12 @@ class Slurm:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         future: Future[Any] = Future()
-        self.jobs[future] = job = self.executor.submit(function, *arguments)
-        threading.Thread(target=_follow, args=(job, future), daemon=True).start()
+        try:
+            self.jobs[future] = job = self.executor.submit(function, *arguments)
+        except Exception as error:  # what sbatch says: this job's failure, while others are in the queue
+            future.set_exception(RunError(f"submitit: {' '.join(str(error).split())}"))
+        else:
+            threading.Thread(target=_follow, args=(job, future), daemon=True).start()
         return future
 
     def death(self, error: BaseException) -> str | None:
@@ -66,9 +70,9 @@ class Slurm:
 
 
 def _follow(job: Any, future: "Future[Any]") -> None:
-    while not job.done():
-        time.sleep(POLL)
     try:
+        while not job.done():
+            time.sleep(POLL)
         future.set_result(job.result())
     except BaseException as error:
         future.set_exception(error)

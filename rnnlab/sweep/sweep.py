@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import listening
-from rnnlab.runs.state import mark_dead, status_of
+from rnnlab.runs.state import mark_dead, state_of
 from rnnlab.sinks.console import say
 from rnnlab.sweep.backend import Backend
 from rnnlab.sweep.compose import Composer
@@ -24,7 +24,7 @@ POLL = 0.2
 BUSY_AGAIN = 1.0
 """Seconds until a job that another process works on is looked at again."""
 LOSSES = 3
-"""So many times in a row all workers may die before any has begun."""
+"""So many times in a row a worker may die before it has begun."""
 
 
 class Sweep:
@@ -50,7 +50,9 @@ class Sweep:
             KeyboardInterrupt: interrupted; every job can be gone on with.
         """
         with listening("Stopping: every job writes its checkpoint …") as interrupted:
-            self.backend = self.backend or make_backend(len(overrides))
+            if self.backend is None:
+                say("Starting the workers, which check every configuration first …")
+                self.backend = make_backend(len(overrides))
             tasks = list(enumerate(overrides, start=first))
             jobs = _compose(self.backend, composer, tasks, interrupted)
             self.jobs += jobs
@@ -173,9 +175,13 @@ class _Round:
 
     def _finished(self, job: Job) -> bool:
         """Whether there is nothing to do; the job then has its outcome."""
-        if job.folder is None or job.config is None or job.config.force or status_of(job.folder) != "finished":
+        if job.folder is None or job.config is None or job.config.force or state_of(job.folder) != "finished":
             return False
-        self._end(job, Outcome("skipped", objective=objective(job.folder)))
+        try:
+            self._end(job, Outcome("skipped", objective=objective(job.folder)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = f"finished before, but summary.json cannot be read ({describe(error)}); force=true runs it again"
+            self._end(job, Outcome("failed", why))
         return True
 
     def _share(self) -> None:
@@ -207,7 +213,7 @@ class _Round:
                 self._end(job, Outcome("waiting"))
             else:
                 self._end(job, outcome)
-        elif isinstance(error, BrokenExecutor):
+        elif isinstance(error, BrokenExecutor) and not stopped:
             self.lost += 1
             if self.lost > LOSSES:
                 raise RunError("The workers of the sweep cannot begin: each died in its start.")
@@ -219,7 +225,10 @@ class _Round:
         """The worker died, or the call failed in a way that `perform` does not know."""
         death = self.backend.death(error)
         if death and stopped:
-            self._end(job, Outcome("interrupted", death))
+            begun = not isinstance(error, BrokenExecutor)
+            if begun and job.folder is not None:
+                mark_dead(job.folder, "interrupted", death)
+            self._end(job, Outcome("interrupted" if begun else "waiting", death))
             return
         self.deaths[job.number] = self.deaths.get(job.number, 0) + 1
         if death and self.deaths[job.number] <= self.backend.retries:

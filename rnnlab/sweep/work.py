@@ -47,8 +47,11 @@ def perform(config: Config) -> Outcome:
 
 def describe(error: BaseException) -> str:
     """An exception as one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RunError | OSError) else f"{type(error).__name__}: {text}"
+    from rnnlab.cli import lacks_memory
+
+    told = lacks_memory(error) or str(error)
+    text = " ".join(told.split())
+    return text if isinstance(error, RunError | OSError) or told != str(error) else f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager
@@ -57,11 +60,12 @@ def logged(folder: Path) -> Iterator[None]:
     with (folder / LOG).open("ab") as log, _redirected(log.fileno()):
         try:
             yield
-        except (RunError, ConfigError, KeyboardInterrupt) as error:
-            print(error, file=sys.stderr)
-            raise
-        except Exception:
-            traceback.print_exc()
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+                if isinstance(error, RunError | ConfigError | KeyboardInterrupt):
+                    print(error, file=sys.stderr)
+                else:
+                    traceback.print_exc()
             raise
 
 
@@ -77,7 +81,8 @@ def _redirected(target: int) -> Iterator[None]:
         yield
     finally:
         for stream, number, earlier in zip(streams, (1, 2), before, strict=True):
-            stream.flush()
+            with contextlib.suppress(OSError):  # a full disk is told by the run itself
+                stream.flush()
             os.dup2(earlier, number)
             os.close(earlier)
 

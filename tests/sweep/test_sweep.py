@@ -46,8 +46,8 @@ def runs(folder, name="default"):
 
 
 def children(pid):
-    """Processes whose parent this is."""
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Processes whose parent this is, whichever of its threads started them."""
+    return [int(p) for of_thread in Path(f"/proc/{pid}/task").glob("*/children") for p in of_thread.read_text().split()]
 
 
 def wait_until(condition, seconds=60.0):

@@ -1,0 +1,123 @@
+"""The gates probe: how open the gates are, how long they remember, and how much gradient takes their straight path.
+
+T time, R replica, B batch, H hidden, Q quantiles.
+"""
+
+import copy
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rnnlab.contract import CountOrZero, component
+from rnnlab.probes.probe import Moment, Named
+from rnnlab.probes.trajectory import AllSteps, walk
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the quantiles, which lie between two ordered values where need be."""
+
+
+@component
+class Gates:
+    """Every gate's distribution; of the gates that carry a state on, memory length and share of the gradient.
+
+    Per gate (`forget`, ...), over the training batch: `mean` (R,); `quantiles` (R, Q) at LEVELS, over steps, examples
+    and units, and `quantiles_at_step` (R, T, Q).
+
+    Per state component s with s_t = f_t s_{t-1} + ... (`c` of an LSTM; `h` of a GRU, whose f is the update gate):
+    `memory_length` (R, H), each unit's 1 / (1 - f), f its mean, in time steps, and the units' `memory_length_median`.
+
+    How much of the gradient takes the straight path, through the products with f and nothing else: v = dL/ds_T is the
+    direction, per example, that the loss asks of the last state. The gradient of v . s_T is g_t = (ds_T/ds_t)^T v at
+    step t over all paths, and p_t = v f_{t+1} ... f_T over the straight one. `straight_share_at_step` (R, T) is the
+    mean over examples of |p_t| / (|p_t| + |g_t - p_t|): 1 where nothing else arrives, 0 where the gates are shut;
+    `straight_share` (R,) its mean over steps. `straight_gain_at_step` and `gain_at_step` (R, T) are the means of
+    |p_t| / |v| and |g_t| / |v|. Adjoint rules do not act here. NaN where v is 0.
+
+    Steps that an example does not have do not count. A cell without gates has nothing to measure.
+
+    Args:
+        every: updates between two measurements; 0: never.
+        first: measure at each of the first so many updates.
+        per_decade: measurements per decade of updates.
+    """
+
+    every: CountOrZero
+    first: CountOrZero
+    per_decade: CountOrZero
+
+    needs: ClassVar[tuple[str, ...]] = ("gates",)
+
+    def measure(self, moment: Moment) -> Named:
+        # A copy: what other probes differentiate must stay as it is. Parameters need no gradient here.
+        model, batch = copy.deepcopy(moment.model).requires_grad_(False), moment.batch
+        start = tuple(s.requires_grad_() for s in model.cell.zero_state(batch.input[0]))
+        steps = list(walk(model.cell, batch, start))
+        along = AllSteps.of(batch, steps)
+        with torch.no_grad():
+            gates = {k: along.apart(v) for k, v in model.cell.gates(along.input_RNI, along.state).items()}
+        result: Named = {}
+        for name, gate_RTBH in gates.items():
+            result |= {f"{name}.{key}": value for key, value in _distribution(gate_RTBH).items()}
+        task = moment.experiment.task
+        output_KRBH = torch.stack([step.output_RBH for step in steps[-task.scored :]])
+        loss = task.losses(model.readout(output_KRBH), batch).sum()
+        for state, name in model.cell.carried.items():
+            made_TRBH = [step.made[model.cell.states.index(state)] for step in steps]
+            figures = _memory(gates[name]) | _straight(loss, made_TRBH, gates[name])
+            result |= {f"{state}.{key}": value for key, value in figures.items()}
+        return result
+
+
+def _distribution(gate_RTBH: Tensor) -> Named:
+    return {
+        "mean": gate_RTBH.double().flatten(1).nanmean(-1),
+        "quantiles": quantiles(gate_RTBH.flatten(1)),
+        "quantiles_at_step": quantiles(gate_RTBH.flatten(2)),
+    }
+
+
+def quantiles(values: Tensor) -> Tensor:
+    """(..., Q) of (..., N): at LEVELS of the ordered values that are not NaN, interpolated linearly."""
+    # NumPy sorts float32 a hundred times as fast as torch does, and NaN to the end.
+    ordered = np.sort(values.cpu().numpy(), axis=-1)
+    count = (~np.isnan(ordered)).sum(-1, keepdims=True)
+    place = np.array(LEVELS) * np.maximum(count - 1, 0)
+    below = np.floor(place).astype(np.int64)
+    above = np.minimum(below + 1, np.maximum(count - 1, 0))
+    low, high = (np.take_along_axis(ordered, at, axis=-1).astype(np.float64) for at in (below, above))
+    return torch.from_numpy(low + (place - below) * (high - low)).to(values.device)
+
+
+def _memory(gate_RTBH: Tensor) -> Named:
+    length_RH = 1 / (1 - gate_RTBH.double().flatten(1, 2).nanmean(1))
+    return {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}
+
+
+def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor) -> Named:
+    (v_RBH,) = torch.autograd.grad(loss, made_TRBH[-1], retain_graph=True)
+    gradient_TRBH = torch.stack(torch.autograd.grad(made_TRBH[-1], made_TRBH, v_RBH, retain_graph=True)).double()
+    straight_TRBH = v_RBH * _products(gate_RTBH).transpose(0, 1)
+    rest, straight, whole, v = (
+        torch.linalg.vector_norm(x, dim=-1)
+        for x in (gradient_TRBH - straight_TRBH, straight_TRBH, gradient_TRBH, v_RBH.double())
+    )
+    absent_TRB = gate_RTBH[..., 0].isnan().transpose(0, 1)
+    share, straight_gain, gain = (
+        x.masked_fill(absent_TRB, torch.nan).nanmean(-1).T
+        for x in (straight / (straight + rest), straight / v, whole / v)
+    )
+    return {
+        "straight_share": share.nanmean(-1),
+        "straight_share_at_step": share,
+        "straight_gain_at_step": straight_gain,
+        "gain_at_step": gain,
+    }
+
+
+def _products(gate_RTBH: Tensor) -> Tensor:
+    """(R, T, B, H) float64: of the gates of all later steps; a step that an example does not have passes all on."""
+    later = gate_RTBH[:, 1:].double().nan_to_num(nan=1.0).flip(1).cumprod(1).flip(1)
+    return functional.pad(later, (0, 0, 0, 0, 0, 1), value=1.0)

@@ -23,8 +23,8 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 class Gates:
     """Every gate's distribution; of the gates that carry a state on, memory length and share of the gradient.
 
-    Per gate (`forget`, ...), over the training batch: `mean` (R,); `quantiles` (R, Q) at LEVELS, over steps, examples
-    and units, and `quantiles_at_step` (R, T, Q).
+    Per gate (`forget`, ...), over steps, examples and units: `mean` (R,), and `quantiles` (R, Q) at LEVELS; over
+    examples and units of one step: `mean_at_step` (R, T) and `quantiles_at_step` (R, T, Q).
 
     Per state component s with s_t = f_t s_{t-1} + ... (`c` of an LSTM; `h` of a GRU, whose f is the update gate):
     `memory_length` (R, H), each unit's 1 / (1 - f), f its mean, in time steps, and the units' `memory_length_median`.
@@ -60,7 +60,8 @@ class Gates:
             gates = {k: along.apart(v) for k, v in model.cell.gates(along.input_RNI, along.state).items()}
         result: Named = {}
         for name, gate_RTBH in gates.items():
-            result |= {f"{name}.{key}": value for key, value in _distribution(gate_RTBH).items()}
+            figures = along.means("mean", gate_RTBH) | _quantiles(gate_RTBH)
+            result |= {f"{name}.{key}": value for key, value in figures.items()}
         task = moment.experiment.task
         output_KRBH = torch.stack([step.output_RBH for step in steps[-task.scored :]])
         loss = task.losses(model.readout(output_KRBH), batch).sum()
@@ -71,12 +72,8 @@ class Gates:
         return result
 
 
-def _distribution(gate_RTBH: Tensor) -> Named:
-    return {
-        "mean": gate_RTBH.double().flatten(1).nanmean(-1),
-        "quantiles": quantiles(gate_RTBH.flatten(1)),
-        "quantiles_at_step": quantiles(gate_RTBH.flatten(2)),
-    }
+def _quantiles(gate_RTBH: Tensor) -> Named:
+    return {"quantiles": quantiles(gate_RTBH.flatten(1)), "quantiles_at_step": quantiles(gate_RTBH.flatten(2))}
 
 
 def quantiles(values: Tensor) -> Tensor:

@@ -67,6 +67,19 @@ class AllSteps:
             return values_RTBH
         return values_RTBH.masked_fill(~self.batch.mask.transpose(0, 1).unsqueeze(-1), torch.nan)
 
+    def means(self, name: str, values_RTBH: Tensor) -> dict[str, Tensor]:
+        """NAME (R,) and NAME_at_step (R, T), float64: over units, examples and steps; NaN where no example has a step.
+
+        Args:
+            values_RTBH: 0 or NaN at steps that an example does not have.
+        """
+        B, H = values_RTBH.shape[2:]
+        mask_TRB = self.batch.mask
+        present = values_RTBH if mask_TRB is None else values_RTBH.nan_to_num(nan=0.0)
+        sum_RT = present.flatten(2).sum(-1, dtype=torch.float64)
+        count_RT = H * (torch.full_like(sum_RT, B) if mask_TRB is None else mask_TRB.sum(-1).T)
+        return {name: sum_RT.sum(-1) / count_RT.sum(-1), f"{name}_at_step": sum_RT / count_RT}
+
 
 def _flat(values_TRBX: Tensor) -> Tensor:
     T, R, B, X = values_TRBX.shape

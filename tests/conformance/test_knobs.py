@@ -26,6 +26,8 @@ from rnnlab.training.population import Population
 OTHER = {
     ("task", "shortest"): 4,
     ("task", "examples"): 60,
+    ("probe", "saturated"): 0.9,
+    ("probe", "dead"): 1.0,
     ("task", "source"): "npz",  # replaced by the path of a small file
 }
 CONTEXT = {"replicas": 1, "units": 4}

@@ -57,17 +57,19 @@ class Gates:
         steps = list(walk(model.cell, batch, start))
         along = AllSteps.of(batch, steps)
         with torch.no_grad():
-            gates = {k: along.apart(v) for k, v in model.cell.gates(along.input_RNI, along.state).items()}
+            gates = model.cell.gates(along.input_RNI, along.state)
         result: Named = {}
-        for name, gate_RTBH in gates.items():
-            figures = along.means("mean", gate_RTBH) | _quantiles(gate_RTBH)
+        for name, gate_RNH in gates.items():
+            figures = along.means("mean", gate_RNH) | _quantiles(along.apart(gate_RNH, absent=torch.nan))
             result |= {f"{name}.{key}": value for key, value in figures.items()}
         task = moment.experiment.task
         output_KRBH = torch.stack([step.output_RBH for step in steps[-task.scored :]])
         loss = task.losses(model.readout(output_KRBH), batch).sum()
         for state, name in model.cell.carried.items():
             made_TRBH = [step.made[model.cell.states.index(state)] for step in steps]
-            figures = _memory(gates[name]) | _straight(loss, made_TRBH, gates[name])
+            length_RH = 1 / (1 - along.unit_means(gates[name]))
+            figures = {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}
+            figures |= _straight(loss, made_TRBH, along.apart(gates[name], absent=1.0), batch.mask)
             result |= {f"{state}.{key}": value for key, value in figures.items()}
         return result
 
@@ -88,12 +90,7 @@ def quantiles(values: Tensor) -> Tensor:
     return torch.from_numpy(low + (place - below) * (high - low)).to(values.device)
 
 
-def _memory(gate_RTBH: Tensor) -> Named:
-    length_RH = 1 / (1 - gate_RTBH.double().flatten(1, 2).nanmean(1))
-    return {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}
-
-
-def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor) -> Named:
+def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor, mask_TRB: Tensor | None) -> Named:
     (v_RBH,) = torch.autograd.grad(loss, made_TRBH[-1], retain_graph=True)
     gradient_TRBH = torch.stack(torch.autograd.grad(made_TRBH[-1], made_TRBH, v_RBH, retain_graph=True)).double()
     straight_TRBH = v_RBH * _products(gate_RTBH).transpose(0, 1)
@@ -101,9 +98,8 @@ def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor) -> Named
         torch.linalg.vector_norm(x, dim=-1)
         for x in (gradient_TRBH - straight_TRBH, straight_TRBH, gradient_TRBH, v_RBH.double())
     )
-    absent_TRB = gate_RTBH[..., 0].isnan().transpose(0, 1)
     share, straight_gain, gain = (
-        x.masked_fill(absent_TRB, torch.nan).nanmean(-1).T
+        (x if mask_TRB is None else x.masked_fill(~mask_TRB, torch.nan)).nanmean(-1).T
         for x in (straight / (straight + rest), straight / v, whole / v)
     )
     return {
@@ -115,6 +111,6 @@ def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor) -> Named
 
 
 def _products(gate_RTBH: Tensor) -> Tensor:
-    """(R, T, B, H) float64: of the gates of all later steps; a step that an example does not have passes all on."""
-    later = gate_RTBH[:, 1:].double().nan_to_num(nan=1.0).flip(1).cumprod(1).flip(1)
+    """(R, T, B, H) float64: of the gates of all later steps."""
+    later = gate_RTBH[:, 1:].double().flip(1).cumprod(1).flip(1)
     return functional.pad(later, (0, 0, 0, 0, 0, 1), value=1.0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rnnlab.contract import CountOrZero, NonNegative, Positive, component
 from rnnlab.probes.probe import Moment, Named
-from rnnlab.probes.trajectory import AllSteps, walk
+from rnnlab.probes.trajectory import AllSteps, side_by_side, walk
 
 
 @component
@@ -44,39 +44,42 @@ class Saturation:
 
     def measure(self, moment: Moment) -> Named:
         cell, batch = copy.deepcopy(moment.model.cell).requires_grad_(False), moment.batch
-        arguments: Named = {}
+        arguments: dict[str, list[Tensor]] = {name: [] for name, _ in cell.named_children()}
+        hooks = [
+            activation.register_forward_pre_hook(partial(_keep, arguments[name]))
+            for name, activation in cell.named_children()
+        ]
         with torch.no_grad():
             along = AllSteps.of(batch, list(walk(cell, batch, cell.zero_state(batch.input[0]))))
-            for name, activation in cell.named_children():
-                activation.register_forward_pre_hook(partial(_keep, arguments, name))
-            cell.step(along.input_RNI, along.state)
             gates = cell.gates(along.input_RNI, along.state)
-        slopes = {name: _slope(cell.get_submodule(name), argument) for name, argument in list(arguments.items())}
+        for hook in hooks:
+            hook.remove()
+        slopes = {
+            name: _slope(cell.get_submodule(name), side_by_side(given)) for name, given in arguments.items() if given
+        }
         slopes |= {name: (gate * (1 - gate), gate) for name, gate in gates.items()}
         result: Named = {}
         for name, (slope_RNH, output_RNH) in slopes.items():
-            slope_RTBH, output_RTBH = along.apart(slope_RNH), along.apart(output_RNH)
-            saturated_RTBH = (slope_RTBH.abs() < self.saturated).to(slope_RTBH.dtype)
-            figures = along.means("derivative", slope_RTBH) | along.means("saturated", saturated_RTBH)
-            figures["dead"] = self._dead(slope_RTBH, output_RTBH)
+            saturated_RNH = (slope_RNH.abs() < self.saturated).to(slope_RNH.dtype)
+            figures = along.means("derivative", slope_RNH) | along.means("saturated", saturated_RNH)
+            figures["dead"] = self._dead(along, slope_RNH, output_RNH)
             result |= {f"{name}.{key}": value for key, value in figures.items()}
         return result
 
-    def _dead(self, slope_RTBH: Tensor, output_RTBH: Tensor) -> Tensor:
-        steepest_RH = slope_RTBH.abs().nan_to_num(nan=0.0).flatten(1, 2).amax(1)
-        highest_RH = output_RTBH.nan_to_num(nan=-torch.inf).flatten(1, 2).amax(1)
-        lowest_RH = output_RTBH.nan_to_num(nan=torch.inf).flatten(1, 2).amin(1)
+    def _dead(self, along: AllSteps, slope_RNH: Tensor, output_RNH: Tensor) -> Tensor:
+        steepest_RH = along.apart(slope_RNH.abs(), absent=0.0).flatten(1, 2).amax(1)
+        highest_RH = along.apart(output_RNH, absent=-torch.inf).flatten(1, 2).amax(1)
+        lowest_RH = along.apart(output_RNH, absent=torch.inf).flatten(1, 2).amin(1)
         dead_RH = (steepest_RH <= self.dead) | (highest_RH - lowest_RH <= self.dead)
         return dead_RH.double().mean(-1)
 
 
-def _keep(arguments: Named, name: str, activation: nn.Module, given: tuple[Tensor, ...]) -> None:
-    arguments[name] = given[0]
+def _keep(arguments: list[Tensor], activation: nn.Module, given: tuple[Tensor, ...]) -> None:
+    arguments.append(given[0])
 
 
 def _slope(activation: nn.Module, argument_RNH: Tensor) -> tuple[Tensor, Tensor]:
     """phi' and phi, element by element: an activation acts on every element alone."""
-    argument = argument_RNH.detach().requires_grad_()
-    output = activation(argument)
-    (slope,) = torch.autograd.grad(output.sum(), argument)
+    output = activation(argument_RNH.requires_grad_())
+    (slope,) = torch.autograd.grad(output.sum(), argument_RNH)
     return slope, output

@@ -1,9 +1,9 @@
 """The path that a training step's sequences took through the states, for probes that look at single time steps.
 
-T time, R replica, B batch, I input, H hidden.
+T time, R replica, B batch, N all steps and examples, I input, H hidden.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,9 +45,9 @@ def walk(cell: Cell, batch: Batch, state: State) -> Iterator[Step]:
 
 @dataclass(frozen=True)
 class AllSteps:
-    """All time steps and examples side by side, as one batch that a cell steps at once.
+    """All time steps and examples side by side, N = T * B with T outermost, as one batch that a cell steps at once.
 
-    input_RNI, state: (R, T * B, ...), T outermost.
+    input_RNI, state: what the steps start from.
     """
 
     batch: Batch
@@ -57,28 +57,36 @@ class AllSteps:
     @classmethod
     def of(cls, batch: Batch, steps: list[Step]) -> "AllSteps":
         components = zip(*(step.before for step in steps), strict=True)
-        return cls(batch, _flat(batch.input), tuple(_flat(torch.stack(c).detach()) for c in components))
+        return cls(batch, _flat(batch.input), tuple(side_by_side(c) for c in components))
 
-    def apart(self, values_RNH: Tensor) -> Tensor:
-        """(R, T, B, H) of what a cell makes of them; NaN at steps that an example does not have."""
+    def apart(self, values_RNH: Tensor, *, absent: float) -> Tensor:
+        """(R, T, B, H) of what a cell makes of them; `absent` at steps that an example does not have."""
         T, R, B, _ = self.batch.input.shape
         values_RTBH = values_RNH.detach().view(R, T, B, -1)
         if self.batch.mask is None:
             return values_RTBH
-        return values_RTBH.masked_fill(~self.batch.mask.transpose(0, 1).unsqueeze(-1), torch.nan)
+        return values_RTBH.masked_fill(~self.batch.mask.transpose(0, 1).unsqueeze(-1), absent)
 
-    def means(self, name: str, values_RTBH: Tensor) -> dict[str, Tensor]:
-        """NAME (R,) and NAME_at_step (R, T), float64: over units, examples and steps; NaN where no example has a step.
-
-        Args:
-            values_RTBH: 0 or NaN at steps that an example does not have.
-        """
-        B, H = values_RTBH.shape[2:]
-        mask_TRB = self.batch.mask
-        present = values_RTBH if mask_TRB is None else values_RTBH.nan_to_num(nan=0.0)
-        sum_RT = present.flatten(2).sum(-1, dtype=torch.float64)
-        count_RT = H * (torch.full_like(sum_RT, B) if mask_TRB is None else mask_TRB.sum(-1).T)
+    def means(self, name: str, values_RNH: Tensor) -> dict[str, Tensor]:
+        """NAME (R,) and NAME_at_step (R, T), float64, over units, examples and steps; NaN for a step that none has."""
+        sum_RT = self.apart(values_RNH, absent=0.0).sum(-1).sum(-1, dtype=torch.float64)
+        count_RT = values_RNH.shape[-1] * self._live()
         return {name: sum_RT.sum(-1) / count_RT.sum(-1), f"{name}_at_step": sum_RT / count_RT}
+
+    def unit_means(self, values_RNH: Tensor) -> Tensor:
+        """(R, H), float64: over examples and steps."""
+        sum_RH = self.apart(values_RNH, absent=0.0).flatten(1, 2).sum(1, dtype=torch.float64)
+        return sum_RH / self._live().sum(-1, keepdim=True)
+
+    def _live(self) -> Tensor:
+        """(R, T): how many examples have a step."""
+        T, R, B, _ = self.batch.input.shape
+        return self.batch.input.new_full((R, T), B) if self.batch.mask is None else self.batch.mask.sum(-1).T
+
+
+def side_by_side(values: Sequence[Tensor]) -> Tensor:
+    """(R, N, H) of one tensor (R, B, H) per time step."""
+    return _flat(torch.stack(tuple(values)).detach())
 
 
 def _flat(values_TRBX: Tensor) -> Tensor:

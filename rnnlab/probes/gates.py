@@ -9,11 +9,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rnnlab.contract import CountOrZero, component
 from rnnlab.probes.probe import Moment, Named
-from rnnlab.probes.trajectory import AllSteps, walk
+from rnnlab.probes.steps import AllSteps, walk
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the quantiles, which lie between two ordered values where need be."""
@@ -82,7 +81,7 @@ def quantiles(values: Tensor) -> Tensor:
     """(..., Q) of (..., N): at LEVELS of the ordered values that are not NaN, interpolated linearly."""
     # NumPy sorts float32 a hundred times as fast as torch does, and NaN to the end.
     ordered = np.sort(values.cpu().numpy(), axis=-1)
-    count = (~np.isnan(ordered)).sum(-1, keepdims=True)
+    count = values.shape[-1] - values.isnan().sum(-1, keepdim=True).cpu().numpy()
     place = np.array(LEVELS) * np.maximum(count - 1, 0)
     below = np.floor(place).astype(np.int64)
     above = np.minimum(below + 1, np.maximum(count - 1, 0))
@@ -93,14 +92,17 @@ def quantiles(values: Tensor) -> Tensor:
 def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor, mask_TRB: Tensor | None) -> Named:
     (v_RBH,) = torch.autograd.grad(loss, made_TRBH[-1], retain_graph=True)
     gradient_TRBH = torch.stack(torch.autograd.grad(made_TRBH[-1], made_TRBH, v_RBH, retain_graph=True)).double()
-    straight_TRBH = v_RBH * _products(gate_RTBH).transpose(0, 1)
-    rest, straight, whole, v = (
+    straight = [v_RBH.double()]
+    for gate_RBH in reversed(gate_RTBH.unbind(1)[1:]):
+        straight.append(straight[-1] * gate_RBH)
+    straight_TRBH = torch.stack(straight[::-1])
+    rest, direct, whole, v = (
         torch.linalg.vector_norm(x, dim=-1)
-        for x in (gradient_TRBH - straight_TRBH, straight_TRBH, gradient_TRBH, v_RBH.double())
+        for x in (gradient_TRBH - straight_TRBH, straight_TRBH, gradient_TRBH, straight_TRBH[-1])
     )
     share, straight_gain, gain = (
         (x if mask_TRB is None else x.masked_fill(~mask_TRB, torch.nan)).nanmean(-1).T
-        for x in (straight / (straight + rest), straight / v, whole / v)
+        for x in (direct / (direct + rest), direct / v, whole / v)
     )
     return {
         "straight_share": share.nanmean(-1),
@@ -108,9 +110,3 @@ def _straight(loss: Tensor, made_TRBH: list[Tensor], gate_RTBH: Tensor, mask_TRB
         "straight_gain_at_step": straight_gain,
         "gain_at_step": gain,
     }
-
-
-def _products(gate_RTBH: Tensor) -> Tensor:
-    """(R, T, B, H) float64: of the gates of all later steps."""
-    later = gate_RTBH[:, 1:].double().flip(1).cumprod(1).flip(1)
-    return functional.pad(later, (0, 0, 0, 0, 0, 1), value=1.0)

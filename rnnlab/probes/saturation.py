@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rnnlab.contract import CountOrZero, NonNegative, Positive, component
 from rnnlab.probes.probe import Moment, Named
-from rnnlab.probes.trajectory import AllSteps, side_by_side, walk
+from rnnlab.probes.steps import AllSteps, side_by_side, walk
 
 
 @component

@@ -26,6 +26,7 @@ from rnnlab.training.population import Population
 OTHER = {
     ("task", "shortest"): 4,
     ("task", "examples"): 60,
+    ("probe", "examples"): 1,  # there are no more than four
     ("task", "source"): "npz",  # replaced by the path of a small file
 }
 CONTEXT = {"replicas": 1, "units": 4}

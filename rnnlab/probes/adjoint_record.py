@@ -1,4 +1,4 @@
-"""The adjoint probe: |dL/dh_t| at every time step, and three figures that sum it up."""
+"""The adjoint record of every run: |dL/dh_t| at every time step of probed updates, and the figures that sum it up."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,6 @@
 """The adjoint record of every run: |dL/dh_t| at every time step of probed updates, and the figures that sum it up."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,32 +27,54 @@ def batch_mean(norm_STRB: Tensor, mask_TRB: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class Summary:
-    """slope: decades per time step, forward in t, least squares over the steps with a finite norm above zero;
-    ratio: norm at the first step over norm at the last; live: share of steps with a norm of at least LIVE.
+    """One state component's norms along a sequence, in five figures. NaN where one does not exist.
+
+    slope: decades per time step, forward in t, least squares over the steps with a finite norm above zero: above zero
+        the adjoint vanishes on its way back, below zero it explodes.
+    slope_error: its standard error; the steps' deviations from the line are taken as independent.
+    ratio: norm at the first step over norm at the last.
+    live: share of steps with a norm of at least LIVE.
+    first_live: the first such step, 0-based.
     """
 
-    slope: float
-    ratio: float
-    live: float
+    slope: float = math.nan
+    slope_error: float = math.nan
+    ratio: float = math.nan
+    live: float = math.nan
+    first_live: float = math.nan
+
+    @property
+    def e_folding(self) -> float:
+        """Steps back over which the norm falls by a factor e; below zero where it grows, infinite where it is level."""
+        return 1 / (self.slope * math.log(10)) if self.slope else math.inf
 
 
 def summarise(norm_T: np.ndarray) -> Summary:
-    """The summary of one state component's norms, (T,). NaN where a figure does not exist."""
+    """The summary of one state component's norms, (T,); NaN where no example has the step."""
     present = np.flatnonzero(~np.isnan(norm_T))
     if len(present) == 0:
-        return Summary(float("nan"), float("nan"), float("nan"))
+        return Summary()
     first, last = norm_T[present[0]], norm_T[present[-1]]
-    ratio = float(first / last) if last > 0 and np.isfinite([first, last]).all() else float("nan")
+    ratio = float(first / last) if last > 0 and np.isfinite([first, last]).all() else math.nan
     fitted = np.flatnonzero(np.isfinite(norm_T) & (norm_T > 0))
-    slope = float("nan")
+    slope = error = math.nan
     if len(fitted) >= 2:
-        slope = _slope(fitted - fitted.mean(), np.log10(norm_T[fitted]))
-    return Summary(slope, ratio, float(np.mean(norm_T[present] >= LIVE)))
+        slope, error = _slope(fitted - fitted.mean(), np.log10(norm_T[fitted]))
+    live = np.flatnonzero(norm_T >= LIVE)
+    first_live = float(live[0]) if len(live) else math.nan
+    return Summary(slope, error, ratio, len(live) / len(present), first_live)
 
 
-def _slope(centred: np.ndarray, y: np.ndarray) -> float:
-    """The least-squares slope over an x whose mean was taken off (a tenth of the time of a general fit)."""
-    return float(centred @ (y - y.mean()) / (centred @ centred))
+def _slope(centred: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The least-squares slope over an x whose mean was taken off, and its standard error.
+
+    A tenth of the time of a general fit. Two points have no error to tell.
+    """
+    y, squares = y - y.mean(), centred @ centred
+    slope = centred @ y / squares
+    residual = y - slope * centred
+    error = math.sqrt(residual @ residual / (len(y) - 2) / squares) if len(y) > 2 else math.nan
+    return float(slope), error
 
 
 class AdjointRecord:

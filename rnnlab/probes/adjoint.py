@@ -1,0 +1,61 @@
+"""The adjoint probe: how far back the gradient reaches, and how sure the fit of its decay is.
+
+R replica, S state component, T time, B batch.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.contract import CountOrZero, component
+from rnnlab.probes.adjoint_record import batch_mean, summarise
+from rnnlab.probes.probe import Moment, Named
+
+QUANTILES = {"quantile_10": 0.1, "median": 0.5, "quantile_90": 0.9}
+
+
+@component
+class Adjoint:
+    """The norm |dL_b/ds_t| of every state component s, for the examples b of the batch.
+
+    Per component (`h`, `c`): `mean`, `quantile_10`, `median` and `quantile_90` over the examples that have the step,
+    (R, T), NaN where none has it; and of the mean `slope` (decades per step, above zero where the adjoint vanishes on
+    its way back), `slope_error` (its standard error), `e_folding` (steps back over which it falls by a factor e),
+    `first_live` (the first step, 0-based, with a norm of at least 1e-10) and `live` (the share of such steps).
+
+    Args:
+        every: updates between two measurements; 0: never.
+        first: measure at each of the first so many updates.
+        per_decade: measurements per decade of updates.
+    """
+
+    every: CountOrZero
+    first: CountOrZero
+    per_decade: CountOrZero
+
+    needs: ClassVar[tuple[str, ...]] = ("adjoints",)
+
+    def measure(self, moment: Moment) -> Named:
+        norm_STRB, mask_TRB, result = moment.adjoint_norm_STRB, moment.batch.mask, {}
+        assert norm_STRB is not None
+        mean_RST = batch_mean(norm_STRB, mask_TRB)
+        quantile_QRST = _quantiles(norm_STRB, mask_TRB)
+        for s, state in enumerate(moment.model.cell.states):
+            curves = {"mean": mean_RST[:, s], **dict(zip(QUANTILES, quantile_QRST[:, :, s], strict=True))}
+            result |= {f"{state}.{key}": value for key, value in (curves | _figures(mean_RST[:, s])).items()}
+        return result
+
+
+def _quantiles(norm_STRB: Tensor, mask_TRB: Tensor | None) -> Tensor:
+    """(Q, R, S, T): order statistics, because between two infinite norms there is nothing to interpolate."""
+    if mask_TRB is not None:
+        norm_STRB = norm_STRB.masked_fill(~mask_TRB, torch.nan)
+    level_Q = norm_STRB.new_tensor(list(QUANTILES.values()))
+    return torch.nanquantile(norm_STRB, level_Q, dim=-1, interpolation="nearest").permute(0, 3, 1, 2)
+
+
+def _figures(mean_RT: Tensor) -> Named:
+    summaries = [summarise(norm_T) for norm_T in mean_RT.cpu().numpy()]
+    names = ("slope", "slope_error", "e_folding", "first_live", "live")
+    return {name: mean_RT.new_tensor([getattr(summary, name) for summary in summaries]) for name in names}

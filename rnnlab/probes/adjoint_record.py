@@ -54,8 +54,8 @@ def summarise(norm_T: np.ndarray) -> Summary:
     present = np.flatnonzero(~np.isnan(norm_T))
     if len(present) == 0:
         return Summary()
-    first, last = norm_T[present[0]], norm_T[present[-1]]
-    ratio = float(first / last) if last > 0 and np.isfinite([first, last]).all() else math.nan
+    first, last = float(norm_T[present[0]]), float(norm_T[present[-1]])  # NumPy's would warn of an overflow
+    ratio = first / last if last > 0 and math.isfinite(first) and math.isfinite(last) else math.nan
     fitted = np.flatnonzero(np.isfinite(norm_T) & (norm_T > 0))
     slope = error = math.nan
     if len(fitted) >= 2:

@@ -53,3 +53,8 @@ def test_two_points_have_a_slope_and_no_error_to_tell():
     found = summarise(np.array([1.0, 10.0]))
     assert found.slope == pytest.approx(1)
     assert math.isnan(found.slope_error)
+
+
+def test_norms_as_far_apart_as_numbers_get():
+    found = summarise(np.array([1e300, 1.0, 1e-300]))
+    assert (found.slope, found.ratio) == (pytest.approx(-300), math.inf)

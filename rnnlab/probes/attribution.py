@@ -31,7 +31,8 @@ class Attribution:
     found nothing.
 
     Norms are Frobenius norms, without any adjoint rule. With at most DIRECTIONS scored outputs they are exact; with
-    more, |dy/dx_t|^2 is estimated without bias by |d(v . y)/dx_t|^2 for random signs v (Hutchinson 1990).
+    more, |dy/dx_t|^2 is estimated by |d(v . y)/dx_t|^2, without bias, with DIRECTIONS random sign vectors v
+    (Hutchinson 1990).
 
     Args:
         every: updates between two measurements; 0: never.

@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke kernel test lint tensorboard clean
+.PHONY: help install demo report smoke kernel test lint tensorboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,11 +22,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Train a small population on the adding problem and show its table (under 90 s)
-	$(RUN) -m rnnlab +experiment=quickstart
+demo: $(STAMP) ## Train four small nets on the adding problem, three seeds each, and compare them (under 2 minutes)
+	$(RUN) -m rnnlab +experiment=quickstart steps=1000
+	$(RUN) -m rnnlab +experiment=quickstart steps=1000 cell=gru
+	$(RUN) -m rnnlab +experiment=quickstart steps=1000 cell=rnn activation=relu initialiser=orthogonal clipping=norm
+	$(RUN) -m rnnlab +experiment=quickstart steps=1000 cell=rnn initialiser=xavier clipping=none
+	$(RUN) -m rnnlab.report runs/quickstart --title "Four nets that add two marked numbers among 100"
 	@echo
-	@echo "Next: make tensorboard      see the adjoint norm of every time step"
-	@echo "  or: $(RUN) -m rnnlab +experiment=quickstart cell=rnn     the same with an Elman net"
+	@echo "Next: open report/index.html in a browser"
+	@echo "  or: make tensorboard      see the adjoint norm of every time step"
+
+report: $(STAMP) ## Compare all runs in runs/: writes report/
+	$(RUN) -m rnnlab.report runs
 
 smoke: $(STAMP) ## Run the shortest experiment (under 20 s)
 	$(RUN) -m rnnlab +experiment=smoke force=true
@@ -38,8 +45,8 @@ test: $(STAMP) ## Run the whole test suite
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP) ## Check style and types
-	$(RUN) -m ruff check rnnlab tests
-	$(RUN) -m ruff format --check rnnlab tests
+	$(RUN) -m ruff check rnnlab hydra_plugins tests
+	$(RUN) -m ruff format --check rnnlab hydra_plugins tests
 	$(RUN) -m pyright
 
 tensorboard: $(STAMP) ## Open TensorBoard on runs/

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hydra
@@ -13,6 +13,7 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.contract import ConfigError
+from rnnlab.matching import Match, match
 from rnnlab.probes.probe import Probe
 from rnnlab.schema import Config
 from rnnlab.streams import generator
@@ -22,9 +23,13 @@ from rnnlab.training.model import Model
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a training loop needs, made from one configuration."""
+    """Everything that a training loop needs, made from one configuration.
+
+    `config` is that configuration with cell.hidden chosen where match_parameters asked for it; `match` says how.
+    """
 
     config: Config
+    match: Match | None
     task: Task
     rule: AdjointRule
     clipping: Any
@@ -74,6 +79,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
             "again would save no memory."
         )
     device, dtype = _device(config.device), getattr(torch, config.dtype)
+    config, found = _matched(config, task)
+    if found:
+        say(str(found))
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     engine = choose(
         config.engine,
@@ -83,10 +91,12 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         dtype=dtype,
         threads=config.threads if isinstance(config.threads, int) else threads or torch.get_num_threads(),
         recompute=config.recompute,
+        precision=config.precision,
         say=say,
     )
     return Experiment(
         config=config,
+        match=found,
         task=task,
         rule=rule,
         clipping=clipping,
@@ -97,6 +107,28 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         dtype=dtype,
         engine=engine,
     )
+
+
+def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
+    """The configuration with the cell.hidden that match_parameters asks for in place of its own."""
+    if config.match_parameters is None:
+        return config, None
+
+    def sized(hidden: int) -> dict[str, dict[str, Any]]:
+        return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
+
+    def count(hidden: int) -> int:
+        try:
+            cell = make_cell(sized(hidden), replicas=1, inputs=task.inputs)
+        except ConfigError as error:  # a cell that takes even sizes only, say
+            raise ConfigError(
+                f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
+            ) from error
+        return parameter_count(Model(cell, replicas=1, outputs=task.outputs), 1)
+
+    # rnnlab.schema refuses one unit in a population.
+    found = match(config.match_parameters, count, least=1 if len(config.seeds) == 1 else 2)
+    return replace(config, components=sized(found.hidden), match_parameters=None), found
 
 
 def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -> Cell:

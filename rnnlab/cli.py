@@ -35,10 +35,37 @@ _QUIET = [
     "hydra.job.name=rnnlab",
     "hydra.sweep.subdir=.",
 ]
+_SHORT = {"ray_address=": "hydra.launcher.ray_address="}
+"""Ways to write a key of Hydra's own."""
 
 
 class _Refused(BaseException):
     """A wrong configuration; no Exception, so that Hydra does not go on to a sweep's next job."""
+
+
+class _Task:
+    """What Hydra calls with a configuration. A launcher of rnnlab's makes the sweep and leaves it here.
+
+    Args:
+        work: done with the checked configuration; its result is what a search minimises.
+    """
+
+    def __init__(self, work: Callable[[Config], object]) -> None:
+        self.work = work
+        self.failures: list[int] = []
+        self.sweep: Any = None
+
+    def __call__(self, config: DictConfig) -> object:
+        """One run of the command line. What goes wrong is told here and kept from Hydra, which would add a line."""
+        try:
+            return self.work(checked(config))
+        except ConfigError as error:
+            raise _Refused(str(error)) from None
+        except Exception as error:
+            self.failures.append(_tell(error))
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # so that a launcher in another process records it
+            return None
 
 
 def config_folder() -> Path:
@@ -61,41 +88,43 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
     if arguments == ["--version"]:
         print(f"rnnlab {__version__}")
         return 0
-    failures: list[int] = []
+    task = _Task(work or _train)
     scratch = Path(tempfile.gettempdir()) / f"rnnlab-sweep-{os.getpid()}"
-    sys.argv = ["rnnlab", *_with_defaults(arguments, scratch)]
+    # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
+    launcher = [] if work is None else ["hydra/launcher=basic"]
+    sys.argv = ["rnnlab", *_with_defaults([*arguments], [*_QUIET, f"hydra.sweep.dir={scratch}", *launcher])]
     threading.excepthook = _thread_excepthook
-
-    def job(config: DictConfig) -> None:
-        """One run of the command line. What goes wrong is told here and kept from Hydra, which would add a line."""
-        try:
-            (work or _train)(_checked(config))
-        except ConfigError as error:
-            raise _Refused(str(error)) from None
-        except Exception as error:
-            failures.append(_tell(error))
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # so that a launcher in another process records it
-
     try:
-        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(job)()
-    except _Refused as refused:
+        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
+    except (_Refused, ConfigError) as refused:
         return _fail(2, str(refused))
     except KeyboardInterrupt as error:
+        _close(task, at_once=True)
         return _fail(130, str(error) or "Interrupted before anything was trained.")
+    except RunError as error:
+        return _fail(1, str(error))
     except Exception as error:
         # In a sweep, Hydra raises the first failed job's exception again at its end.
-        return failures[0] if failures else _fail(2, explain_hydra(error, arguments))
+        return task.failures[0] if task.failures else _fail(2, explain_hydra(error, arguments))
     finally:
+        _close(task)
         shutil.rmtree(scratch, ignore_errors=True)
-    return failures[0] if failures else 0
+    if task.sweep is not None:
+        return task.sweep.tell()
+    return task.failures[0] if task.failures else 0
+
+
+def _close(task: _Task, *, at_once: bool = False) -> None:
+    if task.sweep is not None:
+        task.sweep.close(at_once=at_once)
 
 
 def _tell(error: Exception) -> int:
     """Say what went wrong in a run; the exit status."""
     if isinstance(error, RunError | OSError):
         return _fail(1, str(error))
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "not enough memory" in str(error)):
+    torch_says = ("not enough memory", "can't allocate memory")  # each on some machines
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in torch_says)):
         return _fail(1, f"Not enough memory for these sizes (cell.hidden, task.length, task.batch, seeds): {error}")
     traceback.print_exc()
     return _fail(1, "This is a bug in rnnlab, or in a component of yours (traceback above).")
@@ -107,10 +136,11 @@ def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(arguments)
 
 
-def _with_defaults(arguments: list[str], scratch: Path) -> list[str]:
+def _with_defaults(arguments: list[str], ours: list[str]) -> list[str]:
     if any(a in ("--hydra-help", "-sc", "--shell-completion") for a in arguments):
         return arguments
-    ours = [*_QUIET, f"hydra.sweep.dir={scratch}"]
+    for short, key in _SHORT.items():
+        arguments = [key + a.removeprefix(short) if a.startswith(short) else a for a in arguments]
     added = [o for o in ours if not any(a.startswith(o.split("=")[0]) for a in arguments)]
     # Beside the first override: argparse wants them in one piece.
     at = next((i for i, a in enumerate(arguments) if _is_override(arguments, i)), len(arguments))
@@ -124,7 +154,12 @@ def _is_override(arguments: list[str], at: int) -> bool:
     return "=" in arguments[at] and not arguments[at].startswith("-") and not after_option
 
 
-def _checked(config: DictConfig) -> Config:
+def checked(config: DictConfig) -> Config:
+    """A composed configuration as a checked one.
+
+    Raises:
+        ConfigError: see `rnnlab.schema.validate`.
+    """
     try:
         raw = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -133,12 +168,13 @@ def _checked(config: DictConfig) -> Config:
     return validate({str(key): value for key, value in raw.items()})
 
 
-def _train(config: Config) -> None:
-    """One run. Only here, with a configuration that is right, is torch imported."""
+def _train(config: Config) -> float:
+    """One run and its objective. Only here, with a configuration that is right, is torch imported."""
     with listening() as interrupted:
+        from rnnlab.sweep.job import objective
         from rnnlab.training.run import run
 
-        run(config, interrupted)
+        return objective(run(config, interrupted))
 
 
 def _fail(status: int, message: str) -> int:
@@ -156,6 +192,8 @@ def explain_hydra(error: BaseException, arguments: list[str]) -> str:
     if found:
         return f"${{{found.group(1)}}}: no such key to take a value from."
     key = _key_of(error)
+    if key == "hydra.launcher.ray_address":
+        return "ray_address=…: goes with hydra/launcher=ray."
     if key == "experiment":
         return "experiment=…: write +experiment=NAME (with a plus: it is added to the configuration)."
     if key:

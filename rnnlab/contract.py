@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,10 @@ class ConfigError(Exception):
 
 class RunError(Exception):
     """The run cannot go on for a reason outside the configuration: disk, lock, damaged files."""
+
+
+class InUseError(RunError):
+    """Another process works on the run."""
 
 
 def _integral(value: Any) -> Any:
@@ -82,11 +87,15 @@ def explain(error: ValidationError) -> str:
 def check_value(key: str, value: Any, annotation: Any) -> Any:
     """The value, converted where nothing is lost, or ConfigError."""
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(
-            value, strict=True
-        )
+        return _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
         raise ConfigError(f"{key}={value}: not allowed. {key} must be {explain(error)}.") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Made once for a type: in a sweep of short runs, making it was a fifth of a run."""
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def nearest(word: str, words: list[str]) -> str:
@@ -119,11 +128,15 @@ def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    for node in tree.body:
+    for node in _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
             return node
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(source: Path, changed: int) -> ast.Module:
+    return ast.parse(source.read_text(encoding="utf-8"))
 
 
 def _arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:

@@ -9,8 +9,11 @@ from typing import Any
 
 
 @contextmanager
-def listening() -> Iterator[Callable[[], bool]]:
+def listening(message: str = "Stopping after this step …") -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM are remembered and obeyed between two steps; a second one is obeyed at once.
+
+    Args:
+        message: said at the first.
 
     To be entered before torch is imported: an exception in the middle of an import of C code may be lost, or crash it.
     """
@@ -20,7 +23,7 @@ def listening() -> Iterator[Callable[[], bool]]:
         if seen.is_set():
             raise KeyboardInterrupt("Interrupted twice: stopped at once, without a new checkpoint.")
         seen.set()
-        print("\nStopping after this step … (again: at once)", file=sys.stderr, flush=True)
+        print(f"\n{message} (again: at once)", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():
         yield seen.is_set

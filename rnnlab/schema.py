@@ -23,11 +23,13 @@ SCALARS: dict[str, Any] = {
     "steps": Count,
     "stop_when_solved": bool,
     "milestones": list[Positive],
+    "match_parameters": Literal[None] | Count,
     "device": Literal["auto", "cpu", "cuda"],
     "dtype": Literal["float32", "float64"],
     "engine": Literal["auto", "fused", "autograd"],
     "threads": Literal["auto"] | Count,
     "recompute": CountOrZero,
+    "precision": Literal["ieee", "tf32", "bf16", "fp16"],
     "force": bool,
     "log.every": Count,
     "evaluate.every": Count,
@@ -65,11 +67,13 @@ class Config:
     steps: int
     stop_when_solved: bool
     milestones: list[float]
+    match_parameters: int | None
     device: str
     dtype: str
     engine: str
     threads: int | str
     recompute: int
+    precision: str
     force: bool
     log_every: int
     evaluate_every: int
@@ -220,6 +224,15 @@ def _refuse_nonsense(config: Config) -> None:
     if config.recompute == 1:
         raise ConfigError(
             "recompute=1: not allowed. Every state would be kept and nothing computed again; allowed: 0, or 2 and more."
+        )
+    if config.precision != "ieee" and config.engine == "autograd":
+        raise ConfigError(
+            f"precision={config.precision}: not allowed. engine=autograd multiplies what it is given; allowed: ieee."
+        )
+    if config.precision != "ieee" and config.dtype != "float32":
+        raise ConfigError(
+            f"precision={config.precision}: not allowed. It is for products of float32, not of dtype={config.dtype}; "
+            "allowed: ieee."
         )
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:

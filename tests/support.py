@@ -14,7 +14,8 @@ from rnnlab.cells.cell import Cell
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("experiment", "probes"))
+NO_COMPONENTS = ("experiment", "probes", "sweep")
+GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NO_COMPONENTS)
 CELLS = sorted(p.stem for p in (CONFIGS / "cell").glob("*.yaml"))
 ACTIVATIONS = sorted(p.stem for p in (CONFIGS / "activation").glob("*.yaml"))
 DTYPES = [torch.float32, torch.float64]

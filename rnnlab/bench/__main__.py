@@ -87,7 +87,24 @@ def _parser() -> argparse.ArgumentParser:
     cuda = _command(commands, "cuda", "the fused engine on a CUDA device: right, and how fast; about 8 minutes at most")
     cuda.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")
     cuda.add_argument("--seconds", type=_count, default=420, help="no further part begins after so many")
+    cuda.add_argument("--teraflops", type=float, default=0.0, help="a second, of products; measured when not given")
+    cuda.add_argument("--gigabytes", type=float, default=0.0, help="a second, of memory; measured when not given")
     cuda.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
+
+    report = _command(commands, "report", "seconds and bytes of a report over many synthetic runs")
+    report.add_argument("--runs", type=_count, default=1000)
+    report.add_argument("--seeds", type=_count, default=2, help="per run")
+
+    kernels = _command(commands, "kernels", "what ptxas says of the CUDA kernels; needs Triton, and no device")
+    kernels.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")
+    kernels.add_argument("--hidden", type=_counts, default=[64, 128, 256], help="H, separated by commas")
+    kernels.add_argument("--capability", type=_counts, default=[80, 90], help="of the devices: 80, 86, 90, …")
+    kernels.add_argument("--precision", choices=("ieee", "tf32", "bf16", "fp16"), default="ieee")
+    kernels.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+
+    sweep = _command(commands, "sweep", "jobs per second and core of a sweep over one-step runs")
+    sweep.add_argument("--jobs", type=_several, default=100, help="of the longer of two sweeps, at least 10")
+    sweep.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
 
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")
     startup.add_argument("--repetitions", type=_count, default=7)
@@ -112,6 +129,13 @@ def _count(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _several(text: str) -> int:
+    value = _count(text)
+    if value < 10:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least 10")
     return value
 
 

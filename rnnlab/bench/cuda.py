@@ -1,7 +1,8 @@
 """The fused engine on a CUDA device in one call: is it right there, how fast is it, and what bounds it.
 
 Parts, each guarded: one that fails prints its error, and the others go on. Tiles are tried first, and the fastest of
-each cell serve in what follows. Everything is IEEE float32 unless it says tf32, cuDNN's products too. Seconds are those
+each cell serve in what follows. Everything is IEEE float32 unless it names another
+precision, cuDNN's products too. Seconds are those
 of CUDA events, medians over repetitions; ratios are of medians within this process.
 
     step        forward and backward with every state's adjoint norm, against torch.nn (cuDNN), which records none
@@ -34,7 +35,9 @@ from rnnlab.bench.measured_run import BLOCK, WARM_UP, MeasuredRun, whole_blocks
 from rnnlab.bench.targets import Target
 from rnnlab.bench.timing import small_table
 from rnnlab.bench.work import configuration, random_cell
-from rnnlab.bptt.fused import cuda
+from rnnlab.bptt.fused import launch
+from rnnlab.bptt.fused.form import FORMS
+from rnnlab.bptt.fused.precision import PRECISIONS
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.build import Experiment
@@ -44,13 +47,14 @@ from rnnlab.cells.torch_nn import to_torch
 Unroller = Callable[..., Unrolled]
 CELLS = ("rnn", "gru", "lstm")
 TILES = (
-    cuda.Tiles(16, 32, 32, 4, 2),
-    cuda.Tiles(16, 64, 32, 4, 2),
-    cuda.Tiles(16, 64, 32, 8, 2),
-    cuda.Tiles(16, 64, 32, 8, 3),
-    cuda.Tiles(16, 128, 32, 8, 2),
-    cuda.Tiles(16, 128, 16, 8, 3),
-    cuda.Tiles(32, 64, 32, 8, 2),
+    launch.Tiles(4, 128, 128, 16, 1),
+    launch.Tiles(8, 128, 128, 8, 1),
+    launch.Tiles(4, 64, 32, 8, 2),
+    launch.Tiles(8, 64, 32, 4, 2),
+    launch.Tiles(8, 64, 32, 8, 3),
+    launch.Tiles(8, 128, 32, 8, 2),
+    launch.Tiles(16, 64, 32, 8, 2),
+    launch.Tiles(16, 128, 32, 8, 2),
 )
 """What is tried beside the default."""
 CUDA = {
@@ -68,7 +72,7 @@ class Scale:
     """How much is measured. `full` is for a device; `tiny` only shows that the script runs."""
 
     shapes: tuple[tuple[int, int, int], ...]
-    tiles: tuple[cuda.Tiles, ...]
+    tiles: tuple[launch.Tiles, ...]
     typical: tuple[int, int, int]
     replicas: int
     parity: tuple[tuple[int, ...], ...]
@@ -95,7 +99,7 @@ FULL = Scale(
 )
 TINY = Scale(
     shapes=((3, 2, 4),),
-    tiles=(cuda.Tiles(2, 4, 4, 4, 1),),
+    tiles=(launch.Tiles(2, 4, 4, 4, 1),),
     typical=(3, 2, 4),
     replicas=2,
     parity=((2, 2, 2, 1, 3),),
@@ -105,22 +109,25 @@ TINY = Scale(
 )
 
 
-def measure(*, cells: list[str], seconds: int, device: str) -> dict[str, Any]:
+def measure(
+    *, cells: list[str], seconds: int, device: str, teraflops: float = 0.0, gigabytes: float = 0.0
+) -> dict[str, Any]:
     """Rows of (part, what, figure, target), errors by part, and the tiles that were taken.
 
     Args:
         cells: which of rnn, gru, lstm.
         seconds: no further part begins after so many.
+        teraflops, gigabytes: a second that the device can do, of products and of its memory; 0: measured.
         device: `cuda`; `cpu` runs the script at tiny sizes, which measures nothing.
     """
     if device == "cuda" and not torch.cuda.is_available():
         print("rnnlab.bench cuda: there is no CUDA device", file=sys.stderr)
         raise SystemExit(2)
-    bench = _Bench(device, TINY if device == "cpu" else FULL)
+    bench = _Bench(device, TINY if device == "cpu" else FULL, teraflops, gigabytes)
     parts: list[tuple[str, Callable[[], Iterator[Row]]]] = [("device", bench.limits)]
     for cell in cells:
         parts += [(f"{cell} parity", partial(bench.parity, cell)), (f"{cell} bits", partial(bench.bits, cell))]
-    for name in ("search", "steps", "replicas", "hooks", "tf32"):
+    for name in ("search", "steps", "replicas", "hooks", "precision"):
         parts += [(f"{cell} {name}", partial(getattr(bench, name), cell)) for cell in cells]
     parts += [(f"{cell} {name}", partial(getattr(bench, name), cell)) for cell in cells for name in ("jax", "training")]
     began, rows, errors = time.perf_counter(), [], {}
@@ -144,10 +151,10 @@ Row = tuple[str, str, str]
 
 
 class _Bench:
-    def __init__(self, device: str, scale: Scale) -> None:
+    def __init__(self, device: str, scale: Scale, teraflops: float = 0.0, gigabytes: float = 0.0) -> None:
         self.device, self.scale = device, scale
-        self.tiles: dict[str, cuda.Tiles] = {}
-        self.flops_per_s = self.bytes_per_s = float("nan")
+        self.tiles: dict[str, launch.Tiles] = {}
+        self.flops_per_s, self.bytes_per_s = 1e12 * teraflops, 1e9 * gigabytes
 
     def environment(self) -> dict[str, str]:
         """What the figures depend on."""
@@ -159,14 +166,14 @@ class _Bench:
     # Parts ------------------------------------------------------------------------------------------------------------
 
     def limits(self) -> Iterator[Row]:
-        """The speed of a large product and of a large copy: what a step's flops and bytes are divided by."""
+        """What a step's flops and bytes are divided by: as given, else a large product's and copy's speed."""
         side = self.scale.side
         a, b = (torch.randn(side, side, device=self.device) for _ in range(2))
-        self.flops_per_s = 2 * side**3 / self.seconds(lambda: torch.mm(a, b))
         copy = torch.empty_like(a)
-        self.bytes_per_s = 2 * a.nbytes / self.seconds(lambda: copy.copy_(a))
-        yield "a product, IEEE float32", f"{self.flops_per_s / 1e12:.2f} TFLOP/s", ""
-        yield "a copy, bytes read and written", f"{self.bytes_per_s / 1e9:.0f} GB/s", ""
+        self.flops_per_s = self.flops_per_s or 2 * side**3 / self.seconds(lambda: torch.mm(a, b))
+        self.bytes_per_s = self.bytes_per_s or 2 * a.nbytes / self.seconds(lambda: copy.copy_(a))
+        yield "products, IEEE float32", f"{self.flops_per_s / 1e12:.2f} TFLOP/s", ""
+        yield "memory, bytes read and written", f"{self.bytes_per_s / 1e9:.0f} GB/s", ""
 
     def parity(self, name: str) -> Iterator[Row]:
         """Every figure against the autograd engine in float64 on the CPU, relative to the largest of its kind."""
@@ -203,12 +210,12 @@ class _Bench:
         """Seconds with each tiling; the fastest is used from here on."""
         T, B, H = self.scale.typical
         data = self._data(name, T=T, R=1, B=B, H=H)
-        default = cuda.tiles(_form(name), H, torch.float32)
-        found: dict[cuda.Tiles, float] = {}
+        default = launch.tiles(FORMS[name], H, torch.float32, "ieee", launch.shared_memory(torch.device(self.device)))
+        found: dict[launch.Tiles, float] = {}
         for tiles in dict.fromkeys((default, *self.scale.tiles)):
             label = f"{tiles.rows} x {tiles.columns}, {tiles.depth} deep, {tiles.warps} warps, {tiles.stages} stages"
             try:
-                with cuda.using(tiles):
+                with launch.using(tiles):
                     found[tiles] = self.seconds(_step(fused_unroll, *data))
                 figure = f"{1e3 * found[tiles]:.2f} ms"
             except Exception as error:  # too much shared memory, say
@@ -224,11 +231,12 @@ class _Bench:
             ours = self._ours(name, _step(fused_unroll, *data))
             theirs = self.seconds(_torch_nn(*data))
             ratios.append(ours / theirs)
-            flops = unroll_flops(name, length=T, replicas=1, batch=B, inputs=data[1].shape[-1], hidden=H)
-            moved = _bytes(name, T=T, R=1, B=B, H=H)
+            inputs = data[1].shape[-1]
+            flops = unroll_flops(name, length=T, replicas=1, batch=B, inputs=inputs, hidden=H)
+            moved = unroll_bytes(name, length=T, replicas=1, batch=B, inputs=inputs, hidden=H)
             least = max(flops / self.flops_per_s, moved / self.bytes_per_s)
             figure = f"{1e3 * ours:.2f} ms / {1e3 * theirs:.2f} ms = {ours / theirs:.2f}"
-            work = f"{flops / 1e9:.1f} GFLOP, {moved / 1e9:.2f} GB: {least / ours:.0%} of the limit"
+            work = f"{flops / 1e9:.1f} GFLOP, {moved / 1e9:.2f} GB: {least / ours:.1%} of the limit"
             yield f"T={T} B={B} H={H} / cuDNN", figure, work
         yield "median / cuDNN", f"{statistics.median(ratios):.2f}", _held(CUDA["step"], statistics.median(ratios))
 
@@ -248,20 +256,30 @@ class _Bench:
         figure = f"{1e3 * loop:.1f} ms / {1e3 * ours:.2f} ms = {loop / ours:.1f}"
         yield "fused / hooks loop", f"{figure}, inverted {ours / loop:.3f}", _held(CUDA["hooks"], ours / loop)
 
-    def tf32(self, name: str) -> Iterator[Row]:
-        """What torch's switch gives, and how far it is from float64."""
+    def precision(self, name: str) -> Iterator[Row]:
+        """Each against IEEE: seconds, and the largest difference relative to the largest number of its kind."""
         T, B, H = self.scale.typical
         data = self._data(name, T=T, R=1, B=B, H=H)
-        before = torch.backends.cuda.matmul.allow_tf32
-        exact = self._ours(name, _step(fused_unroll, *data))
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        exact, expected = self._ours(name, _step(fused_unroll, *data)), _everything(fused_unroll, *data)
+        if self.device == "cpu":
+            yield "none on the CPU", "", ""
+            return
+        for kind in PRECISIONS[1:]:
+            unroller = partial(fused_unroll, precision=kind)
+            ours, got = self.seconds(_step(unroller, *data)), _everything(unroller, *data)
+            off = max(float((got[n] - value).abs().max() / value.abs().max()) for n, value in expected.items())
+            yield (
+                f"{kind} / IEEE",
+                f"{1e3 * ours:.2f} ms / {1e3 * exact:.2f} ms = {ours / exact:.2f}",
+                f"off by {off:.1e}",
+            )
+        torch.backends.cudnn.allow_tf32 = True
         try:
-            ours, theirs = self._ours(name, _step(fused_unroll, *data)), self.seconds(_torch_nn(*data))
+            theirs = self.seconds(_torch_nn(*data))
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
             torch.backends.cudnn.allow_tf32 = False
-        yield "tf32 / IEEE", f"{1e3 * ours:.2f} ms / {1e3 * exact:.2f} ms = {ours / exact:.2f}", ""
-        yield "tf32 / cuDNN with tf32", f"{ours / theirs:.2f}", ""
+        ours = self.seconds(_step(partial(fused_unroll, precision="tf32"), *data))
+        yield "tf32 / cuDNN with tf32", f"{1e3 * ours:.2f} ms / {1e3 * theirs:.2f} ms = {ours / theirs:.2f}", ""
 
     def jax(self, name: str) -> Iterator[Row]:
         """JAX on the same device; its first call, which compiles, is not counted."""
@@ -298,7 +316,7 @@ class _Bench:
         config = configuration("+experiment=adding", *overrides, "tensorboard=false", "stop_when_solved=false")
         with ExitStack() as stack:
             if name in self.tiles:
-                stack.enter_context(cuda.using(self.tiles[name]))
+                stack.enter_context(launch.using(self.tiles[name]))
             run = MeasuredRun(config, partial(_scripts, device=self.device, seeds=seeds))
             run.run()
         ours = statistics.median(run.blocks_s()) / BLOCK + run.checkpoint_s()
@@ -329,7 +347,7 @@ class _Bench:
         return statistics.median(taken)
 
     def _ours(self, name: str, work: Callable[[], Any]) -> float:
-        with cuda.using(self.tiles[name]) if name in self.tiles else ExitStack():
+        with launch.using(self.tiles[name]) if name in self.tiles else ExitStack():
             return self.seconds(work)
 
     def _data(self, name: str, *, T: int, R: int, B: int, H: int) -> tuple[Cell, Tensor, Tensor]:
@@ -422,15 +440,17 @@ def _train(cell: str, length: int, batch: int, hidden: int, *, device: str, seed
 # --- Figures ----------------------------------------------------------------------------------------------------------
 
 
-def _bytes(name: str, *, T: int, R: int, B: int, H: int) -> int:
-    """The fewest bytes of device memory that this design must move, float32; weights and inputs are left out.
+def unroll_bytes(cell: str, *, length: int, replicas: int, batch: int, inputs: int, hidden: int) -> int:
+    """The fewest bytes of device memory that forward and backward of this design must move, float32; weights left out.
 
-    In units of T R B H: x U + b is written and read, the trace (h; gates; c) written and read, the cotangent read, and
-    the preactivations' gradients written, read for dL/dh, and read for dL/dW with the states.
+    In units of 4 T R B H: x U + b is written and read; what forward keeps (h; gates; c) is written and read, h a second
+    time for dL/dW; the cotangent is read; the gradients of the preactivations are written and read. The input is read
+    twice.
     """
-    gates, trace = GATES[name], {"rnn": 1, "gru": 5, "lstm": 6}[name]
-    gradients = {"rnn": 1, "gru": 4, "lstm": 4}[name]
-    return 4 * T * R * B * H * (2 * gates + 2 * trace + 1 + 3 * gradients + 1)
+    gates, kept = GATES[cell], {"rnn": 1, "gru": 5, "lstm": 6}[cell]
+    gradients = {"rnn": 1, "gru": 4, "lstm": 4}[cell]
+    units = hidden * (2 * gates + 2 * kept + 1 + 1 + 2 * gradients) + 2 * inputs
+    return 4 * length * replicas * batch * units
 
 
 def _held(target: Any, ratio: float) -> str:
@@ -439,12 +459,6 @@ def _held(target: Any, ratio: float) -> str:
 
 def _verdict(good: bool) -> str:
     return "reached" if good else "MISSED"
-
-
-def _form(name: str) -> Any:
-    from rnnlab.bptt.fused import operators  # importing it registers them
-
-    return operators.FORMS[name]
 
 
 def _module(name: str) -> Any:

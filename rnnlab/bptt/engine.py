@@ -54,17 +54,9 @@ def fused_engine(why: str, *, threads: int, recompute: int, say: Callable[[str],
     return Engine("fused", why, threads, functools.partial(fused_unroll, threads=threads, recompute=recompute))
 
 
-def fused_cuda_engine(why: str, *, recompute: int) -> Engine:
-    """The Triton kernels; threads of the CPU do not matter to them.
-
-    Raises:
-        ConfigError: `recompute` was given.
-    """
-    if recompute:
-        raise ConfigError(
-            f"recompute={recompute}: not allowed here. On a CUDA device the fused engine keeps all steps. Allowed: 0."
-        )
-    return Engine("fused", why, 1, fused_unroll)
+def fused_cuda_engine(why: str, *, recompute: int, precision: str) -> Engine:
+    """The Triton kernels; threads of the CPU do not matter to them."""
+    return Engine("fused", why, 1, functools.partial(fused_unroll, recompute=recompute, precision=precision))
 
 
 def choose(
@@ -76,6 +68,7 @@ def choose(
     dtype: torch.dtype,
     threads: int,
     recompute: int,
+    precision: str,
     say: Callable[[str], None],
 ) -> Engine:
     """The engine of a run.
@@ -84,18 +77,20 @@ def choose(
         requested: `auto` (fused where it serves), `fused` or `autograd`.
         cell: one like the run's; its parameters and their number of replicas do not matter.
         threads, recompute: for the fused engine.
+        precision: of the products; other than `ieee` only on a CUDA device.
         say: is told what takes time, and what is lost without a kernel.
     Raises:
-        ConfigError: `engine=fused` cannot be had, or `recompute` was given and the engine keeps all steps.
+        ConfigError: `engine=fused` cannot be had, or `recompute` or `precision` was given and the engine has it not.
     """
     if requested == "autograd":
-        return _without(recompute, "it was asked for")
+        return _without(recompute, precision, "it was asked for")
     reason = why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
         if device.type == "cuda":
-            return fused_cuda_engine(why, recompute=recompute)
+            return fused_cuda_engine(why, recompute=recompute, precision=precision)
         try:
+            _refuse(precision, "It is for products on a CUDA device; this run is on the CPU")
             return fused_engine(why, threads=threads, recompute=recompute, say=say)
         except KernelUnavailable as error:
             reason = f"there is no CPU kernel: {error}"
@@ -104,13 +99,19 @@ def choose(
                 say(f"There is no CPU kernel: {error}. {lost}")
     if requested == "fused":
         raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
-    return _without(recompute, f"the fused engine cannot be had: {reason}")
+    return _without(recompute, precision, f"the fused engine cannot be had: {reason}")
 
 
-def _without(recompute: int, why: str) -> Engine:
+def _without(recompute: int, precision: str, why: str) -> Engine:
     if recompute:
         raise ConfigError(
             f"recompute={recompute}: not allowed here. The autograd engine is used, because {why}; it keeps all steps. "
             "Allowed: 0."
         )
+    _refuse(precision, f"The autograd engine is used, because {why}; its products are torch's")
     return autograd_engine(why)
+
+
+def _refuse(precision: str, because: str) -> None:
+    if precision != "ieee":
+        raise ConfigError(f"precision={precision}: not allowed here. {because}. Allowed: ieee.")

@@ -1,6 +1,7 @@
 """A run is a folder: the files of the contract, written so that a crash leaves either the old file or the new one."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -17,7 +18,10 @@ import filelock
 import numpy as np
 from omegaconf import OmegaConf
 
-from rnnlab.contract import RunError
+from rnnlab.contract import InUseError, RunError
+
+LOG = "output.log"
+"""In the folder of a sweep's run: what the run has printed."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -54,6 +58,10 @@ def plain(value: Any) -> Any:
     return value
 
 
+GLANCE = 0.2
+"""Seconds that a run waits for its folder's lock: `held` takes it for a moment."""
+
+
 class RunFolder:
     """runs/<name>/<run_id>/ and its files."""
 
@@ -68,7 +76,8 @@ class RunFolder:
         """Make the folder and hold it; the lock goes with the process, also when it is killed.
 
         Raises:
-            RunError: another process holds the folder, or it cannot be made.
+            InUseError: another process holds the folder.
+            RunError: it cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -76,10 +85,10 @@ class RunFolder:
             raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
         lock = filelock.FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=GLANCE)
         except filelock.Timeout:
             holder = self.manifest().get("process", "unknown")
-            raise RunError(
+            raise InUseError(
                 f"{self.path} is in use by another process ({holder}). Wait for it, or stop it first."
             ) from None
         except OSError as error:
@@ -89,8 +98,21 @@ class RunFolder:
         finally:
             lock.release()
 
+    def held(self) -> bool:
+        """Whether a process works on this folder; also True where that cannot be found out."""
+        path = self.path / ".lock"
+        if not path.exists():
+            return False
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except (filelock.Timeout, OSError):
+            return True
+        lock.release()
+        return False
+
     def clear(self) -> None:
-        """Remove everything but the lock.
+        """Remove everything but the lock and the log, which is being written.
 
         The manifest goes first, then the checkpoints: cut short at any point, what is left is a run that goes on from
         a good checkpoint, or from nothing.
@@ -98,7 +120,7 @@ class RunFolder:
         (self.path / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         for entry in self.path.iterdir():
-            if entry.name != ".lock":
+            if entry.name not in (".lock", LOG):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def manifest(self) -> dict[str, Any]:
@@ -143,6 +165,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache  # what is imported does not change while a sweep's worker goes from run to run
 def _commit(checkout: Path) -> str | None:
     """The commit of the checkout that the code runs from; with `+changes` where files differ from it."""
     if not (checkout / ".git").exists():

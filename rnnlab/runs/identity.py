@@ -6,8 +6,8 @@ import json
 from rnnlab.schema import Config
 
 # These choose where results go, how often they are saved, who may be loaded, or how time and memory are spent; they do
-# not change a result.
-_IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute")
+# not change a result. match_parameters has, by then, become a cell.hidden.
+IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute", "match_parameters")
 
 
 def technique(config: Config) -> str:
@@ -24,8 +24,14 @@ def run_id(config: Config, *, device: str, engine: str) -> str:
     Args:
         device: the kind that will be used, `cpu` or `cuda`, whatever `device=auto` was resolved to.
         engine: likewise.
+    Raises:
+        ValueError: cell.hidden is still to be chosen (match_parameters); `rnnlab.build.build` does that.
     """
-    determining = {key: value for key, value in config.resolved().items() if key not in _IGNORED}
+    if config.match_parameters is not None:
+        raise ValueError("match_parameters: build the experiment first; its configuration has the cell.hidden chosen.")
+    determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
+    if determining["precision"] == "ieee":
+        del determining["precision"]  # younger than the runs that there are, all of which are that
     determining |= {"device": device, "engine": engine}
     text = json.dumps(determining, sort_keys=True)
     return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -71,13 +71,13 @@ def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: st
     log_TP = log10(median_PT).T
     low, high = scale(log_TP)
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
-    mesh = axes.pcolorfast(_edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high)
+    mesh = axes.pcolorfast(edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high)
     axes.set(xlabel="training step", ylabel="time step t", title=_title(state, seeds))
-    figure.colorbar(mesh, ax=axes, extend=_extend(log_TP, low, high), label=_label(state, unit))
+    figure.colorbar(mesh, ax=axes, extend=extend(log_TP, low, high), label=_label(state, unit))
     return figure
 
 
-def _edges(step: Sequence[int]) -> np.ndarray:
+def edges(step: Sequence[int]) -> np.ndarray:
     """(P + 1,) borders half-way between neighbouring training steps; none below 0."""
     centre = np.asarray(step, dtype=float)
     gap = np.diff(centre) if len(centre) > 1 else np.ones(1)
@@ -85,7 +85,8 @@ def _edges(step: Sequence[int]) -> np.ndarray:
     return np.concatenate([np.maximum(centre[:1] - gap[0] / 2, 0), middle, centre[-1:] + gap[-1] / 2])
 
 
-def _extend(log_norm: np.ndarray, low: int, high: int) -> str:
+def extend(log_norm: np.ndarray, low: int, high: int) -> str:
+    """Which ends of a scale have values beyond, as a colour bar's `extend`."""
     under, over = bool((log_norm < low).any()), bool((log_norm > high).any())
     return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((under, over), "neither")
 

@@ -2,7 +2,8 @@
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import RunError
-from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.probes.adjoint_record import AdjointRecord
 from rnnlab.probes.prober import Prober
 from rnnlab.runs.folder import RunFolder, environment, now
 from rnnlab.runs.identity import run_id, technique
@@ -28,20 +29,33 @@ from rnnlab.training.population import Population
 RUNS = Path("runs")
 
 
-def run(config: Config, interrupted: Callable[[], bool] = lambda: False) -> Path:
+def run(
+    config: Config,
+    interrupted: Callable[[], bool] = lambda: False,
+    output: Callable[[Path], AbstractContextManager[None]] = nullcontext,
+) -> Path:
     """Train what the configuration says and write its run folder, or go on where an earlier session stopped.
 
     Args:
         interrupted: asked between two training steps; see rnnlab.interruption.
+        output: given the run folder, the context to work in; a sweep keeps there what the run prints.
     Returns:
         The run folder.
     Raises:
         ConfigError: the configuration cannot be carried out here; nothing was written.
-        RunError: the folder is in use or cannot be written.
+        InUseError: another process works on the folder.
+        RunError: the folder cannot be written.
         KeyboardInterrupt: interrupted; a checkpoint was written.
     """
     with _one_thread() as threads:
-        return _run(build(config, say=say, threads=threads), interrupted)
+        return _run(build(config, say=say, threads=threads), interrupted, output)
+
+
+def run_folder(experiment: Experiment) -> RunFolder:
+    """Where a run goes, which follows from its configuration, the device and the engine that serve it here."""
+    config = experiment.config
+    identity = run_id(config, device=experiment.device.type, engine=experiment.engine.name)
+    return RunFolder(RUNS / config.name / identity)
 
 
 @contextmanager
@@ -59,12 +73,12 @@ def _one_thread() -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _run(experiment: Experiment, interrupted: Callable[[], bool]) -> Path:
-    config = experiment.config
+def _run(
+    experiment: Experiment, interrupted: Callable[[], bool], output: Callable[[Path], AbstractContextManager[None]]
+) -> Path:
+    config, folder = experiment.config, run_folder(experiment)
     population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
-    identity = run_id(config, device=experiment.device.type, engine=experiment.engine.name)
-    folder = RunFolder(RUNS / config.name / identity)
-    with folder.locked():
+    with folder.locked(), output(folder.path):
         if not folder.manifest():
             _tell_of_other_engines(experiment, folder.path)
         finished = folder.manifest().get("status") == "finished"
@@ -73,7 +87,7 @@ def _run(experiment: Experiment, interrupted: Callable[[], bool]) -> Path:
             return folder.path
         if finished:
             folder.clear()
-        _Session(experiment, population, folder, identity).run(interrupted)
+        _Session(experiment, population, folder).run(interrupted)
     return folder.path
 
 
@@ -93,8 +107,9 @@ def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
 class _Session:
     """One process's work on a run folder."""
 
-    def __init__(self, experiment: Experiment, population: Population, folder: RunFolder, identity: str) -> None:
-        self.experiment, self.population, self.folder, self.identity = experiment, population, folder, identity
+    def __init__(self, experiment: Experiment, population: Population, folder: RunFolder) -> None:
+        self.experiment, self.population, self.folder = experiment, population, folder
+        self.identity = folder.path.name
         config, states = experiment.config, population.model.cell.states
         self.parameters = parameter_count(population.model, len(config.seeds))
         self.progress = Progress(0, {seed: Result() for seed in config.seeds})
@@ -155,6 +170,8 @@ class _Session:
             "engine_because": engine.why,
             "seeds": config.seeds,
             "parameters": self.parameters,
+            "task": self._task(),
+            "match_parameters": asdict(matched) if (matched := self.experiment.match) else None,
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
@@ -244,16 +261,13 @@ class _Session:
                 say(f"Compare: tensorboard --logdir {RUNS}, then open\n  {comparison_address()}")
 
     def _summary(self) -> dict[str, Any]:
-        task, metric = self.experiment.task, self.experiment.task.metric
+        metric = self.experiment.task.metric
         sessions = self.manifest["sessions"]
         steps = sum(s.get("training_steps", 0) for s in sessions)
         seconds = sum(s.get("training_seconds", 0.0) for s in sessions)
         return {
             "run_id": self.identity,
-            "baseline": task.baseline,
-            "unit": task.unit,
-            "metric": metric,
-            "solved_when": task.solved_when,
+            **self._task(),
             "milestones": [f"{m:.12g}" for m in self.experiment.config.milestones],
             "parameters": self.parameters,
             "seconds_per_step": seconds / steps if steps else None,
@@ -271,6 +285,16 @@ class _Session:
                 }
                 for seed, result in self.progress.results.items()
             ],
+        }
+
+    def _task(self) -> dict[str, Any]:
+        """What the numbers of this run mean; in the manifest too, for those who read a run before its end."""
+        task = self.experiment.task
+        return {
+            "baseline": task.baseline,
+            "unit": task.unit,
+            "metric": task.metric,
+            "solved_when": task.solved_when,
         }
 
     def _give_up(self, status: str, reason: str) -> None:

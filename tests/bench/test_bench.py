@@ -364,3 +364,15 @@ def test_replaced_restores_what_was_inherited():
         assert Base().f() == 1
     assert Derived().f() == 1
     assert "f" not in vars(Derived)
+
+
+def test_sweep_takes_the_start_off(bench, monkeypatch):
+    from rnnlab.bench import sweep
+
+    monkeypatch.setattr(sweep, "cores", lambda: 2)
+    monkeypatch.setattr(sweep, "_seconds", lambda jobs, tensorboard: (7 + 0.1 * jobs, 9 + 0.2 * jobs))
+    result = bench("sweep", "--jobs", "100")
+    assert result["jobs_per_s_and_core"] == pytest.approx(5)
+    assert result["jobs_per_cpu_s"] == pytest.approx(5)
+    assert result["start_s"] == pytest.approx(7)
+    assert result["all_jobs_per_s_and_core"] == pytest.approx(100 / 17 / 2)

@@ -16,6 +16,7 @@ from rnnlab.bptt.engine import LOST, LOST_FOR_A_COMPILER, choose
 from rnnlab.bptt.fused import operators
 from rnnlab.bptt.fused.compiler import KernelUnavailable, NoCompiler
 from rnnlab.bptt.fused.library import load
+from rnnlab.bptt.fused.precision import PRECISIONS
 from rnnlab.bptt.unroll import unroll
 from rnnlab.build import build
 from rnnlab.contract import ConfigError
@@ -43,6 +44,7 @@ def taken(said):
         "dtype": torch.float32,
         "threads": 2,
         "recompute": 0,
+        "precision": "ieee",
         "say": said.append,
     }
     return lambda requested, **changes: choose(requested, **{**defaults, **changes})
@@ -152,6 +154,12 @@ def test_every_run_of_a_process_is_given_torchs_threads_and_leaves_them(in_tmp_p
     assert seen == [(2, 1), (2, 1)]
 
 
+@pytest.mark.parametrize("requested", ["auto", "fused", "autograd"])
+def test_a_precision_is_refused_where_nothing_would_follow_it(taken, requested):
+    with pytest.raises(ConfigError, match=r"^precision=tf32: not allowed here\. .* Allowed: ieee\.$"):
+        taken(requested, precision="tf32")
+
+
 # Written down before there was a second engine: an autograd run that was begun then can be gone on with.
 OLD_IDS = {
     (): "adding-lstm-tanh-orthogonal-norm-adam-b3d2502d",
@@ -170,6 +178,12 @@ def test_threads_and_recompute_are_not_part_of_the_identity_and_the_engine_is():
 
     assert identity() == identity("threads=5") == identity("recompute=10") == identity("engine=fused")
     assert identity(engine="autograd") != identity()
+
+
+def test_each_precision_is_a_run_of_its_own_and_ieee_is_that_of_old():
+    assert validate(composed()).precision == "ieee"  # whose ids the test above holds to what they were
+    ids = {run_id(validate(composed(f"precision={p}")), device="cuda", engine="fused") for p in PRECISIONS}
+    assert len(ids) == len(PRECISIONS)
 
 
 def test_console_and_manifest_say_which_engine_and_why(in_tmp_path, no_kernel, capfd):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rnnlab.adjoints.none import NoRule
 from rnnlab.bptt.fused import memory, operators
+from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.library import KernelUnavailable
 from rnnlab.bptt.fused.unroll import fused_unroll, why_not
 from rnnlab.bptt.unroll import unroll
@@ -313,12 +314,12 @@ def test_memory_layout_of_what_is_given_changes_no_bit(option: str) -> None:
 @pytest.mark.parametrize("option", CELLS)
 def test_opcheck(option: str, activation: str, masked: int, record: int, last: int, keep: int) -> None:
     given = case(option, activation, shape=(3, 2, 3, 2, 5))
-    form, parameters = operators.FORMS[option], dict(given.cell.named_parameters())
+    form, parameters = FORMS[option], dict(given.cell.named_parameters())
     biases = [p for name, p in parameters.items() if "activation" in name] or [None] * len(form.activation_biases)
     own = [parameters[n] for n in ("weight_input", "weight_recurrent", "bias", *form.parameters)]
     mask = right_aligned_mask(3, 2, 3) if masked else None
     norm = torch.zeros(len(form.states), 3, 2, 3, dtype=torch.float64) if record else None
-    options = (activation, 0.0, "clip_norm", 0.5, 0, last, keep, 2)
+    options = (activation, 0.0, "clip_norm", 0.5, 0, last, keep, 2, "ieee")
     operator = getattr(torch.ops.rnnlab, option).default
     torch.library.opcheck(operator, (given.input, *own, *biases, *given.state, mask, norm, *options))
 

@@ -41,6 +41,7 @@ WRONG = {
     "foreign target": (["cell._target_=os.system"], ["os.system", "rnnlab"]),
     "data file": (["task=smnist", "task.source=./nowhere", "~task.length"], ["task.source=./nowhere", "digits"]),
     "grammar": (["steps"], ["steps"]),
+    "too few parameters": (["match_parameters=3"], ["match_parameters=3", "cell.hidden=1", "18 parameters"]),
     "group key as scalar": (["input_initialiser=xavier"], ["initialiser@input_initialiser="]),
 }
 
@@ -89,11 +90,6 @@ def test_help_lists_groups_and_keys(in_tmp_path, capfd):
     shown = capfd.readouterr().out
     for word in ("+experiment=", "cell", "gru, lstm, rnn", "activation", "modrelu", "seeds", "task.length"):
         assert word in shown
-
-
-def test_a_sweep_runs_every_combination(in_tmp_path):
-    assert run_command_line(["-m", *TINY, "cell=rnn,gru", "clipping=none,norm", "name=sweep"]) == 0
-    assert len([p for p in (in_tmp_path / "runs" / "sweep").iterdir() if p.is_dir()]) == 4
 
 
 def test_output_that_is_no_terminal_is_plain_lines(tmp_path):
@@ -145,12 +141,6 @@ def test_an_example_is_drawn_as_text(in_tmp_path, capfd):
     assert list(in_tmp_path.iterdir()) == []
 
 
-def test_a_sweep_stops_at_the_first_wrong_configuration(in_tmp_path, capfd):
-    assert run_command_line(["-m", *TINY, "optimiser.lr=-1,0.5"]) == 2
-    assert "optimiser.lr=-1" in capfd.readouterr().err
-    assert list(in_tmp_path.iterdir()) == []
-
-
 def test_a_component_of_the_users_own(in_tmp_path, capfd, monkeypatch):
     """A package in the current folder, a configuration folder beside it, and no edit to rnnlab."""
     (in_tmp_path / "mine").mkdir()
@@ -181,6 +171,15 @@ def test_the_run_goes_on_when_nobody_reads_its_output(tmp_path):
     process.stderr.close()
     assert process.wait() == 0, errors
     assert list(tmp_path.glob("runs/default/*/summary.json"))
+
+
+def test_too_large_a_net_is_no_bug(in_tmp_path, capfd):
+    """More than any machine addresses."""
+    assert rnnlab("cell.hidden=100_000_000") == 1
+    told = capfd.readouterr().err
+    assert told.startswith("rnnlab: Not enough memory for these sizes (cell.hidden")
+    assert "Traceback" not in told
+    assert list(in_tmp_path.iterdir()) == []
 
 
 def test_version(capfd):

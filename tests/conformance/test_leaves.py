@@ -14,6 +14,7 @@ from rnnlab.schema import COMPONENTS, group_syntax, validate
 
 BUNDLES = sorted(p.stem for p in (CONFIGS / "probes").glob("*.yaml"))
 EXPERIMENTS = sorted(p.stem for p in (CONFIGS / "experiment").glob("*.yaml"))
+SWEEPS = sorted(p.stem for p in (CONFIGS / "sweep").glob("*.yaml"))
 each_leaf = pytest.mark.parametrize(
     ("group", "option"), leaves(), ids=[f"{group}/{option}" for group, option in leaves()]
 )
@@ -27,7 +28,8 @@ def test_every_group_has_a_key_and_every_key_a_group() -> None:
 def test_every_yaml_is_a_leaf_an_experiment_or_the_base() -> None:
     depths = {p: len(p.relative_to(CONFIGS).parts) for p in CONFIGS.rglob("*.yaml")}
     assert [p.name for p, depth in depths.items() if depth != 2] == ["config.yaml"]
-    assert len(depths) == 1 + len(leaves()) + len(EXPERIMENTS) + len(BUNDLES)
+    groups = (leaves(), EXPERIMENTS, BUNDLES, SWEEPS)
+    assert len(depths) == 1 + sum(map(len, groups))
 
 
 @each_leaf
@@ -103,6 +105,11 @@ def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, name: str
         pytest.skip("allowed for this one")
     with pytest.raises(ConfigError, match=rf"^{group}\.{name}=.*not allowed\. {group}\.{name} must be \S"):
         check_component(group, leaf(group, option, **{name: wrong}), ["rnnlab"])
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_sweep_changes_no_run(sweep: str) -> None:
+    assert composed(f"sweep={sweep}") == composed()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

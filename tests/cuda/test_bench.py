@@ -1,5 +1,6 @@
 """`python -m rnnlab.bench cuda`: what can be seen of it without a device."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from rnnlab.bench import cuda as bench
 from rnnlab.bench.__main__ import main
-from rnnlab.bptt.fused import cuda, operators
+from rnnlab.bptt.fused import cuda, launch, operators
 
 
 @pytest.fixture
@@ -43,16 +44,36 @@ def test_the_whole_script_runs_under_the_interpreter(interpreted, capsys, in_tmp
     monkeypatch.setattr(bench, "_module", lambda name: None)  # JAX: not in this process, and one part that fails
     monkeypatch.setattr(bench, "MeasuredRun", lambda *args: 1 / 0)  # many steps: the next test's, not interpreted
     launched = []
-    launch = cuda._launch
-    monkeypatch.setattr(cuda, "_launch", lambda *args, **kwargs: (launched.append(args[0]), launch(*args, **kwargs)))
+    launch = cuda.launch
+    monkeypatch.setattr(cuda, "launch", lambda *args, **kwargs: (launched.append(args[0]), launch(*args, **kwargs)))
     assert main(["cuda", "--device", "cpu", "--cells", "gru", "--seconds", "600"]) == 0
     shown = capsys.readouterr().out
     assert {"forward", "backward"} <= set(launched)
     assert shown.count("FAILED") == 2
     assert "FAILED gru jax: RuntimeError: JAX is not installed" in shown
-    for part in ("parity", "bits", "search", "steps", "replicas", "hooks", "tf32"):
+    for part in ("parity", "bits", "search", "steps", "replicas", "hooks", "precision"):
         assert f"gru {part}" in shown, part
     assert "MISSED" not in "".join(line for line in shown.splitlines() if "parity" in line or "bits" in line)
+
+
+@pytest.mark.parametrize("cell", operators.FORMS)
+def test_the_bytes_a_step_must_move_are_those_of_the_tensors_there_are(cell):
+    """Each number that forward and backward write is read again; an h that is kept twice, for dL/da and for dL/dW."""
+    T, R, B, I, H = 7, 2, 3, 2, 5
+    form = operators.FORMS[cell]
+    sizes = {"input": torch.empty(T, R, B, I), "h": torch.empty(R, B, H), "last": T, "keep": 1}
+    kept = sum(torch.Size(s).numel() for n, s in cuda.shapes(form, sizes).items() if n in ("output", *form.traces))
+    states = len(form.states) * R * B * H  # the slots of the initial states
+    per_step = kept - states
+    projected, gradients, cotangent = form.rows * H, max(1, form.gates) * H, H
+    expected = 2 * per_step + T * R * B * (2 * projected + 2 * gradients + cotangent + H + 2 * I)
+    assert bench.unroll_bytes(cell, length=T, replicas=R, batch=B, inputs=I, hidden=H) == 4 * expected
+
+
+def test_the_share_of_limits_that_were_given():
+    here = bench._Bench("cpu", bench.TINY, teraflops=2.0, gigabytes=3.0)
+    rows = [figure for _, figure, _ in here.limits()]
+    assert rows == ["2.00 TFLOP/s", "3 GB/s"]
 
 
 def test_its_training_part_is_a_run_against_scripts():
@@ -80,3 +101,22 @@ def test_a_part_that_fails_lets_the_others_go_on(monkeypatch):
     result = bench.measure(cells=["rnn"], seconds=600, device="cpu")
     assert {name for name, *_ in result["rows"]} == {"device", "rnn search"}
     assert result["errors"]["rnn parity"] == "RuntimeError: no such kernel"
+
+
+def test_what_ptxas_says_of_a_kernel(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("triton", reason="Triton is not installed; the extra `triton` brings it")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    assert main(["kernels", "--cells", "rnn", "--hidden", "16", "--capability", "80", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["direction"] for row in rows] == ["forward", "backward"]
+    for row in rows:
+        assert 16 <= row["registers"] <= 255
+        assert row["spills"] == 0
+        assert 16 * 16 * 4 <= row["shared"] <= launch.SHARED[80]
+
+
+def test_a_capability_that_is_not_known_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["kernels", "--capability", "61"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("rnnlab.bench kernels: --capability: allowed are 75, 80")

@@ -22,7 +22,10 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     call(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT), cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     assert list((tmp_path / "dist").glob("*.tar.gz"))
-    assert "rnnlab/bptt/fused/kernel.cpp" in zipfile.ZipFile(wheel).namelist()
+    names, fused = zipfile.ZipFile(wheel).namelist(), "rnnlab/bptt/fused"
+    assert {f"{fused}/kernel.cpp", f"{fused}/kernels/time_loops.py"} <= set(names)
+    assert "hydra_plugins/rnnlab_launchers/local.py" in names
+    assert "hydra_plugins/__init__.py" not in names, "the folder is shared with other packages"
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
     python = str(clean / "bin" / "python")
@@ -49,3 +52,5 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     assert list((run / "tensorboard").iterdir())
     console_script = call(str(clean / "bin" / "rnnlab"), "+experiment=smoke", cwd=elsewhere)
     assert "finished already" in console_script
+    sweep = call(str(clean / "bin" / "rnnlab"), "-m", "+experiment=smoke", "cell=lstm,rnn", cwd=elsewhere)
+    assert "2 jobs: 1 finished, 1 finished before, 0 failed" in sweep

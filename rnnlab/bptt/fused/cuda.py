@@ -1,232 +1,81 @@
 """The operators' halves for a CUDA device, over the Triton kernels; on CPU tensors the same kernels are interpreted.
 
-A kernel launch runs a cell's time loop, one program per replica and tile of the batch. What has no order in time is
-left to torch: the input's product before forward, the gradients of weights, biases and input after backward. They are
-taken one replica at a time, because a library may choose another kernel for another number of replicas. So a replica's
-bits do not depend on R; no sum has an order that varies.
+A kernel launch runs a cell's time loop over a block of steps, one program per replica and tile of the batch. What has
+no order in time is left to torch: the input's product before forward, the gradients of weights, biases and input after
+backward. They are taken one replica at a time, because a library may choose another kernel for another number of
+replicas, and one block at a time, so that nothing but the trace grows with T. So a replica's bits depend neither on R
+nor on `keep`; no sum has an order that varies.
 
 T time, R replica, B batch, I input, H hidden, G gate rows, K outputs that are returned, S state components.
 """
 
-import functools
-import importlib
-import importlib.util
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).parent / "kernels" / "time_loops.py"
+from rnnlab.bptt.fused.form import Form, check, gradient_shapes
+from rnnlab.bptt.fused.launch import launch
+from rnnlab.bptt.fused.precision import PRECISIONS, packed, products, rounded, within
+
+BLOCK = 16384
+"""Examples times steps of one product: it takes longer than its launch, and its operands stay small."""
+
+Given = dict[str, Any]
 
 
-@runtime_checkable
-class Form(Protocol):
-    """What is read of `operators.Form`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def activation_biases(self) -> tuple[str, ...]: ...
-    @property
-    def states(self) -> tuple[str, ...]: ...
-    @property
-    def tensors(self) -> tuple[str, ...]: ...
-    @property
-    def traces(self) -> tuple[str, ...]: ...
+def _block(given: Given) -> int:
+    """How many steps a launch takes; it must depend neither on R nor on `keep`, or bits would."""
+    return max(1, BLOCK // given["input"].shape[2])
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """How a program cuts its work; powers of two.
-
-    rows: examples per program; columns: hidden units at a time; depth: terms of a sum at a time.
-    warps, stages: of the compiled kernel: threads / 32, and how many chunks are on their way from memory.
-    """
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
+def _segment(given: Given) -> int:
+    """How many steps lie between two states that are kept: `keep`, rounded up to whole blocks."""
+    return -(-given["keep"] // _block(given)) * _block(given)
 
 
-def tiles(form: Form, H: int, dtype: torch.dtype) -> Tiles:
-    """The default; it must not depend on R, or a replica's bits would.
-
-    Guessed from registers and shared memory, not measured: `python -m rnnlab.bench cuda` tries others.
-    """
-    blocks = _power(form.rows)
-    widest = (128 if blocks == 1 else 64) // (dtype.itemsize // 4) ** 2
-    columns = max(16, min(_power(H), widest))
-    return Tiles(rows=16, columns=columns, depth=min(32, max(16, _power(H))), warps=4 if blocks == 1 else 8, stages=2)
-
-
-def _power(size: int) -> int:
-    return 1 << (size - 1).bit_length()
-
-
-_chosen: list[Tiles] = []
-
-
-@contextmanager
-def using(chosen: Tiles) -> Iterator[None]:
-    """Other tiles within this block: for measurements, and for tests of many tiles at small sizes."""
-    _chosen.append(chosen)
-    try:
-        yield
-    finally:
-        _chosen.pop()
-
-
-def why_not() -> str | None:
-    """Why there are no kernels for a CUDA device, as a clause; None where there are."""
-    if importlib.util.find_spec("triton") is None:
-        return "on cuda it needs Triton, which is not installed (PyTorch's CUDA builds bring it)"
-    return None
-
-
-@functools.cache
-def kernels(*, interpreted: bool) -> ModuleType:
-    """The kernels, compiled or interpreted. Triton decides when a function is decorated, so each has its own module."""
-    importlib.import_module("triton")  # before the variable is set: Triton's own functions stay as they are
-    name = f"rnnlab_triton_{'interpreted' if interpreted else 'compiled'}"
-    spec = importlib.util.spec_from_file_location(name, SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    before = os.environ.get("TRITON_INTERPRET")
-    os.environ["TRITON_INTERPRET"] = str(int(interpreted))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        if before is None:
-            del os.environ["TRITON_INTERPRET"]
-        else:
-            os.environ["TRITON_INTERPRET"] = before
-    return module
-
-
-def _precision() -> str:
-    """IEEE, unless torch's own switch allows tf32: `torch.backends.cuda.matmul.allow_tf32`."""
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
-
-
-def _launch(
-    name: str, form: Form, given: dict[str, Any], tensors: list[Tensor], sizes: list[int], **flags: Any
-) -> None:
-    x, (R, B, H) = given["input"], given["h"].shape
-    cut = _chosen[-1] if _chosen else tiles(form, H, x.dtype)
-    kernel = getattr(kernels(interpreted=not x.is_cuda), f"{form.name}_{name}")
-    grid = (R, -(-B // cut.rows))
-    arguments: dict[str, Any] = {
-        "H": H,
-        "ACTIVATION": given["activation"],
-        "SLOPE": float(given["slope"]),
-        "HAS_MASK": given["mask"] is not None,
-        "PRECISION": _precision(),
-        "ROWS": cut.rows,
-        "COLUMNS": cut.columns,
-        "DEPTH": cut.depth,
-        **flags,
-    }
-    if x.is_cuda:
-        arguments |= {"num_warps": cut.warps, "num_stages": cut.stages}
-        with torch.cuda.device(x.device):  # Triton launches on the current device
-            kernel[grid](*tensors, *sizes, **arguments)
-    else:
-        kernel[grid](*tensors, *sizes, **arguments)
-
-
-def shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+def shapes(form: Form, given: Given) -> dict[str, tuple[Any, ...]]:
     """The shapes of what forward returns. When torch traces the operator, sizes are symbols."""
     T, R, B, _ = given["input"].shape
-    H, K, kept = given["h"].shape[-1], given["last"], given["keep"] == 1
+    H, K, keep = given["h"].shape[-1], given["last"], given["keep"]
+    starts = (T - 1) // _segment(given) if keep > 1 else 0  # states at the beginning of segments, the first left out
     all_shapes: dict[str, tuple[Any, ...]] = {"output": (R, K, B, H)}
     all_shapes |= {f"last_{name}": (R, B, H) for name in form.states}
-    all_shapes["trace_h"] = (R, T + 1 - K if kept else 0, B, H)
-    all_shapes["trace_c"] = (R, T + 1 if kept else 0, B, H)
-    all_shapes["trace_gates"] = (R, T if kept else 0, B, 4 * H)
-    return {name: all_shapes[name] for name in ("output", *(f"last_{s}" for s in form.states), *form.traces)}
-
-
-def check(form: Form, given: dict[str, Any]) -> None:
-    """The kernels read memory by these shapes, so they must be right.
-
-    Raises:
-        ValueError: what was given, and what it must be.
-    """
-    (T, R, B, I), H, x = given["input"].shape, given["h"].shape[-1], given["input"]
-    wanted: dict[str, tuple[int, ...]] = {"input": (T, R, B, I), "mask": (T, R, B), "norm": (len(form.states), T, R, B)}
-    wanted |= {"weight_input": (R, I, form.rows * H), "weight_recurrent": (R, H, form.rows * H)}
-    wanted |= {"bias": (R, 1, form.rows * H), **dict.fromkeys(form.states, (R, B, H))}
-    for name in (*form.tensors, "mask", "norm"):
-        tensor, shape = given[name], wanted.get(name, (R, 1, H))
-        dtype = {"mask": torch.bool, "norm": torch.float64}.get(name, x.dtype)
-        if tensor is not None and (tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device != x.device):
-            raise ValueError(
-                f"rnnlab::{form.name}: {name} is {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}; "
-                f"it must be {shape}, {dtype}, on {x.device}"
-            )
-    if x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"rnnlab::{form.name}: input is {x.dtype}; it must be torch.float32 or torch.float64")
-    if min(T, R, B, I, H) < 1 or not 1 <= given["last"] <= T:
-        raise ValueError(
-            f"rnnlab::{form.name}: T, R, B, I, H = {(T, R, B, I, H)}, last={given['last']}; "
-            "sizes must be 1 or more, last 1 to T"
-        )
-    if given["keep"] not in (0, 1):
-        raise ValueError(
-            f"rnnlab::{form.name}: keep={given['keep']}; on a CUDA device it must be 0 or 1: "
-            "states are not computed again there"
-        )
+    all_shapes["trace_h"] = (R, T + 1 - K if keep == 1 else starts, B, H)
+    all_shapes["trace_c"] = (R, T + 1 if keep == 1 else starts, B, H)
+    all_shapes["trace_gates"] = (R, T if keep == 1 else 0, B, 4 * H)
+    return {name: all_shapes[name] for name in form.returned}
 
 
 # --- Forward ----------------------------------------------------------------------------------------------------------
 
 
-def forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Outputs, final states, and what backward needs: see `operators.Form`."""
-    check(form, given)
+def forward(form: Form, given: Given) -> tuple[Tensor, ...]:
+    """Outputs, final states, and what backward needs: see `form.Form`."""
+    check(form, given, PRECISIONS)
     given = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in given.items()}
-    x = given["input"]
-    T, R, B, _ = x.shape
-    H, K, kept = given["h"].shape[-1], given["last"], given["keep"] == 1
-    traces = {name: x.new_empty(R, T + 1, B, H) for name in form.states}
-    for name, trace in traces.items():
-        trace[:, 0] = given[name]
-    projected = _projected(form, given)
-    gates = x.new_empty(R, T, B, 4 * H) if kept and form.name != "rnn" else x.new_empty(R, 0, B, 4 * H)
-    biases = [given[name] if given[name] is not None else x for name in form.activation_biases]
-    mask = x if given["mask"] is None else given["mask"].view(torch.uint8)
-    before = [projected, given["weight_recurrent"]]
-    flags = {} if form.name == "rnn" else {"KEEP": kept}
-    if form.name == "rnn":
-        tensors = [*before, *biases, mask, traces["h"]]
-    elif form.name == "lstm":
-        tensors = [*before, *biases, mask, traces["h"], traces["c"], gates]
-    else:
-        tensors = [*before, given["bias_candidate_recurrent"], *biases, mask, traces["h"], gates]
-    _launch("forward", form, given, tensors, [T, R, B], **flags)
-    made = {f"last_{name}": trace[:, T].clone() for name, trace in traces.items()}
-    made["output"] = traces["h"][:, T + 1 - K :] if kept else traces["h"][:, T + 1 - K :].contiguous()
-    made["trace_h"] = traces["h"][:, : T + 1 - K] if kept else x.new_empty(R, 0, B, H)
-    if form.name == "lstm":
-        made["trace_c"] = traces["c"] if kept else x.new_empty(R, 0, B, H)
-    made["trace_gates"] = gates
-    return tuple(made[name] for name in shapes(form, given))
+    x, block = given["input"], _block(given)
+    T, K, whole = x.shape[0], given["last"], given["keep"] == 1
+    made = {} if whole else {name: x.new_empty(shape) for name, shape in shapes(form, given).items()}
+    lanes = _lanes(form, given, T if whole else None)
+    output = made.get("output", lanes["h"])
+    for name in form.states:
+        lanes[name][:, 0] = given[name]
+    for first in range(0, T, block):
+        steps = min(block, T - first)
+        if first and given["keep"] > 1 and first % _segment(given) == 0:
+            for name in form.states:
+                made[f"trace_{name}"][:, first // _segment(given) - 1] = lanes[name][:, 0]
+        _advance(form, given, lanes, output, first, steps, at=first if whole else None)
+    end = T if whole else 0
+    made |= {f"last_{name}": lanes[name][:, end].clone() for name in form.states}
+    if whole:
+        made |= {f"trace_{name}": lane for name, lane in lanes.items()}
+        made["output"], made["trace_h"] = lanes["h"][:, T + 1 - K :], lanes["h"][:, : T + 1 - K]
+    return tuple(made[name] for name in form.returned)
 
 
-def fake_forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
+def fake_forward(form: Form, given: Given) -> tuple[Tensor, ...]:
     """Tensors without contents, with the shapes and strides of `forward`'s."""
     x, sizes = given["input"], shapes(form, given)
     made = {name: x.new_empty(shape) for name, shape in sizes.items()}
@@ -238,177 +87,200 @@ def fake_forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     return tuple(made.values())
 
 
-def _projected(form: Form, given: dict[str, Any]) -> Tensor:
-    """x U + b, (R, T, B, G)."""
-    x, weight, bias = given["input"], given["weight_input"], given["bias"]
-    T, R, B, I = x.shape
-    result = x.new_empty(R, T, B, weight.shape[-1])
-    for r in range(R):
-        torch.addmm(bias[r], x[:, r].reshape(T * B, I), weight[r], out=result[r].view(T * B, -1))
+def _lanes(form: Form, given: Given, steps: int | None) -> dict[str, Tensor]:
+    """Room for the states before and after each of these steps, and for the gates; without: two states, in turn."""
+    x, (R, B, H) = given["input"], given["h"].shape
+    slots = 2 if steps is None else steps + 1
+    lanes = {name: x.new_empty(R, slots, B, H) for name in form.states}
+    if form.gates:
+        lanes["gates"] = x.new_empty(R, 0 if steps is None else steps, B, 4 * H)
+    return lanes
+
+
+def _advance(
+    form: Form, given: Given, lanes: dict[str, Tensor], output: Tensor, first: int, steps: int, *, at: int | None
+) -> None:
+    """Run a block of steps; the state before it lies in slot `at`, and all that backward reads is written after it.
+
+    Where `at` is None the state lies in slot 0, before and after, and the last outputs are all that is written.
+    """
+    x, keep = given["input"], at is not None
+    projected = _projected(given, first, steps)
+    weight = packed(given["weight_recurrent"], given["precision"])
+    biases = [given[name] for name in (*form.parameters, *form.activation_biases)]
+    mask = _mask(given)
+    views = [lane[:, at:] if keep else lane for lane in lanes.values()]
+    tensors = [projected, weight, *(x if bias is None else bias for bias in biases), mask, *views, output]
+    sizes = {"K": given["last"], "first": first, "steps": steps, "blocks": steps, "slots": lanes["h"].shape[1]}
+    launch("forward", form, given, tensors, sizes, KEEP=keep)
+    if not keep and steps % 2:
+        for name in form.states:
+            lanes[name][:, 0] = lanes[name][:, 1]
+
+
+def _mask(given: Given) -> Tensor:
+    """1 where a step is there, in the input's type: bytes lead Triton 3.7 to a product of float64 that it has not."""
+    return given["input"] if given["mask"] is None else given["mask"].to(given["input"].dtype)
+
+
+def _projected(given: Given, first: int, steps: int) -> Tensor:
+    """x U + b of a block of steps, (R, steps, B, G)."""
+    precision = within(given["precision"], "forward")
+    x, weight = (rounded(t, precision) for t in (given["input"][first : first + steps], given["weight_input"]))
+    _, R, B, I = x.shape
+    result = x.new_empty(R, steps, B, weight.shape[-1])
+    with products(precision):
+        for r in range(R):
+            torch.addmm(
+                given["bias"][r], x[:, r].reshape(steps * B, I), weight[r], out=result[r].view(steps * B, -1)
+            )  # fmt: skip
     return result
 
 
 # --- Backward ---------------------------------------------------------------------------------------------------------
 
 
-def gradient_shapes(form: Form, given: dict[str, Any]) -> dict[str, torch.Size]:
-    """Per differentiable input; (0,) where no gradient is wanted."""
-    empty = torch.Size((0,))
-    wanted = {"input": given["input_gradient"], **dict.fromkeys(form.states, given["state_gradient"])}
-    return {
-        name: given[name].shape if wanted.get(name, True) and given[name] is not None else empty
-        for name in form.tensors
-    }
-
-
-def backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
+def backward(form: Form, given: Given) -> tuple[Tensor, ...]:
     """The gradient of each of `form.tensors`; fills `norm`."""
     kept = ("output", "norm", *form.traces)
+    check(form, given, PRECISIONS)
     given = {k: v.contiguous() if isinstance(v, Tensor) and k not in kept else v for k, v in given.items()}
-    x = given["input"]
-    T, R, B, _ = x.shape
-    H, K, lstm = given["h"].shape[-1], given["last"], form.name == "lstm"
-    states = _states(given)
-    carried = x.new_zeros(R, B, H) if given["d_h"] is None else given["d_h"].clone()
-    direct = torch.empty_like(carried)
-    gradients = x.new_empty(R, T, B, H if form.name == "rnn" else 4 * H)
-    transposed = given["weight_recurrent"].transpose(1, 2).contiguous()
-    mask = x if given["mask"] is None else given["mask"].view(torch.uint8)
-    d_output = x if given["d_output"] is None else given["d_output"]
-    norm = x if given["norm"] is None else given["norm"]
-    flags = {
-        "RULE": given["rule"],
-        "THRESHOLD": float(given["threshold"]),
-        "HAS_OUTPUT": given["d_output"] is not None,
-        "RECORD": given["norm"] is not None,
-    }
-    shared = [mask, d_output, carried, direct]
-    carried_c = inner = None
-    if form.name == "rnn":
-        tensors = [states, transposed, *shared, gradients, norm]
-    elif lstm:
-        carried_c = x.new_zeros(2, R, B, H)
-        if given["d_c"] is not None:
-            carried_c[0] = given["d_c"]
-        inner = x.new_empty(R, T, B, H) if given["activation"] == "modrelu" else gradients
-        bias = x if given["output_bias"] is None else given["output_bias"]
-        tensors = [states, given["trace_c"], given["trace_gates"], transposed, bias, *shared, carried_c]
-        tensors += [gradients, inner, norm]
-    else:
-        tensors = [states, given["trace_gates"], transposed, *shared, gradients, norm]
-    _launch("backward", form, given, tensors, [T, R, B, K, given["every"]], **flags)
-    made = _weight_gradients(form, given, states, gradients, inner)
-    made["h"] = carried
-    if carried_c is not None:
-        made["c"] = carried_c[T % 2].clone()
+    T, block = given["input"].shape[0], _block(given)
+    segment = T if given["keep"] == 1 else _segment(given)
+    adjoints = _adjoints(form, given)
+    sums = _Sums(form, given)
+    for start in reversed(range(0, T, segment)):
+        end = min(start + segment, T)
+        lanes = _kept(form, given) if given["keep"] == 1 else _again(form, given, start, end)
+        for first in reversed(range(start, end, block)):
+            steps = min(block, end - first)
+            gradients, signs = _retreat(form, given, lanes, adjoints, first, steps, at=first - start)
+            sums.add(first, steps, lanes["h"][:, first - start :], gradients, signs)
+    made = sums.gradients() | {name: adjoints[name] for name in form.states}
+    if "c" in made:
+        made["c"] = made["c"][0].clone()
     return tuple(
-        made[name] if len(shape) > 1 else x.new_empty(shape) for name, shape in gradient_shapes(form, given).items()
+        made[name] if len(shape) > 1 else given["input"].new_empty(shape)
+        for name, shape in gradient_shapes(form, given).items()
     )
 
 
-def fake_backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Tensors without contents, with the shapes of `backward`'s."""
-    return tuple(given["input"].new_empty(shape) for shape in gradient_shapes(form, given).values())
+def _adjoints(form: Form, given: Given) -> dict[str, Tensor]:
+    """Of the final states, to begin with; and room to work in."""
+    x, (R, B, H) = given["input"], given["h"].shape
+    made = {"h": x.new_zeros(R, B, H), "direct": x.new_empty(R, B, H)}
+    if "c" in form.states:
+        made["c"] = x.new_zeros(2, R, B, H)
+    for name, room in (("h", made["h"]), ("c", made["c"][0] if "c" in made else None)):
+        if room is not None and given[f"d_{name}"] is not None:
+            room.copy_(given[f"d_{name}"])
+    return made
 
 
-def _states(given: dict[str, Any]) -> Tensor:
-    """h_{-1} to h_{T-1}, (R, T + 1, B, H): forward returned them in two parts, which lie side by side in memory.
+def _kept(form: Form, given: Given) -> dict[str, Tensor]:
+    """What forward wrote, where it kept everything.
 
-    Unless somebody moved them in between, as hooks on saved tensors may.
+    h_{-1} to h_{T-1} were returned in two parts, which lie side by side in memory; unless somebody moved them in
+    between, as hooks on saved tensors may.
     """
     early, late = given["trace_h"], given["output"]
     R, _, B, H = late.shape
     steps = early.shape[1] + late.shape[1]
     stride = (steps * B * H, B * H, H, 1)
     reach = early.data_ptr() + early.shape[1] * B * H * early.element_size()
-    if reach == late.data_ptr() and early.stride() == late.stride() == stride:
-        return early.as_strided((R, steps, B, H), stride)
-    return torch.cat([early, late], dim=1)
+    together = reach == late.data_ptr() and early.stride() == late.stride() == stride
+    h = early.as_strided((R, steps, B, H), stride) if together else torch.cat([early, late], dim=1)
+    return {"h": h, **{name.removeprefix("trace_"): given[name].contiguous() for name in form.traces[1:]}}
 
 
-def _weight_gradients(
-    form: Form, given: dict[str, Any], states: Tensor, gradients: Tensor, inner: Tensor | None
-) -> dict[str, Tensor]:
-    """Sums over time and batch, and the input's gradient, a replica at a time; layouts: `kernels/time_loops.py`."""
-    x, H = given["input"], given["h"].shape[-1]
-    T, R, B, I = x.shape
-    G, gru = form.rows * H, form.name == "gru"
-    made = {n: torch.empty_like(given[n]) for n in form.tensors if given[n] is not None and n not in form.states}
-    for r in range(R):
-        d_TBG = gradients[r].view(T * B, -1)
-        x_TBI, before_TBH = x[:, r].reshape(T * B, I), states[r, :T].reshape(T * B, H)
-        torch.mm(before_TBH.T, d_TBG[:, :G], out=made["weight_recurrent"][r])
-        by_input, total = torch.mm(x_TBI.T, d_TBG), d_TBG.sum(0)
-        # The GRU's third block is that of h's product, the fourth that of x's.
-        skip = [slice(0, 2 * H), slice(3 * H, 4 * H)] if gru else [slice(0, G)]
-        made["weight_input"][r] = torch.cat([by_input[:, s] for s in skip], dim=1)
-        made["bias"][r, 0] = torch.cat([total[s] for s in skip])
-        if gru:
-            made["bias_candidate_recurrent"][r, 0] = total[2 * H : 3 * H]
-        if given["input_gradient"]:
-            weight_GI = given["weight_input"][r].T
-            d_input = torch.mm(d_TBG[:, skip[0]], weight_GI[skip[0]])
-            if gru:
-                d_input.addmm_(d_TBG[:, skip[1]], weight_GI[2 * H :])
-            made["input"][:, r] = d_input.view(T, B, I)
-        for name, sign, part in _activation_parts(form, given, states, gradients, inner, r):
-            made[name][r, 0] = (sign.sign() * part).reshape(T * B, H).sum(0)
-    return made
+def _again(form: Form, given: Given, start: int, end: int) -> dict[str, Tensor]:
+    """The same for a segment, computed again from the state that was kept at its beginning."""
+    lanes = _lanes(form, given, end - start)
+    for name in form.states:
+        kept = given[f"trace_{name}"]
+        lanes[name][:, 0] = kept[:, start // _segment(given) - 1] if start else given[name]
+    for first in range(start, end, _block(given)):
+        _advance(form, given, lanes, given["output"], first, min(_block(given), end - first), at=first - start)
+    return lanes
 
 
-def _activation_parts(
-    form: Form, given: dict[str, Any], states: Tensor, gradients: Tensor, inner: Tensor | None, r: int
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(bias, something with the sign of phi's argument, dL/d argument) of one replica: dphi/db = sign(a) phi'(a)."""
-    H = given["h"].shape[-1]
-    if given["activation"] != "modrelu":
-        return
-    if form.name == "rnn":
-        yield "activation_bias", states[r, 1:], gradients[r]
-    elif form.name == "gru":
-        yield "activation_bias", given["trace_gates"][r, ..., 2 * H : 3 * H], gradients[r, ..., 3 * H :]
-    else:
-        assert inner is not None
-        yield "candidate_bias", given["trace_gates"][r, ..., 3 * H :], gradients[r, ..., 3 * H :]
-        yield "output_bias", given["trace_c"][r, 1:], inner[r]
+def _retreat(
+    form: Form, given: Given, lanes: dict[str, Tensor], adjoints: dict[str, Tensor], first: int, steps: int, *, at: int
+) -> tuple[Tensor, Tensor]:
+    """Run backward through a block of steps whose first state lies in slot `at`.
 
-
-# --- Ahead of time ----------------------------------------------------------------------------------------------------
-
-
-def compiled(
-    form: Form,
-    direction: str,
-    *,
-    H: int,
-    dtype: torch.dtype,
-    activation: str = "tanh",
-    rule: str = "none",
-    masked: bool = False,
-    precision: str = "ieee",
-    capability: int = 80,
-    ones: tuple[str, ...] = (),
-) -> Any:
-    """A kernel compiled for a device that need not be here: what Triton says of it (`asm`, `metadata`).
-
-    Args:
-        direction: `forward` or `backward`.
-        capability: of the device, as 80 for 8.0.
-        ones: sizes that are 1, of T, R, B, K and every: Triton compiles a kernel of its own for them.
+    Returns the gradients of the preactivations and, for modrelu, of its biases (R, steps, B, ...); layouts:
+    `kernels/time_loops.py`.
     """
-    triton, cut = importlib.import_module("triton"), _chosen[-1] if _chosen else tiles(form, H, dtype)
-    target = importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
-    function = getattr(kernels(interpreted=False), f"{form.name}_{direction}")
-    constants: dict[str, Any] = {"H": H, "ACTIVATION": activation, "SLOPE": 0.0, "RULE": rule, "THRESHOLD": 1.0}
-    constants |= dict.fromkeys(("KEEP", "HAS_OUTPUT", "RECORD"), True)
-    constants |= {"HAS_MASK": masked, "PRECISION": precision, **dict.fromkeys(ones, 1)}
-    constants |= {"ROWS": cut.rows, "COLUMNS": cut.columns, "DEPTH": cut.depth}
-    kinds = {"mask": "*u8", "norms": "*fp64", **dict.fromkeys(("T", "R", "B", "K", "every"), "i32")}
-    kinds |= dict.fromkeys(constants, "constexpr")
-    names = function.arg_names
-    signature = {n: kinds.get(n, "*fp32" if dtype == torch.float32 else "*fp64") for n in names}
-    aligned = {(at,): [["tt.divisibility", 16]] for at, n in enumerate(names) if signature[n].startswith("*")}
-    source = triton.compiler.ASTSource(
-        fn=function, signature=signature, constexprs={n: v for n, v in constants.items() if n in names}, attrs=aligned
-    )
-    return triton.compile(source, target=target, options={"num_warps": cut.warps, "num_stages": cut.stages})
+    x, (R, B, H) = given["input"], given["h"].shape
+    gradients = x.new_empty(R, steps, B, H * max(1, form.gates))
+    signs = gradients
+    if given["activation"] == "modrelu":
+        signs = x.new_empty(R, steps, B, H * len(form.activation_biases))
+    precision = within(given["precision"], "backward")
+    transposed = packed(given["weight_recurrent"].transpose(1, 2).contiguous(), precision)
+    tensors = [lane[:, at:] for name, lane in lanes.items() if (form.name, name) != ("lstm", "h")] + [transposed]
+    if form.name == "lstm":
+        tensors += [x if given["output_bias"] is None else given["output_bias"]]
+    tensors += [_mask(given), x if given["d_output"] is None else given["d_output"], adjoints["h"], adjoints["direct"]]
+    tensors += [adjoints["c"]] if form.name == "lstm" else []
+    tensors += [gradients, signs, x if given["norm"] is None else given["norm"]]
+    sizes = {"K": given["last"], "every": given["every"], "first": first, "steps": steps, "blocks": steps}
+    flags = {"RULE": given["rule"], "THRESHOLD": float(given["threshold"])}
+    flags |= {"HAS_OUTPUT": given["d_output"] is not None, "RECORD": given["norm"] is not None}
+    launch("backward", form, given, tensors, {**sizes, "slots": lanes["h"].shape[1]}, **flags)
+    if steps % 2 and "c" in adjoints:
+        adjoints["c"][0] = adjoints["c"][1]
+    return gradients, signs
+
+
+class _Sums:
+    """Sums over time and batch, added up a block and a replica at a time; and the input's gradient."""
+
+    def __init__(self, form: Form, given: Given) -> None:
+        (_, R, _, I), H, x = given["input"].shape, given["h"].shape[-1], given["input"]
+        self.form, self.given, self.H = form, given, H
+        width = H * max(1, form.gates)
+        self.recurrent, self.by_input = x.new_zeros(R, H, form.rows * H), x.new_zeros(R, I, width)
+        self.total, self.signs = x.new_zeros(R, 1, width), x.new_zeros(R, len(form.activation_biases), H)
+        self.d_input = torch.empty_like(x) if given["input_gradient"] else x.new_empty(0)
+        # The GRU's third block of gradients is that of h's product, the fourth that of x's.
+        gru = form.name == "gru"
+        self.parts = [slice(0, 2 * H), slice(3 * H, 4 * H)] if gru else [slice(0, width)]
+
+    def add(self, first: int, steps: int, states: Tensor, gradients: Tensor, signs: Tensor) -> None:
+        """A block's part. `states`: those before its steps and more, (R, …, B, H)."""
+        given, H, precision = self.given, self.H, within(self.given["precision"], "backward")
+        steps_of = slice(first, first + steps)
+        modrelu = given["activation"] == "modrelu"
+        with products(precision):
+            for r in range(len(gradients)):
+                self.total[r, 0] += gradients[r].view(-1, gradients.shape[-1]).sum(0)
+                if modrelu:
+                    self.signs[r] += signs[r].view(-1, signs.shape[-1]).sum(0).view(-1, H)
+                d_NG = rounded(gradients[r].view(-1, gradients.shape[-1]), precision)
+                x_NI = rounded(given["input"][steps_of, r].reshape(len(d_NG), -1), precision)
+                before_NH = rounded(states[r, :steps].reshape(len(d_NG), H), precision)
+                self.recurrent[r].addmm_(before_NH.T, d_NG[:, : self.form.rows * H])
+                self.by_input[r].addmm_(x_NI.T, d_NG)
+                if given["input_gradient"]:
+                    self.d_input[steps_of, r] = self._through_input(d_NG, r, precision).view(steps, -1, x_NI.shape[1])
+
+    def _through_input(self, d_NG: Tensor, r: int, precision: str) -> Tensor:
+        weight_GI = rounded(self.given["weight_input"][r].T, precision)
+        d_input, done = None, 0
+        for part in self.parts:
+            rows = weight_GI[done : done + part.stop - part.start]
+            d_input = d_NG[:, part] @ rows if d_input is None else d_input.addmm_(d_NG[:, part], rows)
+            done += len(rows)
+        assert d_input is not None
+        return d_input
+
+    def gradients(self) -> dict[str, Tensor]:
+        """By the names of the operator's inputs, the states left out."""
+        made = {"weight_recurrent": self.recurrent, "input": self.d_input}
+        made["weight_input"] = torch.cat([self.by_input[..., part] for part in self.parts], dim=-1)
+        made["bias"] = torch.cat([self.total[..., part] for part in self.parts], dim=-1)
+        if self.form.name == "gru":
+            made["bias_candidate_recurrent"] = self.total[..., 2 * self.H : 3 * self.H].contiguous()
+        return made | {name: self.signs[:, at : at + 1].clone() for at, name in enumerate(self.form.activation_biases)}

@@ -9,7 +9,6 @@ T time, R replica, B batch, I input, H hidden, G gate rows, K outputs that are r
 import ctypes
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,61 +16,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnnlab.bptt.fused import cuda
+from rnnlab.bptt.fused.form import FORMS, OPTIONS, Form, check, fake_backward, gradient_shapes
 from rnnlab.bptt.fused.library import load
 from rnnlab.bptt.fused.memory import lease, zeros
 
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "leaky_relu", "modrelu")
 RULES = ("none", "clip_norm", "clip_value")
-
-
-@dataclass(frozen=True)
-class Form:
-    """What an operator takes and keeps.
-
-    code: the kernel's number for it; rows: G / H.
-    parameters: beside the input's and the recurrent weights and the bias.
-    activation_biases: one optional tensor (R, 1, H) per place where the cell applies its activation.
-    states: names of the state components; gates: blocks of H activated values per step that backward needs.
-    """
-
-    name: str
-    code: int
-    rows: int
-    parameters: tuple[str, ...]
-    activation_biases: tuple[str, ...]
-    states: tuple[str, ...]
-    gates: int
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """The differentiable inputs, in the operator's order."""
-        shared = ("input", "weight_input", "weight_recurrent", "bias")
-        return (*shared, *self.parameters, *self.activation_biases, *self.states)
-
-    @property
-    def traces(self) -> tuple[str, ...]:
-        """The outputs that only backward reads."""
-        return ("trace_h", *(["trace_c"] if "c" in self.states else []), *(["trace_gates"] if self.gates else []))
-
-
-FORMS = {
-    form.name: form
-    for form in (
-        Form("rnn", 0, 1, (), ("activation_bias",), ("h",), 0),
-        Form("lstm", 1, 4, (), ("candidate_bias", "output_bias"), ("h", "c"), 4),
-        Form("gru", 2, 3, ("bias_candidate_recurrent",), ("activation_bias",), ("h",), 4),
-    )
-}
-_OPTIONS = {
-    "activation": "str",
-    "slope": "float",
-    "rule": "str",
-    "threshold": "float",
-    "every": "int",
-    "last": "int",
-    "keep": "int",
-    "threads": "int",
-}
 
 
 class _Job(ctypes.Structure):
@@ -166,42 +116,11 @@ def _shapes(form: Form, given: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     shapes |= {f"last_{name}": (R, B, H) for name in form.states}
     shapes["trace_h"] = (R, T - K if keep == 1 else steps, B, Hp)
     shapes |= {"trace_c": (R, steps, B, Hp), "trace_gates": (R, T if keep == 1 else 0, B, form.gates * Hp)}
-    return {name: shapes[name] for name in ("output", *(f"last_{s}" for s in form.states), *form.traces)}
-
-
-def _check(form: Form, given: dict[str, Any]) -> None:
-    """The kernel reads memory by these shapes, so they must be right."""
-    (T, R, B, I), H, dtype = given["input"].shape, given["h"].shape[-1], given["input"].dtype
-    shapes: dict[str, tuple[int, ...]] = {"input": (T, R, B, I), "mask": (T, R, B), "norm": (len(form.states), T, R, B)}
-    shapes |= {
-        "weight_input": (R, I, form.rows * H),
-        "weight_recurrent": (R, H, form.rows * H),
-        "bias": (R, 1, form.rows * H),
-    }
-    shapes |= dict.fromkeys(form.states, (R, B, H))
-    shapes |= {"output": (R, given["last"], B, H), "d_output": (R, given["last"], B, H)}
-    shapes |= {f"d_{name}": (R, B, H) for name in form.states}
-    for name in (*form.tensors, "mask", "norm", "output", "d_output", *(f"d_{name}" for name in form.states)):
-        tensor, shape = given.get(name), shapes.get(name, (R, 1, H))
-        kind = {"mask": torch.bool, "norm": torch.float64}.get(name, dtype)
-        if name == "norm" and tensor is not None and not tensor.is_contiguous():
-            raise ValueError(f"rnnlab::{form.name}: norm must be contiguous: it is written")
-        if tensor is not None and (tuple(tensor.shape) != shape or tensor.dtype != kind or not tensor.is_cpu):
-            raise ValueError(
-                f"rnnlab::{form.name}: {name} is {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}; "
-                f"it must be {shape}, {kind}, on the CPU"
-            )
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"rnnlab::{form.name}: input is {dtype}; it must be torch.float32 or torch.float64")
-    if min(T, R, B, I, H) < 1 or not 1 <= given["last"] <= T or given["keep"] < 0 or given["threads"] < 1:
-        raise ValueError(
-            f"rnnlab::{form.name}: T, R, B, I, H = {(T, R, B, I, H)}, last={given['last']}, keep={given['keep']}, "
-            f"threads={given['threads']}; sizes and threads must be 1 or more, last 1 to T, keep 0 or more"
-        )
+    return {name: shapes[name] for name in form.returned}
 
 
 def _forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    _check(form, given)
+    check(form, given, ("ieee",))
     dtype, H = given["input"].dtype, given["h"].shape[-1]
     given = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in given.items()}
     made = {name: lease(shape, dtype) for name, shape in _shapes(form, given).items()}
@@ -223,17 +142,8 @@ def _fake_forward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     return tuple(made.values())
 
 
-def _gradient_shapes(form: Form, given: dict[str, Any]) -> dict[str, torch.Size]:
-    empty = torch.Size((0,))
-    wanted = {"input": given["input_gradient"], **dict.fromkeys(form.states, given["state_gradient"])}
-    return {
-        name: given[name].shape if wanted.get(name, True) and given[name] is not None else empty
-        for name in form.tensors
-    }
-
-
 def _backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    _check(form, given)
+    check(form, given, ("ieee",))
     dtype = given["input"].dtype
     expected = _shapes(form, given)
     given = {k: v.contiguous() if isinstance(v, Tensor) and k != "output" else v for k, v in given.items()}
@@ -241,7 +151,7 @@ def _backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
     for name in form.traces:
         if given[name].shape != expected[name]:
             raise ValueError(f"rnnlab::{form.name}_backward: {name} is {given[name].shape}, not {expected[name]}")
-    shapes = _gradient_shapes(form, given)
+    shapes = gradient_shapes(form, given)
     made = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
     job = _job(form, given)
     for name in ("output", "d_output", "norm", *form.traces):
@@ -265,25 +175,20 @@ def _padded(output: Tensor, shape: tuple[int, ...]) -> Tensor:
     return full
 
 
-def _fake_backward(form: Form, given: dict[str, Any]) -> tuple[Tensor, ...]:
-    return tuple(given["input"].new_empty(shape) for shape in _gradient_shapes(form, given).values())
-
-
 def _register(library: torch.library.Library, form: Form) -> None:
     name = form.name
     optional = {"mask", "norm", *form.activation_biases}
-    forward_names = (*form.tensors, "mask", "norm", *_OPTIONS)
-    returned = ("output", *(f"last_{s}" for s in form.states), *form.traces)
+    forward_names = (*form.tensors, "mask", "norm", *OPTIONS)
     derivatives = ("d_output", *(f"d_{s}" for s in form.states))
     backward_names = (*derivatives, "output", *form.traces, *forward_names, "input_gradient", "state_gradient")
 
     def declared(names: tuple[str, ...], mutable: str = "") -> str:
-        kinds = {**_OPTIONS, "input_gradient": "bool", "state_gradient": "bool", mutable: "Tensor(a!)?"}
+        kinds = {**OPTIONS, "input_gradient": "bool", "state_gradient": "bool", mutable: "Tensor(a!)?"}
         kinds |= dict.fromkeys(derivatives, "Tensor?")
         default = dict.fromkeys(optional, "Tensor?")
         return ", ".join(f"{kinds.get(n, default.get(n, 'Tensor'))} {n}" for n in names)
 
-    library.define(f"{name}({declared(forward_names)}) -> ({', '.join(f'Tensor {n}' for n in returned)})")
+    library.define(f"{name}({declared(forward_names)}) -> ({', '.join(f'Tensor {n}' for n in form.returned)})")
     library.define(
         f"{name}_backward({declared(backward_names, mutable='norm')}) -> ({', '.join('Tensor' for _ in form.tensors)})"
     )
@@ -295,17 +200,17 @@ def _register(library: torch.library.Library, form: Form) -> None:
     library.impl(f"{name}_backward", named(_backward, backward_names), "CPU")
     library.impl(name, named(cuda.forward, forward_names), "CUDA")
     library.impl(f"{name}_backward", named(cuda.backward, backward_names), "CUDA")
-    for suffix, fake, names in (("", _fake_forward, forward_names), ("_backward", _fake_backward, backward_names)):
+    for suffix, fake, names in (("", _fake_forward, forward_names), ("_backward", fake_backward, backward_names)):
         torch.library.register_fake(f"rnnlab::{name}{suffix}", named(fake, names), lib=library)
 
     def remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        made = dict(zip(returned, output, strict=True))
+        made = dict(zip(form.returned, output, strict=True))
         given = dict(zip(forward_names, inputs, strict=True))
         saved = {**{n: made[n] for n in ("output", *form.traces)}, **{n: given[n] for n in (*form.tensors, "mask")}}
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*saved.values())
         ctx.saved_names = tuple(saved)
-        ctx.norm, ctx.options = given["norm"], {n: given[n] for n in _OPTIONS}
+        ctx.norm, ctx.options = given["norm"], {n: given[n] for n in OPTIONS}
 
     @once_differentiable
     def differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:

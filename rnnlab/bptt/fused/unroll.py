@@ -18,7 +18,7 @@ from rnnlab.adjoints.clip_value import ClipValue
 from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.adjoints.truncate import Truncate
-from rnnlab.bptt.fused import cuda
+from rnnlab.bptt.fused import launch
 from rnnlab.bptt.fused.memory import zeros
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
@@ -42,8 +42,8 @@ def why_not(cell: Cell, rule: AdjointRule, device: torch.device, dtype: torch.dt
     """Why the fused engine cannot unroll this, as a clause; None when it can."""
     if device.type not in ("cpu", "cuda"):
         return f"it serves cpu and cuda, not {device.type}"
-    if device.type == "cuda" and cuda.why_not():
-        return cuda.why_not()
+    if device.type == "cuda" and launch.why_not():
+        return launch.why_not()
     if dtype not in (torch.float32, torch.float64):
         return f"it serves float32 and float64, not {dtype}"
     if type(cell) not in _CELLS:
@@ -67,6 +67,7 @@ def fused_unroll(
     last: int | None = None,
     threads: int = 1,
     recompute: int = 0,
+    precision: str = "ieee",
 ) -> Unrolled:
     """Run a cell over a sequence, as `rnnlab.bptt.unroll.unroll` does, in one kernel.
 
@@ -78,6 +79,7 @@ def fused_unroll(
         threads: how many to compute with.
         recompute: 0 (or 1) keeps all that the backward pass needs; k > 1 keeps the states of every k-th step and
             computes the others again.
+        precision: of the products, on a CUDA device: see `rnnlab.bptt.fused.precision`.
 
     Raises:
         KernelUnavailable: there is no kernel and none can be built.
@@ -110,6 +112,7 @@ def fused_unroll(
         T if last is None else last,
         min(recompute or 1, T) if differentiable else 0,
         threads,
+        precision,
     )
     return Unrolled(output.transpose(0, 1), tuple(finals[: len(cell.states)]), norms)
 

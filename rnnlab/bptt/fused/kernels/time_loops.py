@@ -1,21 +1,32 @@
-"""The time loops of rnn, lstm and gru in Triton: what `cuda.py` launches.
+"""The time loops of rnn, lstm and gru in Triton: what `launch.py` launches.
 
-One program owns a replica and ROWS examples for the whole sequence, so no program waits for another. It reads the state
-before a step back from the trace that it wrote itself, a barrier behind it; hidden units come in tiles of COLUMNS, sums
-in chunks of DEPTH, and rows and columns beyond the edge are masked: any size fits.
+One program owns a replica and ROWS examples for all steps of a launch, so no program waits for another. Hidden units
+come in tiles of COLUMNS, sums in chunks of DEPTH, and rows and columns beyond the edge are masked: any size fits.
 
-Not imported but loaded by path (`cuda.py`), compiled for tensors on a GPU and interpreted for those on the CPU. Its
+ON_CHIP: one tile and one chunk hold all hidden units. The recurrent weights are then loaded once, and the state
+(backward: the adjoint) stays in registers from step to step. Else a program loads weights at every step, and reads the
+state before it back from the memory that it wrote itself, a barrier behind it.
+
+KEEP: forward writes what backward reads, slot t + 1 the state after step t. Else two slots take turns, and the last K
+states go to `output`.
+
+A launch takes `steps` steps from step `first` of T. Memory, one row of H (or of G = blocks * H) each: states and
+memories (R, slots, B), slot 0 the state before; projected (x U + b), gates, gradients and signed (R, theirs, B); mask
+(T, R, B); norms (S, T, R, B); d_output and output (R, K, B); carried and direct (R, B). `weight` is (R, H, G), and
+`transposed` (R, G, H).
+
+Not imported but loaded by path (`launch.py`), compiled for tensors on a GPU and interpreted for those on the CPU. Its
 folder is no package: where Triton is missing nobody stumbles over it, and tests that assert the shapes of every
 module's functions leave Triton's alone.
-
-Memory, one row of H (or of G = blocks * H) each: states (R, T + 1, B), slot 0 the initial state; projected (x U + b),
-gates and gradients (R, T, B); mask (T, R, B); norms (S, T, R, B); carried and direct (R, B). `weight` is (R, H, G), and
-`transposed` (R, G, H).
 """
-# pyright: reportMissingImports=false, reportPossiblyUnboundVariable=false, reportUnknownMemberType=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false, reportUnknownMemberType=false
+
+import os
 
 import triton
 import triton.language as tl
+
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 # --- Scalars ----------------------------------------------------------------------------------------------------------
 
@@ -99,7 +110,60 @@ def ruled(d, f, RULE: tl.constexpr, THRESHOLD: tl.constexpr):
     return d
 
 
-# --- Forward ----------------------------------------------------------------------------------------------------------
+@triton.jit
+def signed(d, a):
+    """d sign(a): the derivative of modrelu by its bias, from that by its argument; d is 0 where a is."""
+    return tl.where(a > 0, d, tl.where(a < 0, -d, d * 0.0))
+
+
+# --- Tiles ------------------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def own_rows(ROWS: tl.constexpr):
+    """(replica, examples) of this program."""
+    return tl.program_id(0).to(tl.int64), tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+
+
+@triton.jit
+def tile(rows, at, B, H: tl.constexpr, COLUMNS: tl.constexpr):
+    """(hidden units from `at` on, which entries there are, where they lie in rows of H)."""
+    columns = at + tl.arange(0, COLUMNS)
+    return columns, (rows < B)[:, None] & (columns < H)[None, :], rows[:, None] * H + columns[None, :]
+
+
+@triton.jit
+def read(pointer, place, here):
+    return tl.load(pointer + place, mask=here, other=0.0)
+
+
+@triton.jit
+def vector(pointer, columns, H: tl.constexpr):
+    """One number per hidden unit, as a row."""
+    return tl.load(pointer + columns, mask=columns < H, other=0.0)[None, :]
+
+
+@triton.jit
+def block(weight, STRIDE: tl.constexpr, k, columns, H: tl.constexpr, DEPTH: tl.constexpr):
+    """Rows k and on of an (H, H) block of weights, whose rows are STRIDE apart."""
+    deep = k + tl.arange(0, DEPTH)
+    place = deep[:, None] * STRIDE + columns[None, :]
+    return read(weight, place, (deep < H)[:, None] & (columns < H)[None, :])
+
+
+@triton.jit
+def product(x, w, a, PRECISION: tl.constexpr):
+    """a + x w, summed in a's type; where weights come in 16 bits, x is rounded to them."""
+    if INTERPRETED and w.dtype == tl.bfloat16:  # the interpreter cuts off where a device rounds, and multiplies bits
+        bits = x.to(tl.uint32, bitcast=True)
+        x = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).to(tl.float32, bitcast=True)
+        w = w.to(tl.float32)
+    x = x.to(w.dtype)
+    if PRECISION == "tf32":
+        a = tl.dot(x, w, a, input_precision="tf32", out_dtype=a.dtype)
+    else:
+        a = tl.dot(x, w, a, input_precision="ieee", out_dtype=a.dtype)
+    return a
 
 
 @triton.jit
@@ -111,192 +175,236 @@ def live_rows(mask, t, r, R, B, rows, HAS_MASK: tl.constexpr):
     return live
 
 
+# --- Forward ----------------------------------------------------------------------------------------------------------
+
+
 @triton.jit
+def slot(step, KEEP: tl.constexpr):
+    """Where the state before a launch's step lies."""
+    step = tl.cast(step, tl.int64)
+    return step if KEEP else step % 2
+
+
+@triton.jit
+def write_state(
+    states, output, new, step, t, T, K, B, place, here, H: tl.constexpr, KEEP: tl.constexpr, ON_CHIP: tl.constexpr
+):
+    """Where the next step, backward or the caller reads it."""
+    if KEEP or not ON_CHIP:
+        tl.store(states + slot(step + 1, KEEP) * B * H + place, new, mask=here)
+    if not KEEP:
+        k = t - (T - K)
+        tl.store(output + tl.maximum(k, 0) * B * H + place, new, mask=here & (k >= 0))
+
+
+@triton.jit(do_not_specialize=["T", "R", "B", "K", "first", "steps", "blocks", "slots"])
 def rnn_forward(
-    projected, weight, activation_bias, mask, states, T, R, B,
-    H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, PRECISION: tl.constexpr,
+    projected, weight, activation_bias, mask, states, output, T, R, B, K, first, steps, blocks, slots,
+    H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, KEEP: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """h = phi(x U + b + h W)."""
-    DTYPE: tl.constexpr = states.dtype.element_ty
-    r = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    there = (rows < B)[:, None]
+    r, rows = own_rows(ROWS)
     weight += r * H * H
-    projected += r * T * B * H
-    states += r * (T + 1) * B * H
-    for t in range(T):
-        live = live_rows(mask, tl.cast(t, tl.int64), r, R, B, rows, HAS_MASK)[:, None]
+    projected += r * blocks * B * H
+    states += r * slots * B * H
+    output += r * K * B * H
+    columns, here, place = tile(rows, 0, B, H, COLUMNS)
+    if ON_CHIP:
+        h = read(states, place, here)
+        w = block(weight, H, 0, columns, H, DEPTH)
+    for step in range(steps):
+        t = first + tl.cast(step, tl.int64)
+        now = states + slot(step, KEEP) * B * H
+        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)[:, None]
         for at in range(0, H, COLUMNS):
-            columns = at + tl.arange(0, COLUMNS)
-            own = columns < H
-            place = rows[:, None] * H + columns[None, :]
-            here = there & own[None, :]
-            a = tl.load(projected + place, mask=here, other=0.0)
+            columns, here, place = tile(rows, at, B, H, COLUMNS)
+            a = read(projected, place, here)
             for k in range(0, H, DEPTH):
-                deep = k + tl.arange(0, DEPTH)
-                h = tl.load(
-                    states + rows[:, None] * H + deep[None, :], mask=there & (deep < H)[None, :], other=0.0
-                )  # fmt: skip
-                w = tl.load(
-                    weight + deep[:, None] * H + columns[None, :],
-                    mask=(deep < H)[:, None] & own[None, :],
-                    other=0.0,
-                )
-                a = tl.dot(h, w, a, input_precision=PRECISION, out_dtype=DTYPE)
-            bias = 0.0
-            if ACTIVATION == "modrelu":
-                bias = tl.load(activation_bias + r * H + columns, mask=own, other=0.0)[None, :]
+                if not ON_CHIP:
+                    _, inside, chunk = tile(rows, k, B, H, DEPTH)
+                    h = read(now, chunk, inside)
+                    w = block(weight, H, k, columns, H, DEPTH)
+                a = product(h, w, a, PRECISION)
+            bias = vector(activation_bias + r * H, columns, H) if ACTIVATION == "modrelu" else 0.0
             new = activate(a, bias, ACTIVATION, SLOPE)
             if HAS_MASK:
-                new = tl.where(live, new, tl.load(states + place, mask=here, other=0.0))
-            tl.store(states + B * H + place, new, mask=here)
-        tl.debug_barrier()  # the next step reads what other threads of this program stored
+                new = tl.where(live, new, h if ON_CHIP else read(now, place, here))
+            write_state(states, output, new, step, t, T, K, B, place, here, H, KEEP, ON_CHIP)
+            if ON_CHIP:
+                h = new
+        if not ON_CHIP:
+            tl.debug_barrier()  # the next step reads what other threads of this program stored
         projected += B * H
-        states += B * H
+    if ON_CHIP and not KEEP:
+        tl.store(states + slot(steps, KEEP) * B * H + place, h, mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "R", "B", "K", "first", "steps", "blocks", "slots"])
 def lstm_forward(
-    projected, weight, candidate_bias, output_bias, mask, states, memories, gates, T, R, B,
+    projected, weight, candidate_bias, output_bias, mask, states, memories, gates, output,
+    T, R, B, K, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """c = f c + i g, h = o phi(c); gates keeps i, f, o, g."""
-    DTYPE: tl.constexpr = states.dtype.element_ty
     G: tl.constexpr = 4 * H
-    r = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    there = (rows < B)[:, None]
+    r, rows = own_rows(ROWS)
     weight += r * H * G
-    projected += r * T * B * G
-    gates += r * T * B * G
-    states += r * (T + 1) * B * H
-    memories += r * (T + 1) * B * H
-    for t in range(T):
-        live = live_rows(mask, tl.cast(t, tl.int64), r, R, B, rows, HAS_MASK)[:, None]
+    projected += r * blocks * B * G
+    gates += r * (slots - 1) * B * G
+    states += r * slots * B * H
+    memories += r * slots * B * H
+    output += r * K * B * H
+    columns, here, place = tile(rows, 0, B, H, COLUMNS)
+    if ON_CHIP:
+        h = read(states, place, here)
+        c = read(memories, place, here)
+        w_i = block(weight, G, 0, columns, H, DEPTH)
+        w_f = block(weight + H, G, 0, columns, H, DEPTH)
+        w_o = block(weight + 2 * H, G, 0, columns, H, DEPTH)
+        w_g = block(weight + 3 * H, G, 0, columns, H, DEPTH)
+    for step in range(steps):
+        t = first + tl.cast(step, tl.int64)
+        now = slot(step, KEEP) * B * H
+        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)[:, None]
         for at in range(0, H, COLUMNS):
-            columns = at + tl.arange(0, COLUMNS)
-            own = columns < H
-            here = there & own[None, :]
-            place = rows[:, None] * H + columns[None, :]
+            columns, here, place = tile(rows, at, B, H, COLUMNS)
             wide = rows[:, None] * G + columns[None, :]
-            a_i = tl.load(projected + wide, mask=here, other=0.0)
-            a_f = tl.load(projected + wide + H, mask=here, other=0.0)
-            a_o = tl.load(projected + wide + 2 * H, mask=here, other=0.0)
-            a_g = tl.load(projected + wide + 3 * H, mask=here, other=0.0)
+            a_i = read(projected, wide, here)
+            a_f = read(projected + H, wide, here)
+            a_o = read(projected + 2 * H, wide, here)
+            a_g = read(projected + 3 * H, wide, here)
             for k in range(0, H, DEPTH):
-                deep = k + tl.arange(0, DEPTH)
-                h = tl.load(
-                    states + rows[:, None] * H + deep[None, :], mask=there & (deep < H)[None, :], other=0.0
-                )  # fmt: skip
-                w = weight + deep[:, None] * G + columns[None, :]
-                inside = (deep < H)[:, None] & own[None, :]
-                a_i = tl.dot(h, tl.load(w, inside, 0.0), a_i, input_precision=PRECISION, out_dtype=DTYPE)
-                a_f = tl.dot(h, tl.load(w + H, inside, 0.0), a_f, input_precision=PRECISION, out_dtype=DTYPE)
-                a_o = tl.dot(h, tl.load(w + 2 * H, inside, 0.0), a_o, input_precision=PRECISION, out_dtype=DTYPE)
-                a_g = tl.dot(h, tl.load(w + 3 * H, inside, 0.0), a_g, input_precision=PRECISION, out_dtype=DTYPE)
-            bias_g = 0.0
-            bias_c = 0.0
-            if ACTIVATION == "modrelu":
-                bias_g = tl.load(candidate_bias + r * H + columns, mask=own, other=0.0)[None, :]
-                bias_c = tl.load(output_bias + r * H + columns, mask=own, other=0.0)[None, :]
+                if not ON_CHIP:
+                    _, inside, chunk = tile(rows, k, B, H, DEPTH)
+                    h = read(states + now, chunk, inside)
+                    w_i = block(weight, G, k, columns, H, DEPTH)
+                    w_f = block(weight + H, G, k, columns, H, DEPTH)
+                    w_o = block(weight + 2 * H, G, k, columns, H, DEPTH)
+                    w_g = block(weight + 3 * H, G, k, columns, H, DEPTH)
+                a_i = product(h, w_i, a_i, PRECISION)
+                a_f = product(h, w_f, a_f, PRECISION)
+                a_o = product(h, w_o, a_o, PRECISION)
+                a_g = product(h, w_g, a_g, PRECISION)
+            bias_g = vector(candidate_bias + r * H, columns, H) if ACTIVATION == "modrelu" else 0.0
+            bias_c = vector(output_bias + r * H, columns, H) if ACTIVATION == "modrelu" else 0.0
             i = sigmoid(a_i)
             f = sigmoid(a_f)
             o = sigmoid(a_o)
             g = activate(a_g, bias_g, ACTIVATION, SLOPE)
-            old = tl.load(memories + place, mask=here, other=0.0)
+            if not ON_CHIP:
+                c = read(memories + now, place, here)
+            old = c
             c = f * old + i * g
             new = o * activate(c, bias_c, ACTIVATION, SLOPE)
             if HAS_MASK:
                 c = tl.where(live, c, old)
-                new = tl.where(live, new, tl.load(states + place, mask=here, other=0.0))
-            tl.store(memories + B * H + place, c, mask=here)
-            tl.store(states + B * H + place, new, mask=here)
+                new = tl.where(live, new, h if ON_CHIP else read(states + now, place, here))
+            if KEEP or not ON_CHIP:
+                tl.store(memories + slot(step + 1, KEEP) * B * H + place, c, mask=here)
+            write_state(states, output, new, step, t, T, K, B, place, here, H, KEEP, ON_CHIP)
             if KEEP:
                 tl.store(gates + wide, i, mask=here)
                 tl.store(gates + wide + H, f, mask=here)
                 tl.store(gates + wide + 2 * H, o, mask=here)
                 tl.store(gates + wide + 3 * H, g, mask=here)
-        tl.debug_barrier()
+            if ON_CHIP:
+                h = new
+        if not ON_CHIP:
+            tl.debug_barrier()
         projected += B * G
         gates += B * G
-        states += B * H
-        memories += B * H
+    if ON_CHIP and not KEEP:
+        tl.store(states + slot(steps, KEEP) * B * H + place, h, mask=here)
+        tl.store(memories + slot(steps, KEEP) * B * H + place, c, mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "R", "B", "K", "first", "steps", "blocks", "slots"])
 def gru_forward(
-    projected, weight, bias_recurrent, activation_bias, mask, states, gates, T, R, B,
+    projected, weight, bias_recurrent, activation_bias, mask, states, gates, output,
+    T, R, B, K, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, HAS_MASK: tl.constexpr, KEEP: tl.constexpr,
-    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """n = phi(x U_n + b_n + r m) with m = h W_n + b_m, h = (1 - z) n + z h; gates keeps r, z, n, m."""
     DTYPE: tl.constexpr = states.dtype.element_ty
     G: tl.constexpr = 3 * H
-    r = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    there = (rows < B)[:, None]
+    r, rows = own_rows(ROWS)
     weight += r * H * G
-    projected += r * T * B * G
-    gates += r * T * B * 4 * H
-    states += r * (T + 1) * B * H
-    for t in range(T):
-        live = live_rows(mask, tl.cast(t, tl.int64), r, R, B, rows, HAS_MASK)[:, None]
+    projected += r * blocks * B * G
+    gates += r * (slots - 1) * B * 4 * H
+    states += r * slots * B * H
+    output += r * K * B * H
+    columns, here, place = tile(rows, 0, B, H, COLUMNS)
+    if ON_CHIP:
+        h = read(states, place, here)
+        w_r = block(weight, G, 0, columns, H, DEPTH)
+        w_z = block(weight + H, G, 0, columns, H, DEPTH)
+        w_n = block(weight + 2 * H, G, 0, columns, H, DEPTH)
+    for step in range(steps):
+        t = first + tl.cast(step, tl.int64)
+        now = states + slot(step, KEEP) * B * H
+        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)[:, None]
         for at in range(0, H, COLUMNS):
-            columns = at + tl.arange(0, COLUMNS)
-            own = columns < H
-            here = there & own[None, :]
-            place = rows[:, None] * H + columns[None, :]
+            columns, here, place = tile(rows, at, B, H, COLUMNS)
             wide = rows[:, None] * G + columns[None, :]
-            a_r = tl.load(projected + wide, mask=here, other=0.0)
-            a_z = tl.load(projected + wide + H, mask=here, other=0.0)
-            a_n = tl.load(projected + wide + 2 * H, mask=here, other=0.0)
+            a_r = read(projected, wide, here)
+            a_z = read(projected + H, wide, here)
+            a_n = read(projected + 2 * H, wide, here)
             m = tl.full((ROWS, COLUMNS), 0.0, DTYPE)
             for k in range(0, H, DEPTH):
-                deep = k + tl.arange(0, DEPTH)
-                h = tl.load(
-                    states + rows[:, None] * H + deep[None, :], mask=there & (deep < H)[None, :], other=0.0
-                )  # fmt: skip
-                w = weight + deep[:, None] * G + columns[None, :]
-                inside = (deep < H)[:, None] & own[None, :]
-                a_r = tl.dot(h, tl.load(w, inside, 0.0), a_r, input_precision=PRECISION, out_dtype=DTYPE)
-                a_z = tl.dot(h, tl.load(w + H, inside, 0.0), a_z, input_precision=PRECISION, out_dtype=DTYPE)
-                m = tl.dot(h, tl.load(w + 2 * H, inside, 0.0), m, input_precision=PRECISION, out_dtype=DTYPE)
-            m += tl.load(bias_recurrent + r * H + columns, mask=own, other=0.0)[None, :]
-            bias = 0.0
-            if ACTIVATION == "modrelu":
-                bias = tl.load(activation_bias + r * H + columns, mask=own, other=0.0)[None, :]
+                if not ON_CHIP:
+                    _, inside, chunk = tile(rows, k, B, H, DEPTH)
+                    h = read(now, chunk, inside)
+                    w_r = block(weight, G, k, columns, H, DEPTH)
+                    w_z = block(weight + H, G, k, columns, H, DEPTH)
+                    w_n = block(weight + 2 * H, G, k, columns, H, DEPTH)
+                a_r = product(h, w_r, a_r, PRECISION)
+                a_z = product(h, w_z, a_z, PRECISION)
+                m = product(h, w_n, m, PRECISION)
+            m += vector(bias_recurrent + r * H, columns, H)
+            bias = vector(activation_bias + r * H, columns, H) if ACTIVATION == "modrelu" else 0.0
             reset = sigmoid(a_r)
             z = sigmoid(a_z)
             n = activate(a_n + reset * m, bias, ACTIVATION, SLOPE)
-            old = tl.load(states + place, mask=here, other=0.0)
+            old = h if ON_CHIP else read(now, place, here)
             new = n + z * (old - n)
             if HAS_MASK:
                 new = tl.where(live, new, old)
-            tl.store(states + B * H + place, new, mask=here)
+            write_state(states, output, new, step, t, T, K, B, place, here, H, KEEP, ON_CHIP)
             if KEEP:
-                kept = rows[:, None] * (4 * H) + columns[None, :]
-                tl.store(gates + kept, reset, mask=here)
-                tl.store(gates + kept + H, z, mask=here)
-                tl.store(gates + kept + 2 * H, n, mask=here)
-                tl.store(gates + kept + 3 * H, m, mask=here)
-        tl.debug_barrier()
+                kept = gates + rows[:, None] * (4 * H) + columns[None, :]
+                tl.store(kept, reset, mask=here)
+                tl.store(kept + H, z, mask=here)
+                tl.store(kept + 2 * H, n, mask=here)
+                tl.store(kept + 3 * H, m, mask=here)
+            if ON_CHIP:
+                h = new
+        if not ON_CHIP:
+            tl.debug_barrier()
         projected += B * G
         gates += B * 4 * H
-        states += B * H
+    if ON_CHIP and not KEEP:
+        tl.store(states + slot(steps, KEEP) * B * H + place, h, mask=here)
 
 
 # --- Backward ---------------------------------------------------------------------------------------------------------
 
 
 @triton.jit
-def arriving(carried, d_output, t, T, K, B, place, here, H: tl.constexpr, HAS_OUTPUT: tl.constexpr):
+def arriving(
+    d_h, carried, d_output, t, T, K, B, place, here,
+    H: tl.constexpr, HAS_OUTPUT: tl.constexpr, ON_CHIP: tl.constexpr,
+):  # fmt: skip
     """What arrives at h_t from later steps and from the loss; only the last K outputs were returned."""
-    d = tl.load(carried + place, mask=here, other=0.0)
+    d = d_h if ON_CHIP else read(carried, place, here)
     if HAS_OUTPUT:
         k = t - (T - K)
-        d += tl.load(d_output + tl.maximum(k, 0) * B * H + place, mask=here & (k >= 0), other=0.0)
+        d += read(d_output + tl.maximum(k, 0) * B * H, place, here & (k >= 0))
     return d
 
 
@@ -314,6 +422,24 @@ def squares_of(d):
 
 
 @triton.jit
+def state_squares(
+    norms, d_h, carried, d_output, live, t, r, T, R, B, K, rows,
+    H: tl.constexpr, RULE: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr, ON_CHIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Per example, the sum of squares of h_t's total adjoint, where somebody wants it; its norm is recorded."""
+    squares = tl.full((ROWS,), 0.0, tl.float64)
+    if RECORD or RULE == "clip_norm":
+        for at in range(0, H, COLUMNS):
+            _, here, place = tile(rows, at, B, H, COLUMNS)
+            d = arriving(d_h, carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT, ON_CHIP)
+            squares += squares_of(tl.where(live, d, 0.0))
+        if RECORD:
+            tl.store(norms + (t * R + r) * B + rows, tl.sqrt(squares), mask=rows < B)
+    return squares
+
+
+@triton.jit
 def back_through(
     carried, direct, gradients, transposed, rows, B, cut,
     G: tl.constexpr, STRIDE: tl.constexpr, H: tl.constexpr,
@@ -321,27 +447,21 @@ def back_through(
 ):  # fmt: skip
     """carried = direct + gradients W^T, or nothing where the rule cuts; rows of `gradients` are STRIDE apart."""
     DTYPE: tl.constexpr = carried.dtype.element_ty
-    there = (rows < B)[:, None]
     tl.debug_barrier()  # `direct` and `gradients` were stored by all threads of this program
     for at in range(0, H, COLUMNS):
-        columns = at + tl.arange(0, COLUMNS)
-        own = columns < H
-        here = there & own[None, :]
-        place = rows[:, None] * H + columns[None, :]
+        columns, here, place = tile(rows, at, B, H, COLUMNS)
         d = tl.full((ROWS, COLUMNS), 0.0, DTYPE)
         if cut == 0:
-            d = tl.load(direct + place, mask=here, other=0.0)
+            d = read(direct, place, here)
             for k in range(0, G, DEPTH):
                 deep = k + tl.arange(0, DEPTH)
-                da = tl.load(
-                    gradients + rows[:, None] * STRIDE + deep[None, :], mask=there & (deep < G)[None, :], other=0.0
+                da = read(
+                    gradients, rows[:, None] * STRIDE + deep[None, :], (rows < B)[:, None] & (deep < G)[None, :]
                 )  # fmt: skip
-                w = tl.load(
-                    transposed + deep[:, None] * H + columns[None, :],
-                    mask=(deep < G)[:, None] & own[None, :],
-                    other=0.0,
-                )
-                d = tl.dot(da, w, d, input_precision=PRECISION, out_dtype=DTYPE)  # pyright: ignore[reportArgumentType]
+                w = read(
+                    transposed, deep[:, None] * H + columns[None, :], (deep < G)[:, None] & (columns < H)[None, :]
+                )  # fmt: skip
+                d = product(da, w, d, PRECISION)
         tl.store(carried + place, d, mask=here)
     tl.debug_barrier()  # the step before reads `carried`
 
@@ -352,220 +472,258 @@ def cuts(t, every):
     return tl.where((every > 0) & (t > 0) & (t % tl.maximum(every, 1) == 0), 1, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "R", "B", "K", "every", "first", "steps", "blocks", "slots"])
 def rnn_backward(
-    states, transposed, mask, d_output, carried, direct, gradients, norms, T, R, B, K, every,
+    states, transposed, mask, d_output, carried, direct, gradients, signs, norms,
+    T, R, B, K, every, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, RULE: tl.constexpr, THRESHOLD: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr,
-    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """gradients: dL/d(x U + b + h W)."""
-    DTYPE: tl.constexpr = states.dtype.element_ty
-    r = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    there = (rows < B)[:, None]
+    """gradients: dL/d(x U + b + h W); signs: that by modrelu's bias."""
+    DTYPE: tl.constexpr = carried.dtype.element_ty
+    r, rows = own_rows(ROWS)
     transposed += r * H * H
     d_output += r * K * B * H
     carried += r * B * H
     direct += r * B * H
-    gradients += (r * T + T - 1) * B * H
-    states += (r * (T + 1) + T) * B * H
-    for step in range(T):
-        t = tl.cast(T - 1 - step, tl.int64)
-        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)
-        squares = tl.full((ROWS,), 0.0, tl.float64)
-        if RECORD or RULE == "clip_norm":
-            for at in range(0, H, COLUMNS):
-                columns = at + tl.arange(0, COLUMNS)
-                here = there & (columns < H)[None, :]
-                place = rows[:, None] * H + columns[None, :]
-                d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-                squares += squares_of(tl.where(live[:, None], d, 0.0))
-            if RECORD:
-                tl.store(norms + (t * R + r) * B + rows, tl.sqrt(squares), mask=rows < B)
+    gradients += (r * blocks + steps - 1) * B * H
+    signs += (r * blocks + steps - 1) * B * H
+    states += (r * slots + steps) * B * H
+    columns, here, place = tile(rows, 0, B, H, COLUMNS)
+    d_h = 0.0
+    if ON_CHIP:
+        d_h = read(carried, place, here)
+        w = block(transposed, H, 0, columns, H, DEPTH)
+    for step in range(steps):
+        t = first + tl.cast(steps - 1 - step, tl.int64)
+        cut = cuts(t, every)
+        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)[:, None]
+        squares = state_squares(
+            norms, d_h, carried, d_output, live, t, r, T, R, B, K, rows,
+            H, RULE, HAS_OUTPUT, RECORD, ON_CHIP, ROWS, COLUMNS,
+        )  # fmt: skip
         f = factor(squares, RULE, THRESHOLD, DTYPE)
         for at in range(0, H, COLUMNS):
-            columns = at + tl.arange(0, COLUMNS)
-            here = there & (columns < H)[None, :]
-            place = rows[:, None] * H + columns[None, :]
-            d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-            tl.store(direct + place, tl.where(live[:, None], 0.0, d), mask=here)
-            d = ruled(tl.where(live[:, None], d, 0.0), f, RULE, THRESHOLD)
-            d = through(d, tl.load(states + place, mask=here, other=0.0), ACTIVATION, SLOPE)
+            columns, here, place = tile(rows, at, B, H, COLUMNS)
+            d = arriving(d_h, carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT, ON_CHIP)
+            passing = tl.where(live, 0.0, d)
+            h = read(states, place, here)
+            d = through(ruled(tl.where(live, d, 0.0), f, RULE, THRESHOLD), h, ACTIVATION, SLOPE)
             tl.store(gradients + place, d, mask=here)
-        back_through(
-            carried, direct, gradients, transposed, rows, B, cuts(t, every), H, H, H, PRECISION, ROWS, COLUMNS, DEPTH
-        )
+            if ACTIVATION == "modrelu":
+                tl.store(signs + place, signed(d, h), mask=here)
+            if ON_CHIP:
+                d_h = tl.where(cut != 0, 0.0, product(d, w, passing, PRECISION))
+            else:
+                tl.store(direct + place, passing, mask=here)
+        if not ON_CHIP:
+            back_through(
+                carried, direct, gradients, transposed, rows, B, cut, H, H, H, PRECISION, ROWS, COLUMNS, DEPTH
+            )  # fmt: skip
         gradients -= B * H
+        signs -= B * H
         states -= B * H
+    if ON_CHIP:
+        tl.store(carried + place, d_h, mask=here)
 
 
 @triton.jit
 def memory_adjoint(
-    d, kept, c, o, output_bias, r, columns, own,
+    d, kept, c, o, output_bias, columns,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr,
 ):  # fmt: skip
     """(phi(c), d o phi'(c), c's total adjoint): `d` is h's adjoint that travels on, `kept` what c got from later."""
-    bias = 0.0
-    if ACTIVATION == "modrelu":
-        bias = tl.load(output_bias + r * H + columns, mask=own, other=0.0)[None, :]
+    bias = vector(output_bias, columns, H) if ACTIVATION == "modrelu" else 0.0
     phi = activate(c, bias, ACTIVATION, SLOPE)
     inner = through(d * o, phi, ACTIVATION, SLOPE)
     return phi, inner, kept + inner
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "R", "B", "K", "every", "first", "steps", "blocks", "slots"])
 def lstm_backward(
-    states, memories, gates, transposed, output_bias, mask, d_output, carried, direct, carried_c, gradients, inner_c,
-    norms, T, R, B, K, every,
+    memories, gates, transposed, output_bias, mask, d_output, carried, direct, carried_c, gradients, signs, norms,
+    T, R, B, K, every, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, RULE: tl.constexpr, THRESHOLD: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr,
-    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """gradients: those of the preactivations of i, f, o, g.
+    """gradients: those of the preactivations of i, f, o, g; signs: those by modrelu's biases, of g and of c.
 
-    carried_c: (2, R, B, H); a step reads one half and writes the other. inner_c: dh o phi'(c), for modrelu's bias.
+    carried_c: (2, R, B, H); a step reads one half and writes the other.
     """
-    DTYPE: tl.constexpr = states.dtype.element_ty
+    DTYPE: tl.constexpr = carried.dtype.element_ty
     G: tl.constexpr = 4 * H
-    r = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    there = (rows < B)[:, None]
+    r, rows = own_rows(ROWS)
     transposed += r * G * H
+    output_bias += r * H
     d_output += r * K * B * H
     carried += r * B * H
     direct += r * B * H
-    gates += (r * T + T - 1) * B * G
-    gradients += (r * T + T - 1) * B * G
-    inner_c += (r * T + T - 1) * B * H
-    memories += (r * (T + 1) + T) * B * H
-    for step in range(T):
-        t = tl.cast(T - 1 - step, tl.int64)
-        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)
+    carried_c += r * B * H
+    gates += (r * (slots - 1) + steps - 1) * B * G
+    gradients += (r * blocks + steps - 1) * B * G
+    signs += (r * blocks + steps - 1) * B * 2 * H
+    memories += (r * slots + steps) * B * H
+    columns, here, place = tile(rows, 0, B, H, COLUMNS)
+    d_h = 0.0
+    if ON_CHIP:
+        d_h = read(carried, place, here)
+        d_c = read(carried_c, place, here)
+        w_i = block(transposed, H, 0, columns, H, DEPTH)
+        w_f = block(transposed + H * H, H, 0, columns, H, DEPTH)
+        w_o = block(transposed + 2 * H * H, H, 0, columns, H, DEPTH)
+        w_g = block(transposed + 3 * H * H, H, 0, columns, H, DEPTH)
+    for step in range(steps):
+        t = first + tl.cast(steps - 1 - step, tl.int64)
         cut = cuts(t, every)
-        read = carried_c + ((step % 2) * R + r) * B * H
-        write = carried_c + (((step + 1) % 2) * R + r) * B * H
-        squares = tl.full((ROWS,), 0.0, tl.float64)
-        if RECORD or RULE == "clip_norm":
-            for at in range(0, H, COLUMNS):
-                columns = at + tl.arange(0, COLUMNS)
-                here = there & (columns < H)[None, :]
-                place = rows[:, None] * H + columns[None, :]
-                d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-                squares += squares_of(tl.where(live[:, None], d, 0.0))
-            if RECORD:
-                tl.store(norms + (t * R + r) * B + rows, tl.sqrt(squares), mask=rows < B)
+        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)[:, None]
+        before = carried_c + slot(step, False) * R * B * H
+        squares = state_squares(
+            norms, d_h, carried, d_output, live, t, r, T, R, B, K, rows,
+            H, RULE, HAS_OUTPUT, RECORD, ON_CHIP, ROWS, COLUMNS,
+        )  # fmt: skip
         f_h = factor(squares, RULE, THRESHOLD, DTYPE)
         squares = tl.full((ROWS,), 0.0, tl.float64)
         if RECORD or RULE == "clip_norm":
             for at in range(0, H, COLUMNS):
-                columns = at + tl.arange(0, COLUMNS)
-                own = columns < H
-                here = there & own[None, :]
-                place = rows[:, None] * H + columns[None, :]
-                d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-                d = ruled(tl.where(live[:, None], d, 0.0), f_h, RULE, THRESHOLD)
-                kept = tl.where(live[:, None], tl.load(read + place, mask=here, other=0.0), 0.0)
-                c = tl.load(memories + place, mask=here, other=0.0)
-                o = tl.load(gates + rows[:, None] * G + columns[None, :] + 2 * H, mask=here, other=0.0)
-                phi, inner, total = memory_adjoint(d, kept, c, o, output_bias, r, columns, own, H, ACTIVATION, SLOPE)
+                columns, here, place = tile(rows, at, B, H, COLUMNS)
+                d = arriving(d_h, carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT, ON_CHIP)
+                d = ruled(tl.where(live, d, 0.0), f_h, RULE, THRESHOLD)
+                kept = tl.where(live, d_c if ON_CHIP else read(before, place, here), 0.0)
+                c = read(memories, place, here)
+                o = read(gates + 2 * H, rows[:, None] * G + columns[None, :], here)
+                _, _, total = memory_adjoint(d, kept, c, o, output_bias, columns, H, ACTIVATION, SLOPE)
                 squares += squares_of(total)
             if RECORD:
                 tl.store(norms + ((T + t) * R + r) * B + rows, tl.sqrt(squares), mask=rows < B)
         f_c = factor(squares, RULE, THRESHOLD, DTYPE)
         for at in range(0, H, COLUMNS):
-            columns = at + tl.arange(0, COLUMNS)
-            own = columns < H
-            here = there & own[None, :]
-            place = rows[:, None] * H + columns[None, :]
+            columns, here, place = tile(rows, at, B, H, COLUMNS)
             wide = rows[:, None] * G + columns[None, :]
-            d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-            d_c = tl.load(read + place, mask=here, other=0.0)
-            tl.store(direct + place, tl.where(live[:, None], 0.0, d), mask=here)
-            passing = tl.where(live[:, None], 0.0, d_c)
-            d = ruled(tl.where(live[:, None], d, 0.0), f_h, RULE, THRESHOLD)
-            c = tl.load(memories + place, mask=here, other=0.0)
-            old = tl.load(memories - B * H + place, mask=here, other=0.0)
-            i = tl.load(gates + wide, mask=here, other=0.0)
-            f = tl.load(gates + wide + H, mask=here, other=0.0)
-            o = tl.load(gates + wide + 2 * H, mask=here, other=0.0)
-            g = tl.load(gates + wide + 3 * H, mask=here, other=0.0)
-            kept = tl.where(live[:, None], d_c, 0.0)
-            phi, inner, d_c = memory_adjoint(d, kept, c, o, output_bias, r, columns, own, H, ACTIVATION, SLOPE)
+            d = arriving(d_h, carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT, ON_CHIP)
+            passing = tl.where(live, 0.0, d)
+            d = ruled(tl.where(live, d, 0.0), f_h, RULE, THRESHOLD)
+            later = d_c if ON_CHIP else read(before, place, here)
+            passing_c = tl.where(live, 0.0, later)
+            c = read(memories, place, here)
+            old = read(memories - B * H, place, here)
+            i = read(gates, wide, here)
+            f = read(gates + H, wide, here)
+            o = read(gates + 2 * H, wide, here)
+            g = read(gates + 3 * H, wide, here)
+            kept = tl.where(live, later, 0.0)
+            phi, inner, total = memory_adjoint(d, kept, c, o, output_bias, columns, H, ACTIVATION, SLOPE)
+            total = ruled(total, f_c, RULE, THRESHOLD)
+            da_i = total * g * (i * (1.0 - i))
+            da_f = total * old * (f * (1.0 - f))
+            da_o = d * phi * (o * (1.0 - o))
+            da_g = through(total * i, g, ACTIVATION, SLOPE)
+            tl.store(gradients + wide, da_i, mask=here)
+            tl.store(gradients + wide + H, da_f, mask=here)
+            tl.store(gradients + wide + 2 * H, da_o, mask=here)
+            tl.store(gradients + wide + 3 * H, da_g, mask=here)
             if ACTIVATION == "modrelu":
-                tl.store(inner_c + place, inner, mask=here)
-            d_c = ruled(d_c, f_c, RULE, THRESHOLD)
-            tl.store(gradients + wide, d_c * g * (i * (1.0 - i)), mask=here)
-            tl.store(gradients + wide + H, d_c * old * (f * (1.0 - f)), mask=here)
-            tl.store(gradients + wide + 2 * H, d * phi * (o * (1.0 - o)), mask=here)
-            tl.store(gradients + wide + 3 * H, through(d_c * i, g, ACTIVATION, SLOPE), mask=here)
-            tl.store(write + place, tl.where(cut != 0, 0.0, d_c * f + passing), mask=here)
-        back_through(
-            carried, direct, gradients, transposed, rows, B, cut, G, G, H, PRECISION, ROWS, COLUMNS, DEPTH
-        )  # fmt: skip
+                tl.store(signs + rows[:, None] * (2 * H) + columns[None, :], signed(da_g, g), mask=here)
+                tl.store(signs + rows[:, None] * (2 * H) + columns[None, :] + H, signed(inner, c), mask=here)
+            earlier = tl.where(cut != 0, 0.0, total * f + passing_c)
+            if ON_CHIP:
+                d = product(da_i, w_i, passing, PRECISION)
+                d = product(da_f, w_f, d, PRECISION)
+                d = product(da_o, w_o, d, PRECISION)
+                d = product(da_g, w_g, d, PRECISION)
+                d_h = tl.where(cut != 0, 0.0, d)
+                d_c = earlier
+            else:
+                tl.store(direct + place, passing, mask=here)
+                tl.store(carried_c + slot(step + 1, False) * R * B * H + place, earlier, mask=here)
+        if not ON_CHIP:
+            back_through(
+                carried, direct, gradients, transposed, rows, B, cut, G, G, H, PRECISION, ROWS, COLUMNS, DEPTH
+            )  # fmt: skip
         gates -= B * G
         gradients -= B * G
-        inner_c -= B * H
+        signs -= B * 2 * H
         memories -= B * H
+    if ON_CHIP:
+        tl.store(carried + place, d_h, mask=here)
+        tl.store(carried_c + slot(steps, False) * R * B * H + place, d_c, mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T", "R", "B", "K", "every", "first", "steps", "blocks", "slots"])
 def gru_backward(
-    states, gates, transposed, mask, d_output, carried, direct, gradients, norms, T, R, B, K, every,
+    states, gates, transposed, mask, d_output, carried, direct, gradients, signs, norms,
+    T, R, B, K, every, first, steps, blocks, slots,
     H: tl.constexpr, ACTIVATION: tl.constexpr, SLOPE: tl.constexpr, RULE: tl.constexpr, THRESHOLD: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_OUTPUT: tl.constexpr, RECORD: tl.constexpr,
-    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+    PRECISION: tl.constexpr, ON_CHIP: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """gradients: those of h's products for r, z and n, and of x's product for n: rows of 4 H."""
-    DTYPE: tl.constexpr = states.dtype.element_ty
+    """gradients: those of h's products for r, z and n, and of x's product for n; signs: that by modrelu's bias."""
+    DTYPE: tl.constexpr = carried.dtype.element_ty
     G: tl.constexpr = 3 * H
-    r = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    there = (rows < B)[:, None]
+    r, rows = own_rows(ROWS)
     transposed += r * G * H
     d_output += r * K * B * H
     carried += r * B * H
     direct += r * B * H
-    gates += (r * T + T - 1) * B * 4 * H
-    gradients += (r * T + T - 1) * B * 4 * H
-    states += (r * (T + 1) + T) * B * H
-    for step in range(T):
-        t = tl.cast(T - 1 - step, tl.int64)
-        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)
-        squares = tl.full((ROWS,), 0.0, tl.float64)
-        if RECORD or RULE == "clip_norm":
-            for at in range(0, H, COLUMNS):
-                columns = at + tl.arange(0, COLUMNS)
-                here = there & (columns < H)[None, :]
-                place = rows[:, None] * H + columns[None, :]
-                d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-                squares += squares_of(tl.where(live[:, None], d, 0.0))
-            if RECORD:
-                tl.store(norms + (t * R + r) * B + rows, tl.sqrt(squares), mask=rows < B)
-        f = factor(squares, RULE, THRESHOLD, DTYPE)
+    gates += (r * (slots - 1) + steps - 1) * B * 4 * H
+    gradients += (r * blocks + steps - 1) * B * 4 * H
+    signs += (r * blocks + steps - 1) * B * H
+    states += (r * slots + steps - 1) * B * H
+    columns, here, place = tile(rows, 0, B, H, COLUMNS)
+    d_h = 0.0
+    if ON_CHIP:
+        d_h = read(carried, place, here)
+        w_r = block(transposed, H, 0, columns, H, DEPTH)
+        w_z = block(transposed + H * H, H, 0, columns, H, DEPTH)
+        w_n = block(transposed + 2 * H * H, H, 0, columns, H, DEPTH)
+    for step in range(steps):
+        t = first + tl.cast(steps - 1 - step, tl.int64)
+        cut = cuts(t, every)
+        live = live_rows(mask, t, r, R, B, rows, HAS_MASK)[:, None]
+        squares = state_squares(
+            norms, d_h, carried, d_output, live, t, r, T, R, B, K, rows,
+            H, RULE, HAS_OUTPUT, RECORD, ON_CHIP, ROWS, COLUMNS,
+        )  # fmt: skip
+        factor_h = factor(squares, RULE, THRESHOLD, DTYPE)
         for at in range(0, H, COLUMNS):
-            columns = at + tl.arange(0, COLUMNS)
-            here = there & (columns < H)[None, :]
-            place = rows[:, None] * H + columns[None, :]
+            columns, here, place = tile(rows, at, B, H, COLUMNS)
             wide = rows[:, None] * (4 * H) + columns[None, :]
-            d = arriving(carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT)
-            passing = tl.where(live[:, None], 0.0, d)
-            d = ruled(tl.where(live[:, None], d, 0.0), f, RULE, THRESHOLD)
-            old = tl.load(states - B * H + place, mask=here, other=0.0)
-            reset = tl.load(gates + wide, mask=here, other=0.0)
-            z = tl.load(gates + wide + H, mask=here, other=0.0)
-            n = tl.load(gates + wide + 2 * H, mask=here, other=0.0)
-            m = tl.load(gates + wide + 3 * H, mask=here, other=0.0)
+            d = arriving(d_h, carried, d_output, t, T, K, B, place, here, H, HAS_OUTPUT, ON_CHIP)
+            passing = tl.where(live, 0.0, d)
+            d = ruled(tl.where(live, d, 0.0), factor_h, RULE, THRESHOLD)
+            old = read(states, place, here)
+            reset = read(gates, wide, here)
+            z = read(gates + H, wide, here)
+            n = read(gates + 2 * H, wide, here)
+            m = read(gates + 3 * H, wide, here)
             d_n = through(d * (1.0 - z), n, ACTIVATION, SLOPE)
-            tl.store(gradients + wide, d_n * m * (reset * (1.0 - reset)), mask=here)
-            tl.store(gradients + wide + H, d * (old - n) * (z * (1.0 - z)), mask=here)
+            da_r = d_n * m * (reset * (1.0 - reset))
+            da_z = d * (old - n) * (z * (1.0 - z))
+            tl.store(gradients + wide, da_r, mask=here)
+            tl.store(gradients + wide + H, da_z, mask=here)
             tl.store(gradients + wide + 2 * H, d_n * reset, mask=here)
             tl.store(gradients + wide + 3 * H, d_n, mask=here)
-            tl.store(direct + place, d * z + passing, mask=here)
-        back_through(
-            carried, direct, gradients, transposed, rows, B, cuts(t, every),
-            G, 4 * H, H, PRECISION, ROWS, COLUMNS, DEPTH,
-        )  # fmt: skip
+            if ACTIVATION == "modrelu":
+                tl.store(signs + place, signed(d_n, n), mask=here)
+            if ON_CHIP:
+                d = product(da_r, w_r, d * z + passing, PRECISION)
+                d = product(da_z, w_z, d, PRECISION)
+                d = product(d_n * reset, w_n, d, PRECISION)
+                d_h = tl.where(cut != 0, 0.0, d)
+            else:
+                tl.store(direct + place, d * z + passing, mask=here)
+        if not ON_CHIP:
+            back_through(
+                carried, direct, gradients, transposed, rows, B, cut,
+                G, 4 * H, H, PRECISION, ROWS, COLUMNS, DEPTH,
+            )  # fmt: skip
         gates -= B * 4 * H
         gradients -= B * 4 * H
+        signs -= B * H
         states -= B * H
+    if ON_CHIP:
+        tl.store(carried + place, d_h, mask=here)

@@ -1,0 +1,54 @@
+"""hydra/sweeper=grid: every combination, like Hydra's own, whose configurations are composed by the workers."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+
+@dataclass
+class GridConfig:
+    """As Hydra's; and params_by_option: {GROUP: {OPTION: {KEY: VALUES}}}, swept where the job has that option."""
+
+    _target_: str = "hydra_plugins.rnnlab_launchers.grid.GridSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, Any] | None = None
+    params_by_option: dict[str, Any] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig, provider="rnnlab")
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination of what is given with commas, ranges and globs."""
+
+    def __init__(self, max_batch_size: int | None, params: Any, params_by_option: DictConfig) -> None:
+        super().__init__(max_batch_size, params)
+        self.by_option: Any = params_by_option
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Hydra composes every job here, one after the other, and again in the launcher. Ours does it, in parallel."""
+
+    def get_job_batch(self) -> Sequence[Sequence[str]]:
+        return [list(one) for job in super().get_job_batch() for one in self._with_options(list(job))]
+
+    def _with_options(self, job: list[str]) -> list[list[str]]:
+        """A job for each combination of what its options ask for; what the user has set stays."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        given = dict(override.split("=", 1) for override in job)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        lists: list[list[str]] = []
+        for group, by_option in self.by_option.items():
+            option = given.get(group) or self.config.hydra.runtime.choices.get(group)
+            asked = by_option.get(option) or {}
+            overrides = [f"{key}={value}" for key, value in asked.items() if key not in given]
+            for override in parser.parse_overrides(overrides):
+                key = override.get_key_element()
+                lists.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        return [[*job, *one] for one in itertools.product(*lists)]

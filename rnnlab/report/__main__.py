@@ -1,0 +1,99 @@
+"""`python -m rnnlab.report RUNS…`: compare runs, and write tables, figures and a page. Imports no torch.
+
+Exit status: 0 the report is written; 2 a bad argument, or no runs there; 1 no run can be read, or the report cannot be
+written; 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from rnnlab.report.write import Report
+
+LISTED = 10
+"""Folders that could not be read, named on the terminal."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage text."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make a report; returns the exit status.
+
+    Args:
+        argv: the arguments; those of the process when None.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _report(arguments)
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; files that were written already are whole.")
+    except OSError as error:
+        return _fail(1, f"{error.filename or arguments.out}: {error.strerror or error}.")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    missing = [path for path in arguments.runs if not path.is_dir()]
+    if missing:
+        return _fail(2, f"{missing[0]}: no such folder. Give run folders, or folders that hold some, such as runs/.")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        return _fail(2, f"--out {arguments.out}: not allowed, it is a file; the report is a folder.")
+    from rnnlab.report.write import collect, make_report
+
+    runs, unreadable = collect(arguments.runs)
+    for folder, reason in unreadable[:LISTED]:
+        print(f"Left out: {folder}: {reason}", file=sys.stderr)
+    if len(unreadable) > LISTED:
+        print(f"Left out: {len(unreadable) - LISTED} more; the page names them.", file=sys.stderr)
+    if not runs:
+        places = ", ".join(map(str, arguments.runs))
+        if unreadable:
+            return _fail(1, f"none of the {len(unreadable)} run folder(s) in {places} can be read.")
+        return _fail(2, f"{places}: no run folder there (one has a manifest.json). Train something first.")
+    report = make_report(
+        runs, unreadable, arguments.out, every_lr=arguments.every_lr, seed=arguments.seed, title=arguments.title
+    )
+    _tell(report)
+    return 0
+
+
+def _tell(report: "Report") -> None:
+    from rnnlab.report.notes import verdict
+
+    for part in report.parts:
+        print(f"{part.title}: {verdict(part.comparison)}")
+    partial = sum(run.partial for run in report.runs)
+    arms = sum(len(part.comparison.rows) for part in report.parts)
+    print(f"{len(report.runs)} runs, {partial} of them partial, {arms} arms: {report.page}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="rnnlab.report", description="Compare runs: tables, figures and one page, from run folders.")
+    parser.add_argument(
+        "runs", type=Path, nargs="*", default=[Path("runs")], metavar="RUNS", help="searched for runs (default: runs)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (default: report)")
+    parser.add_argument("--title", default="Comparison of runs")
+    parser.add_argument(
+        "--every-lr",
+        action="store_true",
+        help="every learning rate is an arm; else each technique is compared at its best one",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's random generator (default: 0)")
+    return parser
+
+
+def _fail(status: int, message: str) -> int:
+    print(f"rnnlab.report: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Workers of a Ray cluster, one here or one that is there already. Every node sees the same working directory."""
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from rnnlab.contract import RunError
+
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class RayCluster:
+    """See `Backend`.
+
+    Args:
+        address: `auto` for the cluster that this machine is a node of, HOST:PORT, or None for one that is started here
+            and ends with the sweep.
+        cpus: of a job: its threads.
+        gpus: of a job, a part of one if below 1.
+        retries: of a job whose worker or node died; the next worker goes on from its checkpoint.
+        jobs: at the same time; None for as many as the cluster's CPUs and GPUs serve.
+    """
+
+    def __init__(self, *, address: str | None, cpus: int, gpus: float, retries: int, jobs: int | None) -> None:
+        self.address, self.cpus, self.gpus, self.retries, self.jobs = address, cpus, gpus, retries, jobs
+        self.references: dict[Future[Any], Any] = {}
+        os.environ.update({key: value for key, value in _QUIET.items() if key not in os.environ})
+        self.ray = _import_ray()
+        self._connect()
+
+    def _connect(self) -> None:
+        here: dict[str, Any] = {"num_cpus": _cores(), "include_dashboard": False} if self.address is None else {}
+        try:
+            # address=local, not None: None looks for a cluster that may be long gone, and waits for it.
+            self.ray.init(
+                address=self.address or "local",
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(_search_path())}},
+                **here,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise RunError(f"ray_address={self.address}: no Ray cluster answers there. {text}") from error
+
+        # Ray would run a job again too; the sweep does it itself, so that the overview and the manifest can tell.
+        self.task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_call)
+
+    @property
+    def slots(self) -> int:
+        total = self.ray.cluster_resources()  # asked for again and again: nodes come and go
+        served = int(total.get("CPU", 0) // self.cpus)
+        if self.gpus:
+            served = min(served, int(total.get("GPU", 0) / self.gpus))
+        return max(1, min(served, self.jobs or served))
+
+    @property
+    def composers(self) -> int:
+        return 2 * self.slots
+
+    def describe(self) -> str:
+        nodes = sum(node["Alive"] for node in self.ray.nodes())
+        return f"{self.slots} at a time with {self.cpus} thread(s) each on {nodes} Ray node(s)"
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        reference = self.task.remote(os.getcwd(), function, *arguments)
+        future = reference.future()
+        self.references[future] = reference
+        return future
+
+    def death(self, error: BaseException) -> str | None:
+        exceptions = self.ray.exceptions
+        if isinstance(error, exceptions.TaskCancelledError):
+            return "cancelled"
+        if isinstance(error, exceptions.OutOfMemoryError):
+            return "its worker was killed by Ray for lack of memory"
+        lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.ObjectLostError)
+        if isinstance(error, (*lost, exceptions.LocalRayletDiedError, exceptions.RaySystemError)):
+            return f"its Ray worker died ({type(error).__name__})"
+        return None
+
+    def stop(self) -> None:
+        for future, reference in self.references.items():
+            if not future.done():
+                self.ray.cancel(reference)  # arrives as Ctrl-C does, which a run obeys between two steps
+
+    def close(self, *, at_once: bool) -> None:
+        if at_once:
+            for future, reference in self.references.items():
+                if not future.done():
+                    self.ray.cancel(reference, force=True)
+        self.ray.shutdown()
+
+
+def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """On a worker: a call in the sweep's working directory, which must exist on the worker's node."""
+    os.chdir(folder)
+    return function(*arguments)
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise RunError("hydra/launcher=ray needs Ray: pip install 'rnnlab[ray]'.") from None
+    return ray
+
+
+def _search_path() -> list[str]:
+    """Where the workers find what is imported here: rnnlab from a checkout, components of the user's own."""
+    return [path or os.getcwd() for path in sys.path if "site-packages" not in path]
+
+
+def _cores() -> int:
+    from rnnlab.sweep.local_pool import cores
+
+    return cores()

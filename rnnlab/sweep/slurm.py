@@ -1,0 +1,74 @@
+"""Slurm, through submitit: every job is one of Slurm's. Nodes and login node share the working directory."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from rnnlab.contract import RunError
+
+POLL = 1.0
+"""Seconds between two looks at a job."""
+
+
+class Slurm:
+    """See `Backend`.
+
+    Args:
+        folder: for submitit's files: pickled calls, and what Slurm's jobs print before a run begins.
+        cluster: `slurm`, or `local` for processes of this machine, as a rehearsal.
+        slots: jobs in Slurm's queue at the same time.
+        retries: of a job that Slurm killed or lost; the next goes on from its checkpoint.
+        parameters: for submitit's `update_parameters`: `timeout_min`, `cpus_per_task`, `slurm_partition`, …
+    """
+
+    composers = 1
+
+    def __init__(self, *, folder: Path, cluster: str, slots: int, retries: int, parameters: dict[str, Any]) -> None:
+        self.slots, self.retries, self.cluster = slots, retries, cluster
+        try:
+            import submitit
+        except ImportError:
+            raise RunError("hydra/launcher=slurm needs submitit: pip install 'rnnlab[slurm]'.") from None
+        try:
+            self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+            self.executor.update_parameters(**parameters)
+        except (RuntimeError, ValueError, TypeError, NameError) as error:
+            raise RunError(f"submitit: {' '.join(str(error).split())}") from error
+        self.jobs: dict[Future[Any], Any] = {}
+
+    def describe(self) -> str:
+        return f"at most {self.slots} at a time in the queue of submitit's cluster {self.cluster!r}"
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self.jobs[future] = job = self.executor.submit(function, *arguments)
+        threading.Thread(target=_follow, args=(job, future), daemon=True).start()
+        return future
+
+    def death(self, error: BaseException) -> str | None:
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        if not isinstance(error, UncompletedJobError) or isinstance(error, FailedJobError):
+            return None  # a FailedJobError holds an exception of the call itself
+        return "its Slurm job ended without a result"
+
+    def stop(self) -> None:
+        for future, job in self.jobs.items():
+            if not future.done():
+                job.cancel(check=False)  # SIGTERM, which a run obeys between two steps, well before Slurm's SIGKILL
+
+    def close(self, *, at_once: bool) -> None:
+        if at_once:
+            self.stop()
+
+
+def _follow(job: Any, future: "Future[Any]") -> None:
+    while not job.done():
+        time.sleep(POLL)
+    try:
+        future.set_result(job.result())
+    except BaseException as error:
+        future.set_exception(error)

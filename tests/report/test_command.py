@@ -1,0 +1,84 @@
+"""`python -m rnnlab.report`: what it writes, what it says about bad input, and its exit status."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rnnlab.bench.__main__ import main as bench
+from rnnlab.bench.synthetic_runs import write_run
+from rnnlab.report.__main__ import main
+
+
+@pytest.fixture
+def runs(in_tmp_path):
+    for cell in ("rnn", "gru"):
+        write_run(in_tmp_path / "runs" / "a" / cell, {"cell": cell}, seeds=[0, 1], rng=np.random.default_rng(0))
+    return in_tmp_path / "runs"
+
+
+FILES = {"index.html", "report.md", "arms.csv", "pairs.csv", "seeds.csv", "figures"}
+
+
+def test_the_runs_of_the_current_folder_are_compared_without_torch(runs):
+    command = "import sys; from rnnlab.report.__main__ import main; main([]); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, cwd=runs.parent)
+    assert done.returncode == 0, done.stderr
+    assert "2 arms: report/index.html" in done.stdout
+    assert {path.name for path in (runs.parent / "report").iterdir()} == FILES
+
+
+def test_the_same_runs_give_the_same_tables_and_figures_again(runs):
+    def written():
+        assert main(["runs", "--out", "out"]) == 0
+        files = [path for path in (runs.parent / "out").rglob("*") if path.is_file() and path.name != "index.html"]
+        return {path.name: path.read_bytes() for path in files}
+
+    (runs.parent / "out" / "figures").mkdir(parents=True)
+    (runs.parent / "out" / "figures" / "9-heat_maps.png").write_bytes(b"of an earlier report")
+    (runs.parent / "out" / "figures" / "mine.png").write_bytes(b"not ours")
+    first = written()
+    assert "9-heat_maps.png" not in first
+    assert "mine.png" in first
+    assert written() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nowhere"], 2, "nowhere: no such folder"),
+        (["empty"], 2, "empty: no run folder there"),
+        (["broken"], 1, "none of the 1 run folder(s)"),
+        (["runs", "--out", "file"], 2, "--out file: not allowed"),
+        (["runs", "--seed", "x"], 2, "--seed"),
+    ],
+)
+def test_bad_input_is_one_message(runs, arguments, status, words, capsys):
+    folder = runs.parent
+    (folder / "empty").mkdir()
+    (folder / "broken" / "run").mkdir(parents=True)
+    (folder / "broken" / "run" / "manifest.json").write_text("{")
+    (folder / "file").write_text("mine")
+    before = {path.name for path in folder.iterdir()}
+    try:
+        found = main(arguments)
+    except SystemExit as error:
+        found = error.code
+    assert found == status
+    assert words in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()} == before
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_what_could_not_be_read_is_named_and_the_rest_compared(runs, capsys):
+    (runs / "a" / "rnn" / "config.yaml").unlink()
+    assert main(["runs"]) == 0
+    captured = capsys.readouterr()
+    assert "Left out: runs/a/rnn: no config.yaml" in captured.err
+    assert "1 runs" in captured.out
+
+
+def test_the_benchmark_counts_seconds_and_bytes(capsys):
+    assert bench(["report", "--runs", "4", "--json"]) == 0
+    assert '"page_bytes": ' in capsys.readouterr().out

@@ -1,0 +1,142 @@
+"""Run folders are read as far as they go; what cannot be read is named, and nothing in a run folder changes."""
+
+import json
+
+import filelock
+import numpy as np
+import pytest
+from helpers import only_run, rnnlab
+
+from rnnlab.bench.synthetic_runs import write_run
+from rnnlab.report.outcome import from_metrics, from_summary
+from rnnlab.report.reading import find, flat, read
+from rnnlab.report.write import collect
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of four seeds, one of which is sure to end early."""
+    write_run(tmp_path / "run", seeds=[3, 5, 7, 9], rng=np.random.default_rng(1), solve_at=700)
+    return tmp_path / "run"
+
+
+def change(path, **values):
+    content = json.loads(path.read_text()) | values
+    path.write_text(json.dumps(content))
+
+
+def test_a_real_run_is_read_and_its_metrics_tell_what_its_summary_tells(in_tmp_path):
+    assert rnnlab("seeds=3", "task.solved_mse=1.0") == 0
+    folder = only_run()
+    run = read(folder)
+    assert (run.state, run.unit, run.metric) == ("finished", "squared error", "accuracy")
+    assert run.config["cell"] == "lstm"
+    assert run.config["cell.hidden"] == 6
+    from_lines = from_metrics(folder / "metrics.jsonl", [0, 1, 2], run.metric)
+    assert any(outcome.status == "solved" for outcome in run.outcomes)
+    for told, derived in zip(run.outcomes, from_lines, strict=True):
+        assert told.steps_to_solve == derived.steps_to_solve
+        assert (told.final_loss, told.final_metric) == (derived.final_loss, derived.final_metric)
+        assert derived.status == ("undecided" if told.status == "unsolved" else told.status)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_tell_what_the_summary_tells(tmp_path, seed):
+    write_run(tmp_path / "run", seeds=list(range(8)), rng=np.random.default_rng(seed), diverging=0.4)
+    told = from_summary(json.loads((tmp_path / "run" / "summary.json").read_text()))
+    derived = from_metrics(tmp_path / "run" / "metrics.jsonl", list(range(8)), "accuracy")
+    assert {outcome.status for outcome in told} >= {"diverged"}
+    for a, b in zip(told, derived, strict=True):
+        assert (a.steps_to_solve, a.final_loss) == (b.steps_to_solve, b.final_loss)
+        assert b.status == ("undecided" if a.status == "unsolved" else a.status)
+
+
+def test_running_is_who_holds_the_lock_and_died_is_who_does_not(run):
+    change(run / "manifest.json", status="running")
+    (run / "summary.json").unlink()
+    assert read(run).state == "died"
+    lock = filelock.FileLock(run / ".lock")
+    with lock:
+        assert read(run).state == "running"
+    assert read(run).state == "died"
+    assert all(outcome.status != "unsolved" for outcome in read(run).outcomes)
+
+
+def test_reading_changes_nothing(run):
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert read(run).evaluations.by_seed
+    assert read(run).adjoints() is not None
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("manifest.json", b'{"status": "fini', "manifest.json cannot be read"),
+        ("manifest.json", b"[]", "no object"),
+        ("manifest.json", b'{"status": "sleeping"}', "'sleeping'"),
+        ("config.yaml", None, "no config.yaml"),
+        ("config.yaml", b"a: [", "config.yaml cannot be read"),
+        ("config.yaml", b"\xff\xfe", "config.yaml cannot be read"),
+        ("config.yaml", b"steps", "no mapping"),
+        ("summary.json", b'{"metric": "accuracy"}', "not what a run writes"),
+    ],
+)
+def test_a_damaged_folder_is_named_and_the_others_are_read(run, file, content, words):
+    write_run(run.parent / "sound", seeds=[0], rng=np.random.default_rng(0))
+    (run / file).unlink()
+    if content is not None:
+        (run / file).write_bytes(content)
+    runs, unreadable = collect([run.parent])
+    assert [found.path.name for found in runs] == ["sound"]
+    ((folder, reason),) = unreadable
+    assert folder == str(run)
+    assert words in reason
+
+
+def test_a_finished_run_without_its_summary_is_read_from_its_metrics(run):
+    outcomes = read(run).outcomes
+    (run / "summary.json").unlink()
+    found = read(run)
+    assert "no summary.json" in found.remarks[0]
+    assert [o.steps_to_solve for o in found.outcomes] == [o.steps_to_solve for o in outcomes]
+
+
+def test_a_half_written_line_is_left_out(run):
+    before = read(run).evaluations
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5000, "seed": 3, "split": "eval", "lo')
+    after = read(run).evaluations
+    for seed, (step, loss) in before.by_seed.items():
+        np.testing.assert_array_equal(after.by_seed[seed][0], step)
+        np.testing.assert_array_equal(after.by_seed[seed][1], loss)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
+def test_damaged_norms_are_remarked_upon(run, content):
+    (run / "adjoints.npz").write_bytes(content)
+    found = read(run)
+    assert found.adjoints() is None
+    assert "adjoints.npz" in found.remarks[0]
+
+
+def test_norms_with_a_pickle_inside_are_not_loaded(run):
+    np.savez(run / "adjoints.npz", step=[1], seed=[0], norm=np.array([{}], dtype=object), state=["h"])
+    assert read(run).adjoints() is None
+
+
+def test_run_folders_are_found_once_at_any_depth_and_not_within_each_other(run):
+    deep = run.parent / "a" / "b" / "deep"
+    write_run(deep, seeds=[0], rng=np.random.default_rng(0))
+    write_run(run / "checkpoint" / "inner", seeds=[0], rng=np.random.default_rng(0))
+    assert set(find([run.parent, run, deep.parent])) == {run, deep}
+    assert list(find([run])) == [run]
+
+
+def test_an_option_is_named_as_on_the_command_line_and_a_foreign_class_in_full():
+    config = {
+        "cell": {"_target_": "rnnlab.cells.lstm.LSTM", "hidden": 3},
+        "task": {"_target_": "mine.tasks.T"},
+        "steps": 5,
+    }
+    assert flat(config) == {"cell": "lstm", "cell.hidden": 3, "task": "mine.tasks.T", "steps": 5}

@@ -82,9 +82,10 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     config, found = _matched(config, task)
     if found:
         say(str(found))
+    cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     engine = choose(
         config.engine,
-        cell=make_cell(config.components, replicas=1, inputs=task.inputs),
+        cell=cell,
         rule=rule,
         device=device,
         dtype=dtype,
@@ -101,7 +102,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         clipping=clipping,
         optimiser=optimiser,
         schedule=schedule,
-        probes={name: make(f"probes.{name}", probe) for name, probe in config.probes.items()},
+        probes=_probes(config, cell, say),
         device=device,
         dtype=dtype,
         engine=engine,
@@ -142,6 +143,20 @@ def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -
     )
     assert isinstance(cell, Cell)
     return cell
+
+
+def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:
+    """The configured probes that this cell has something for: a bundle serves every cell."""
+    probes: dict[str, Probe] = {name: make(f"probes.{name}", probe) for name, probe in config.probes.items()}
+    blind = [name for name, probe in probes.items() if "gates" in probe.needs and not cell.gated]
+    if blind and len(blind) == len(probes):
+        raise ConfigError(
+            f"probes.{blind[0]}: not allowed with cell={config.option('cell')}, which has no gates to look at. "
+            f"Leave it out with ~probes.{blind[0]}, or choose a gated cell: cell=lstm, cell=gru."
+        )
+    for name in blind:
+        say(f"probes.{name} measures nothing here: cell={config.option('cell')} has no gates.")
+    return {name: probe for name, probe in probes.items() if name not in blind}
 
 
 def make(group: str, config: dict[str, Any], **context: Any) -> Any:

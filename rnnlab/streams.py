@@ -7,7 +7,17 @@ the same in a population, alone, and after a resume, and no generator state is k
 import numpy as np
 import torch
 
-STREAMS = {"init": 0, "data": 1, "evaluation": 2, "set": 3, "order": 4, "permutation": 5, "example": 6}
+STREAMS = {
+    "init": 0,
+    "data": 1,
+    "evaluation": 2,
+    "set": 3,
+    "order": 4,
+    "permutation": 5,
+    "example": 6,
+    "probe": 7,
+    "attribution": 8,
+}
 
 
 CPU = torch.device("cpu")

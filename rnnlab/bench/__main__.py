@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     overhead.add_argument("--engine", choices=("auto", "fused", "autograd"), default="auto")
     overhead.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
 
+    probes = _command(commands, "probes", "what each probe of a bundle costs, and its share of a run at its schedule")
+    _add_sizes(probes, length=100, batch=50)
+    probes.add_argument("--bundle", choices=("cheap", "full"), default="cheap")
+    probes.add_argument("--steps", type=_count, default=5000, help="training steps of the run")
+    probes.add_argument("--repetitions", type=_count, default=7, help="rounds")
+
     scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")
     _add_sizes(scaling, length=None, cell="rnn")
     scaling.add_argument("--lengths", type=_lengths, default=[250, 500, 1000, 2000], help="T, separated by commas")

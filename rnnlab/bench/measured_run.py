@@ -21,7 +21,7 @@ import torch
 
 from rnnlab.bench.parts import Parts, replaced
 from rnnlab.build import Experiment
-from rnnlab.probes.adjoint import wants
+from rnnlab.probes.adjoint_record import wants
 from rnnlab.schema import Config
 from rnnlab.training import loop
 from rnnlab.training import run as session

@@ -3,6 +3,7 @@
 Slow and simple. Every engine is tested against it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,24 @@ class Swept:
     state: State
 
 
+@dataclass(frozen=True)
+class StepBack:
+    """What one time step gives on the way back.
+
+    time: t, 0-based.
+    adjoint: of each state component, total, before the rule acted.
+    parameters: by name, what this step's use of the parameter adds to its gradient.
+    input_RBI: the gradient of x_t.
+    carried: what goes on to the state before.
+    """
+
+    time: int
+    adjoint: State
+    parameters: dict[str, Tensor]
+    input_RBI: Tensor
+    carried: State
+
+
 def reverse_sweep(
     cell: Cell,
     input_TRBI: Float[Tensor, "T R B I"],
@@ -39,6 +58,29 @@ def reverse_sweep(
         cotangent_TRBH: the direct part, dL/d(output_t) with everything later held fixed.
         cell, input_TRBI, state, mask_TRB, rule: as for `unroll`.
     """
+    gradients = {name: torch.zeros_like(p) for name, p in cell.named_parameters()}
+    adjoint = input_TRBI.new_zeros(len(cell.states), *cotangent_TRBH.shape)
+    input_gradient = torch.zeros_like(input_TRBI)
+    carried: State = ()
+    for back in steps_back(cell, input_TRBI, cotangent_TRBH, state=state, mask_TRB=mask_TRB, rule=rule):
+        for name, part in back.parameters.items():
+            gradients[name] += part
+        adjoint[:, back.time] = torch.stack(back.adjoint)
+        input_gradient[back.time] = back.input_RBI
+        carried = back.carried
+    return Swept(adjoint, gradients, input_gradient, carried)
+
+
+def steps_back(
+    cell: Cell,
+    input_TRBI: Float[Tensor, "T R B I"],
+    cotangent_TRBH: Float[Tensor, "T R B H"],
+    *,
+    state: State | None = None,
+    mask_TRB: Bool[Tensor, "T R B"] | None = None,
+    rule: AdjointRule | None = None,
+) -> Iterator[StepBack]:
+    """The steps of `reverse_sweep`, the last one first."""
     rule = NoRule() if rule is None else rule
     T = len(input_TRBI)
     trajectory = [tuple(s.detach() for s in (state or cell.zero_state(input_TRBI[0])))]
@@ -48,16 +90,14 @@ def reverse_sweep(
             trajectory.append(_where(mask_TRB, t, new, trajectory[t]))
 
     names, parameters = zip(*cell.named_parameters(), strict=True)
-    gradients = [torch.zeros_like(p) for p in parameters]
     carried = tuple(torch.zeros_like(s) for s in trajectory[0])
-    adjoint = input_TRBI.new_zeros(len(carried), *cotangent_TRBH.shape)
-    input_gradient = torch.zeros_like(input_TRBI)
     for t in reversed(range(T)):
         input_RBI = input_TRBI[t].detach().requires_grad_()
         before = tuple(s.clone().requires_grad_() for s in trajectory[t])
         _, after = cell.step(input_RBI, before)
         arriving = (carried[0] + cotangent_TRBH[t], *carried[1:])
         zeros = tuple(torch.zeros_like(a) for a in arriving)
+        adjoint: list[Tensor] = []
         seeds: list[Tensor] = []
         for s, (component, outer) in enumerate(zip(after, _where(mask_TRB, t, arriving, zeros), strict=True)):
             # The part of this component's adjoint that comes through the components before it, at this same step.
@@ -65,19 +105,18 @@ def reverse_sweep(
             if s:
                 (part,) = torch.autograd.grad(after[:s], component, seeds, retain_graph=True, allow_unused=True)
                 through = through if part is None else part
-            adjoint[s, t] = outer + through
+            adjoint.append(outer + through)
             seeds.append(rule.apply(outer + through) - through)
-        result = torch.autograd.grad(after, [*parameters, input_RBI, *before], seeds, allow_unused=True)
-        result = [torch.zeros(()) if g is None else g for g in result]
-        for gradient, part in zip(gradients, result, strict=False):
-            gradient += part
-        input_gradient[t] = result[len(parameters)]
+        used = [*parameters, input_RBI, *before]
+        result = torch.autograd.grad(after, used, seeds, allow_unused=True)
+        result = [torch.zeros_like(u) if g is None else g for u, g in zip(used, result, strict=True)]
         # What arrives at a step that an example does not have passes it by.
         passing = _where(mask_TRB, t, zeros, arriving) if mask_TRB is not None else zeros
         carried = tuple(r + p for r, p in zip(result[len(parameters) + 1 :], passing, strict=True))
         if rule.cuts(t):
             carried = tuple(torch.zeros_like(c) for c in carried)
-    return Swept(adjoint, dict(zip(names, gradients, strict=True)), input_gradient, carried)
+        parts = dict(zip(names, result, strict=False))
+        yield StepBack(t, tuple(adjoint), parts, result[len(parameters)], carried)
 
 
 def _where(mask_TRB: Tensor | None, t: int, live: State, absent: State) -> State:

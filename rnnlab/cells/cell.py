@@ -19,7 +19,9 @@ class Cell(nn.Module):
 
     A cell sets `blocks`, the names of the H-wide column blocks of its weights, and `states`, the names of its state
     components (the one that is also the output first; a component may depend, within a step, only on later ones),
-    and writes `step`. Unrolling, adjoints and truncation are somebody else's job.
+    and writes `step`. Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its `gates`,
+    and in `carried` which of them multiplies a state component's old value in the new one: the straight path of the
+    gradient.
 
     Args:
         replicas, inputs, hidden: R, I, H.
@@ -27,6 +29,8 @@ class Cell(nn.Module):
 
     blocks: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]]
+    carried: ClassVar[dict[str, str]] = {}
+    """State component: the gate that its old value is multiplied by."""
 
     def __init__(self, *, replicas: int, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -39,6 +43,16 @@ class Cell(nn.Module):
     def step(self, input_RBI: Float[Tensor, "R B I"], state: State) -> tuple[Float[Tensor, "R B H"], State]:
         """(output, new state) of one time step."""
         raise NotImplementedError
+
+    def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
+        """The gates that `step` computes with, each (R, B, H) in [0, 1]; empty for a cell that has none."""
+        return {}
+
+    @property
+    def gated(self) -> bool:
+        """Whether it has gates."""
+        nothing = self.weight_input.new_zeros(len(self.weight_input), 1, self.inputs)
+        return bool(self.gates(nothing, self.zero_state(nothing)))
 
     def preactivation(self, input_RBI: Tensor, state_RBH: Tensor) -> Tensor:
         """x U + h W + b for all blocks side by side, (R, B, G)."""

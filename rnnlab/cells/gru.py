@@ -22,6 +22,7 @@ class GRU(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h",)
+    carried: ClassVar[dict[str, str]] = {"h": "update"}
 
     @checked
     def __init__(self, *, hidden: Count, activation: ActivationFactory, replicas: Count, inputs: Count) -> None:
@@ -31,11 +32,19 @@ class GRU(Cell):
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
+        r, z, a_n, u_n = self._opened(input_RBI, h)
+        m = u_n + self.bias_candidate_recurrent
+        n = self.activation(torch.addcmul(a_n, r, m))
+        h = torch.lerp(n, h, z)
+        return h, (h,)
+
+    def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
+        r, z, _, _ = self._opened(input_RBI, state[0])
+        return {"reset": r, "update": z}
+
+    def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        """r, z, and the candidate's preactivation in its two parts, x_t U_n + b_n and h_{t-1} W_n."""
         H = self.hidden
         a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
         u = torch.bmm(h, self.weight_recurrent)
-        r, z = torch.sigmoid((a + u)[..., : 2 * H]).chunk(2, dim=-1)
-        m = u[..., 2 * H :] + self.bias_candidate_recurrent
-        n = self.activation(torch.addcmul(a[..., 2 * H :], r, m))
-        h = torch.lerp(n, h, z)
-        return h, (h,)
+        return *torch.sigmoid((a + u)[..., : 2 * H]).chunk(2, dim=-1), a[..., 2 * H :], u[..., 2 * H :]

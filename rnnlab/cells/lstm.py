@@ -21,6 +21,7 @@ class LSTM(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("input", "forget", "output", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h", "c")
+    carried: ClassVar[dict[str, str]] = {"c": "forget"}
 
     @checked
     def __init__(
@@ -37,9 +38,16 @@ class LSTM(Cell):
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state
-        a = self.preactivation(input_RBI, h)
-        gates, a_g = a.split((3 * self.hidden, self.hidden), dim=-1)
-        i, f, o = torch.sigmoid(gates).chunk(3, dim=-1)
+        i, f, o, a_g = self._opened(input_RBI, h)
         c = torch.addcmul(f * c, i, self.candidate_activation(a_g))
         h = o * self.output_activation(c)
         return h, (h, c)
+
+    def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
+        i, f, o, _ = self._opened(input_RBI, state[0])
+        return {"input": i, "forget": f, "output": o}
+
+    def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        """i, f, o and a_g."""
+        gates, a_g = self.preactivation(input_RBI, h).split((3 * self.hidden, self.hidden), dim=-1)
+        return *torch.sigmoid(gates).chunk(3, dim=-1), a_g

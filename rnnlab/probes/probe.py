@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rnnlab.build import Experiment
 
 Named = dict[str, Tensor]
-NEEDS = ("adjoints", "initial", "previous")
+NEEDS = ("adjoints", "initial", "previous", "gates")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ class Probe(Protocol):
     """
 
     needs: ClassVar[tuple[str, ...]]
-    """Which of NEEDS it looks at; what none looks at is not made."""
+    """Which of NEEDS it looks at; what none looks at is not made.
+
+    `gates` are the cell's own (`Cell.gates`): in a run whose cell has none the probe is left out.
+    """
 
     @property
     def every(self) -> int: ...

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.probes.adjoint_record import AdjointRecord
 from rnnlab.runs.folder import plain
 from rnnlab.sinks.sink import Sink
 

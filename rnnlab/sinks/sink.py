@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.probes.adjoint_record import AdjointRecord
 
 
 class Sink:

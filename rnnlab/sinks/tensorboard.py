@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import histogram_raw, hparams
 
 from rnnlab.build import Experiment
-from rnnlab.probes.adjoint import LIVE, AdjointRecord
+from rnnlab.probes.adjoint_record import LIVE, AdjointRecord
 from rnnlab.schema import COMPONENTS, Config
 from rnnlab.sinks import figures
 from rnnlab.sinks.sink import Sink

@@ -76,6 +76,10 @@ class Adding:
             mask = torch.arange(self.length, device=length_N.device).unsqueeze(1) >= self.length - length_N
         return Batch(torch.stack([values_NT.T, mark_NT.T], dim=-1), target, mask)
 
+    def marked(self, batch: Batch) -> Tensor:
+        """The two steps that carry a mark."""
+        return batch.input[..., 1] > 0
+
     def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
         return drawn_training_batch(self, seed, step, device)
 

@@ -104,6 +104,15 @@ class Copy:
         mask = None if self.shortest is None else torch.arange(T, device=device).unsqueeze(1) >= start_N
         return Batch(inputs, target_TN[T - self.scored :], mask)
 
+    def classes(self, batch: Batch) -> Tensor:
+        """The input without its I axis: class numbers."""
+        return batch.input[..., 0].long() if self.input == "scalar" else batch.input.argmax(-1)
+
+    def marked(self, batch: Batch) -> Tensor:
+        """The steps that show a symbol."""
+        classes = self.classes(batch)
+        return (classes >= 1) & (classes <= self.alphabet)
+
     def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
         return drawn_training_batch(self, seed, step, device)
 
@@ -135,8 +144,7 @@ class Copy:
         names = [".", *(chr(ord("a") + i) if i < 26 else "?" for i in range(self.alphabet)), "!"]
         drawn = self.draw(1, generator)
         batch = self.write(drawn)
-        classes = batch.input[:, 0]
-        codes = classes[:, 0].long() if self.input == "scalar" else classes.argmax(-1)
+        codes = self.classes(batch)[:, 0]
         start = 0 if batch.mask is None else int((~batch.mask[:, 0]).sum())
         above = " " * start + "".join(names[c] for c in codes.tolist()[start:])
         below = "".join(names[c] for c in batch.target[:, 0].tolist()).rjust(self.steps)

@@ -9,7 +9,7 @@ T time, B batch, I input, K scored steps, R replica, O output.
 import functools
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -100,6 +100,15 @@ class Task(Protocol):
 
     def describe(self, generator: Generator) -> str:
         """One example, drawn as text."""
+        ...
+
+
+@runtime_checkable
+class Marks(Protocol):
+    """A task that knows which input steps its answer depends on."""
+
+    def marked(self, batch: Batch) -> Tensor:
+        """(T, B) or, of a population's batch, (T, R, B) bool: those steps; at least one in every example."""
         ...
 
 

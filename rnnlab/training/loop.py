@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rnnlab.build import Experiment
 from rnnlab.device import waits
-from rnnlab.probes.adjoint import AdjointRecord, batch_mean, summarise, wants
+from rnnlab.probes.adjoint_record import AdjointRecord, batch_mean, summarise, wants
 from rnnlab.probes.prober import Prober
 from rnnlab.schema import Config
 from rnnlab.sinks.sink import Sink

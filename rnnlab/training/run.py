@@ -12,7 +12,7 @@ import torch
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import RunError
-from rnnlab.probes.adjoint import AdjointRecord
+from rnnlab.probes.adjoint_record import AdjointRecord
 from rnnlab.probes.prober import Prober
 from rnnlab.runs.folder import RunFolder, environment, now
 from rnnlab.runs.identity import run_id, technique

@@ -229,6 +229,27 @@ def test_overhead_leaves_nothing_wrapped(bench):
     assert (torch.Tensor.backward, loop.batch_mean, loop._log) == before
 
 
+def test_probes_costs_what_its_schedules_say(bench, in_tmp_path):
+    from support import component, options
+
+    from rnnlab.probes.probe import due
+
+    result = bench("probes", "--cell", "gru", *TINY, "--bundle", "full", "--steps", "1200", "--repetitions", "1")
+    assert set(result["probes"]) == set(options("probe"))
+    for name, of in result["probes"].items():
+        probe = component("probe", name)
+        assert of["measurements"] == sum(due(probe, step) for step in range(1, 1201))
+        assert of["share"] == pytest.approx(of["s"] * of["measurements"] / (1200 * result["step_s"]))
+        assert of["spread"][0] <= of["s"] <= of["spread"][1]
+    assert result["share"] == pytest.approx(sum(of["share"] for of in result["probes"].values()))
+    assert os.listdir() == []
+
+
+def test_probes_leaves_out_what_a_cell_has_not(bench):
+    result = bench("probes", "--cell", "rnn", *TINY, "--repetitions", "1")
+    assert set(result["probes"]) == {"weights", "saturation", "updates"}
+
+
 def test_scaling_of_memory_is_linear(bench):
     result = bench("scaling", "--cell", "rnn", "--lengths", "64,16,32", "--batch", "3", "--hidden", "4",
                    "--repetitions", "2")  # fmt: skip
@@ -255,6 +276,7 @@ def test_startup_compares_with_hydra(bench):
         ["suite", "--cells", "gru", "--threads", "1", "--shapes", "6,3,4", "--seconds", "1"],
         ["startup", "--repetitions", "1"],
         ["train", "--cell", "gru", *TINY, "--steps", "10"],
+        ["probes", *TINY, "--repetitions", "1"],
     ],
     ids=lambda command: command[0],
 )
@@ -282,6 +304,7 @@ def test_without_json_a_table_is_printed(command, capsys):
         ["suite", "--shapes", "120,128"],
         ["train", "--cell", "elman"],
         ["train", "--steps", "0"],
+        ["probes", "--bundle", "none"],
     ],
     ids=" ".join,
 )

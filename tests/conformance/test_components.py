@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import unroll
 from rnnlab.streams import generator
-from rnnlab.tasks.task import Batch, Task, stack
+from rnnlab.tasks.task import Batch, Marks, Task, stack
 from rnnlab.training.model import Model
 from rnnlab.training.population import Population
 
@@ -311,6 +311,22 @@ def test_losses_and_metrics_are_per_replica_and_example(option: str, changes: di
         alone = stack([batches[r]])
         assert torch.equal(task.losses(prediction[r : r + 1], alone), loss[r : r + 1])
         assert torch.equal(task.metrics(prediction[r : r + 1], alone), metric[r : r + 1])
+
+
+@each_task
+def test_marked_steps_are_steps_that_the_examples_have(option: str, changes: dict) -> None:
+    task = made_task(option, changes)
+    if not isinstance(task, Marks):
+        pytest.skip("it marks no steps")
+    batches = [task.training_batch(seed, 1) for seed in (0, 1)]
+    marked = task.marked(stack(batches))
+    assert marked.dtype == torch.bool
+    assert marked.shape == (task.steps, 2, 5)
+    assert marked.any(0).all()
+    assert not marked.all(0).any()
+    for r, batch in enumerate(batches):
+        assert torch.equal(task.marked(batch), marked[:, r])
+        assert batch.mask is None or not (marked[:, r] & ~batch.mask).any()
 
 
 @each_task

@@ -36,6 +36,15 @@ def test_two_numbers_are_marked_and_the_target_is_their_sum(length: int, changes
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
+def test_it_knows_its_marked_steps(changes: dict) -> None:
+    task = adding(**changes)
+    batch = task.training_batch(0, 1)
+    marked = task.marked(batch)
+    assert (marked.sum(0) == 2).all()
+    torch.testing.assert_close((batch.input[..., 0] * marked).sum(0), batch.target[0])
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize("length", [2, 3, 9, 10])
 def test_marks_fall_where_they_may_and_everywhere_there(length: int, changes: dict) -> None:
     if changes["shortest"] == length:

@@ -50,6 +50,17 @@ def test_the_smallest_case_is_right(marker: str) -> None:
     assert [c[1:] for c in codes] == [[5, 0] if marker == "before_recall" else [0, 5]] * len(codes)
 
 
+@pytest.mark.parametrize("form", ["one_hot", "scalar"])
+@pytest.mark.parametrize("shortest", [None, 2])
+def test_its_marked_steps_are_those_of_the_symbols(form: str, shortest: int | None) -> None:
+    task = copy(input=form, shortest=shortest)
+    batch = task.training_batch(0, 1)
+    marked = task.marked(batch)
+    assert (marked.sum(0) == 3).all()
+    shown = torch.tensor(classes(batch.input))[marked.T].view(-1, 3)
+    assert torch.equal(shown, batch.target[-3:].T)
+
+
 def test_scalar_input_is_the_class_number_of_the_one_hot() -> None:
     scalar, one_hot = (copy(input=form, shortest=2).training_batch(1, 7) for form in ("scalar", "one_hot"))
     assert classes(scalar.input) == classes(one_hot.input)

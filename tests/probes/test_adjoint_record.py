@@ -1,0 +1,60 @@
+"""The figures that sum up a sequence of adjoint norms, on sequences whose figures are known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import linregress
+
+from rnnlab.probes.adjoint_record import LIVE, Summary, summarise
+
+
+@pytest.mark.parametrize("slope", [0.25, -0.1, 1e-3])
+def test_an_exponential_gives_its_slope_and_no_error(slope):
+    found = summarise(3.0 * 10 ** (slope * np.arange(40)))
+    assert found.slope == pytest.approx(slope, rel=1e-12)
+    assert found.slope_error < 1e-14
+    assert found.e_folding == pytest.approx(1 / (slope * math.log(10)), rel=1e-12)
+    assert found.ratio == pytest.approx(10 ** (-39 * slope))
+
+
+def test_a_flat_sequence_never_falls_by_a_factor_e():
+    found = summarise(np.full(7, 0.5))
+    assert (found.slope, found.slope_error, found.e_folding, found.ratio) == (0, 0, math.inf, 1)
+
+
+def test_the_error_is_that_of_a_linear_regression():
+    rng = np.random.default_rng(0)
+    norm_T = 10 ** (0.02 * np.arange(50) + rng.normal(size=50))
+    norm_T[[0, 7, 30]] = 0, np.inf, np.nan
+    fitted = [t for t in range(50) if t not in (0, 7, 30)]
+    expected = linregress(fitted, np.log10(norm_T[fitted]))
+    found = summarise(norm_T)
+    assert (found.slope, found.slope_error) == pytest.approx((expected.slope, expected.stderr), rel=1e-10)
+    assert found.e_folding == pytest.approx(1 / (expected.slope * math.log(10)))
+
+
+def test_live_steps_are_those_at_the_threshold_and_above_among_those_that_are_there():
+    found = summarise(np.array([np.nan, np.nan, 0.0, LIVE / 2, LIVE, 0.0, 1.0, np.inf]))
+    assert (found.first_live, found.live) == (4, 0.5)
+    assert math.isnan(found.ratio)
+
+
+@pytest.mark.parametrize(
+    ("norms", "live"), [([math.nan] * 3, math.nan), ([], math.nan), ([0.0] * 3, 0), ([math.inf] * 3, 1)]
+)
+def test_what_does_not_exist_is_nan(norms, live):
+    found = summarise(np.array(norms))
+    assert found == pytest.approx(Summary(live=live, first_live=0 if live == 1 else math.nan), nan_ok=True)
+    assert math.isnan(found.e_folding)
+
+
+def test_two_points_have_a_slope_and_no_error_to_tell():
+    found = summarise(np.array([1.0, 10.0]))
+    assert found.slope == pytest.approx(1)
+    assert math.isnan(found.slope_error)
+
+
+def test_norms_as_far_apart_as_numbers_get():
+    found = summarise(np.array([1e300, 1.0, 1e-300]))
+    assert (found.slope, found.ratio) == (pytest.approx(-300), math.inf)

@@ -57,7 +57,7 @@ def _partial(comparison: Comparison) -> str:
 
 
 def _few_seeds(comparison: Comparison) -> str:
-    pairs = len(comparison.pairs)
+    pairs = comparison.pairs_in_all
     if not pairs:
         return ""
     need, most = seeds_to_tell_apart(pairs), max(row.seeds for row in comparison.rows)

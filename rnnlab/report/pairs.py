@@ -61,7 +61,7 @@ def all_pairs(arms: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64],
     probability_AA, p_value_AA = np.full((len(arms), len(arms)), 0.5), np.ones((len(arms), len(arms)))
     for size in np.unique(size_A):  # arms of one size are ranked all at once
         place = np.flatnonzero(size_A == size)
-        stacked = np.stack([arms[k] for k in place])
+        stacked = np.stack([arms[k] for k in place.tolist()])
         for k, arm in enumerate(arms):
             probability_AA[k, place], p_value_AA[k, place] = _against(arm, stacked)
     np.fill_diagonal(probability_AA, 0.5)

@@ -41,7 +41,7 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("solved", "seeds that solved the task; Wilson's 95 % interval of the share", _solved),
         Column("median steps to solve", "Kaplan-Meier median over all seeds, unsolved ones censored; 95 %", _median),
         Column(
-            f"mean steps to {comparison.horizon:,}",
+            f"mean steps, at most {comparison.horizon:,}",
             f"restricted mean: updates that a seed spends unsolved, up to {comparison.horizon:,}; 95 %",
             lambda row: _estimate(row.restricted, "{:,.0f}"),
         ),
@@ -74,7 +74,7 @@ def _arm(row: Row) -> Cell:
 
 def _rate(row: Row) -> Cell:
     lr = row.arm.setting.lr
-    return Cell(f"{lr:g} of\u00a0{len(row.arm.tried)}", lr)
+    return Cell(f"{lr:g} (of\u00a0{len(row.arm.tried)})", lr)
 
 
 def _solved(row: Row) -> Cell:
@@ -87,8 +87,7 @@ def _solved(row: Row) -> Cell:
 def _median(row: Row) -> Cell:
     median, interval = row.curve.median, row.curve.median_interval
     if median is None:
-        beyond = max(replica.outcome.steps for replica in row.arm.replicas)
-        return Cell(f"> {beyond:,}", None)
+        return Cell(f"> {row.curve.step[-1]:,.0f}", None)  # diverged seeds are unsolved to their budget
     return Cell(f"{median:,.0f} {_interval(interval, '{:,.0f}')}", median)
 
 

@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "seconds and bytes of a report over many synthetic runs")
     report.add_argument("--runs", type=_count, default=1000)
     report.add_argument("--seeds", type=_count, default=2, help="per run")
+    report.add_argument("--search", action="store_true", help="every run has a configuration of its own: as many arms")
 
     kernels = _command(commands, "kernels", "what ptxas says of the CUDA kernels; needs Triton, and no device")
     kernels.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")

@@ -17,11 +17,11 @@ SECONDS, BYTES = 60.0, 5_000_000
 """Targets, for 1,000 runs."""
 
 
-def measure(*, runs: int, seeds: int) -> dict[str, Any]:
+def measure(*, runs: int, seeds: int, search: bool) -> dict[str, Any]:
     """Write the runs, and make the report in a process of its own; its imports count."""
     with tempfile.TemporaryDirectory() as folder:
         below = Path(folder) / "runs"
-        write_runs(below, runs, seeds=seeds, rng=np.random.default_rng(0))
+        write_runs(below, runs, seeds=seeds, search=search, rng=np.random.default_rng(0))
         out = Path(folder) / "report"
         command = [sys.executable, "-m", "rnnlab.report", str(below), "--out", str(out)]
         began = time.perf_counter()

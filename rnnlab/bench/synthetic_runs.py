@@ -21,17 +21,20 @@ STEPS, EVERY, LENGTH, BASELINE = 2000, 50, 100, 1 / 6
 STATE = {"lstm": ["h", "c"]}
 
 
-def write_runs(folder: Path, count: int, *, seeds: int = 2, rng: np.random.Generator) -> None:
+def write_runs(folder: Path, count: int, *, seeds: int = 2, search: bool = False, rng: np.random.Generator) -> None:
     """`count` run folders below `folder`: arms one after the other, then again with other seeds.
 
     Args:
         seeds: per run.
+        search: no configuration comes twice, as in a search: every run is an arm.
     """
     arms = list(product(CELLS, CLIPPINGS, INITIALISERS, RATES))
     for number in range(count):
         turn, arm = divmod(number, len(arms))
         cell, clipping, initialiser, lr = arms[arm]
         changes = {"cell": cell, "clipping": clipping, "initialiser": initialiser, "optimiser.lr": lr}
+        if search:
+            changes["clipping.max_norm"] = (number + 1) / 100
         name = f"adding-{cell}-tanh-{initialiser}-{clipping}-adam-{number:08x}"
         write_run(folder / name, changes, seeds=list(range(turn * seeds, (turn + 1) * seeds)), rng=rng)
 

@@ -12,7 +12,7 @@ from rnnlab.runs.identity import IGNORED
 from rnnlab.schema import COMPONENTS
 
 LR = "optimiser.lr"
-RECORDING = (*IGNORED, "seeds", "log", "probe", "milestones")
+RECORDING = (*IGNORED, "seeds", "log", "probe", "probes", "milestones")
 """Keys that change no training: where results go, what is recorded, which seeds."""
 LONGEST = 48
 """Characters of a value in a label; the whole value is in the run's configuration."""

@@ -1,5 +1,6 @@
 """The numbers of a comparison: a row per arm, their order, and pairs. The statistics themselves are next door."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from rnnlab.report.survival import Curve, kaplan_meier, restricted_mean
 
 LEVEL = 0.05
 """The chance of telling two arms of a section apart that do not differ, over all its pairs."""
+TOLD = 100
+"""Arms from the first whose pairs are told one by one: 4,950 pairs. All pairs count, in order, places and groups."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A section's results: rows in their order, best first; pairs in the order of their arms.
+    """A section's results: rows in their order, best first; pairs in the order of their arms, of the first TOLD.
 
     Attributes:
         horizon: updates up to which the restricted means count: the smallest budget among the arms.
@@ -75,12 +78,17 @@ class Comparison:
     groups: list[list[str]]
     horizon: int
 
+    @property
+    def pairs_in_all(self) -> int:
+        return math.comb(len(self.rows), 2)
+
 
 def compare(section: Section, rng: np.random.Generator) -> Comparison:
     """Form the section's arms, and compare them."""
     form_arms(section, best_setting)
     arms = section.arms
-    ranking = rank(_named([arm.label for arm in arms], [arm.setting for arm in arms]), lower_is_better=False)
+    named = _named([arm.label for arm in arms], [arm.setting for arm in arms])
+    ranking = rank(named, lower_is_better=False, told=TOLD)
     horizon = min(replica.budget for arm in arms for replica in arm.replicas)
     by_label = {arm.label: arm for arm in arms}
     worst = _worst_metric(arms)
@@ -91,7 +99,7 @@ def compare(section: Section, rng: np.random.Generator) -> Comparison:
 
 def best_setting(tried: Sequence[Setting]) -> Setting:
     """The setting whose seeds most often beat those of the technique's other settings; the smallest, where equal."""
-    ranking = rank(_named([f"{place:06}" for place in range(len(tried))], tried), lower_is_better=False)
+    ranking = rank(_named([f"{place:06}" for place in range(len(tried))], tried), lower_is_better=False, told=0)
     return tried[int(ranking.order[0])]
 
 
@@ -107,7 +115,7 @@ def _row(arm: Arm, ranking: Ranking, horizon: int, worst: float, rng: np.random.
     seconds_per_step, cost = _time(arm, solved)
     return Row(
         arm=arm,
-        places=_places(arm.label, ranking),
+        places=ranking.places[arm.label],
         letters=ranking.letters[arm.label],
         score=ranking.score[arm.label],
         seeds=len(replicas),
@@ -136,13 +144,6 @@ def solve_curve(arm: Arm) -> Curve:
 
 def _diverged(replica: Replica) -> bool:
     return replica.outcome.status == "diverged" and not replica.solved
-
-
-def _places(label: str, ranking: Ranking) -> tuple[int, int]:
-    """Every arm that was told apart from this one takes a place before or behind it."""
-    apart = [pair for pair, p in ranking.adjusted.items() if p <= LEVEL and label in pair]
-    before = sum(b == label for _, b in apart)
-    return 1 + before, len(ranking.order) - (len(apart) - before)
 
 
 def _worst_metric(arms: Sequence[Arm]) -> float:

@@ -37,6 +37,8 @@ def verdict(comparison: Comparison) -> str:
     if len(rows) == 1:
         return f"One arm only, {first.arm.label}: {first.solved} of {first.seeds} seeds solved."
     opening = f"First in the ranking: {first.arm.label}, {first.solved} of {first.seeds} seeds solved."
+    if not any(row.solved for row in rows):
+        opening = f"No seed of any arm solved the task. First by its loss: {first.arm.label}."
     alike = [row.arm.label for row in rows[1:] if set(row.letters) & set(first.letters)]
     if not alike:
         return f"{opening} It was told apart from every other arm."
@@ -57,7 +59,7 @@ def _partial(comparison: Comparison) -> str:
 
 
 def _few_seeds(comparison: Comparison) -> str:
-    pairs = len(comparison.pairs)
+    pairs = comparison.pairs_in_all
     if not pairs:
         return ""
     need, most = seeds_to_tell_apart(pairs), max(row.seeds for row in comparison.rows)
@@ -66,8 +68,9 @@ def _few_seeds(comparison: Comparison) -> str:
         return ""
     have = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     possible = "no pair of arms with fewer" if most >= need else "no pair"
+    compared = "1 pair" if pairs == 1 else f"{pairs:,} pairs"
     return (
-        f"With {pairs} pair(s) to compare, two arms need {need} seeds each before any outcome can tell them apart "
+        f"With {compared} to compare, two arms need {need} seeds each before any outcome can tell them apart "
         f"(corrected p up to 0.05); here are {have} per arm, so {possible} can be told apart, whatever the results."
     )
 
@@ -141,8 +144,8 @@ def _circumstances(arms: list[Arm]) -> Iterator[str]:
         "engines": [m.get("engine") for m in manifests],
         "devices": [m.get("device") for m in manifests],
         "thread counts": [m.get("threads") for m in manifests],
-        "versions of torch": [(m.get("versions") or {}).get("torch") for m in manifests],
-        "versions of rnnlab": [(m.get("versions") or {}).get("rnnlab") for m in manifests],
+        "versions of torch": [_version(m, "torch") for m in manifests],
+        "versions of rnnlab": [_version(m, "rnnlab") for m in manifests],
         "commits": [_short_commit(m.get("git_commit")) for m in manifests],
         "numbers of seeds per run": [len(run.outcomes) for run in runs],
     }
@@ -160,6 +163,11 @@ def _circumstances(arms: list[Arm]) -> Iterator[str]:
         yield "The arms do not have the same seeds."
 
 
+def _version(manifest: dict[str, Any], package: str) -> Any:
+    versions = manifest.get("versions")
+    return versions.get(package) if isinstance(versions, dict) else None
+
+
 def _short_commit(commit: Any) -> str:
     whole, plus, changes = text(commit).partition("+")
     return whole[:10] + plus + changes
@@ -170,7 +178,8 @@ def _seeds(arm: Arm) -> list[int]:
 
 
 def _grid(arms: list[Arm]) -> str:
-    every = sorted({int(replica.run.config["evaluate.every"]) for arm in arms for replica in arm.replicas})
+    given = [run.config.get("evaluate.every") for arm in arms for run in arm.runs]
+    every = sorted({value for value in given if isinstance(value, int)})
     if not every:
         return ""
     grid = f"{every[0]:,}" if len(every) == 1 else f"{every[0]:,} to {every[-1]:,}, depending on the arm,"

@@ -35,8 +35,8 @@ def from_summary(summary: dict[str, Any]) -> list[Outcome]:
         Outcome(
             seed=int(row["seed"]),
             status=str(row["status"]),
-            steps=int(row["steps"]),
-            steps_to_solve=row["steps_to_solve"],
+            steps=_update(row["steps"]),
+            steps_to_solve=None if row["steps_to_solve"] is None else _update(row["steps_to_solve"]),
             final_loss=number(row["final_eval_loss"]),
             final_metric=number(row[f"final_eval_{metric}"]),
         )
@@ -94,11 +94,24 @@ def _rows(path: Path, holding: str) -> list[dict[str, Any]]:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(row, dict) and isinstance(row.get("step"), int) and "seed" in row and "split" in row:
+            if isinstance(row, dict) and "split" in row and _whole(row.get("step")) and _whole(row.get("seed")):
                 rows.append({"loss": None, "grad_norm": None, **row})
     return rows
 
 
 def number(value: Any) -> float:
-    """A float; NaN for None and for what is no number."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    """A float; NaN for None and for what is no number, or none that a float can hold."""
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**53
+
+
+def _update(value: Any) -> int:
+    if not _whole(value):
+        raise ValueError(f"{value!r} is no number of updates")
+    return int(value)

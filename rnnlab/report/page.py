@@ -22,10 +22,8 @@ from rnnlab.report.comparison import Comparison
 from rnnlab.report.notes import notes, verdict
 from rnnlab.report.reading import Run
 from rnnlab.report.standing import RULE
-from rnnlab.report.tables import PAIR_HEADS, Cell, columns, fixed_items, pair_cells
+from rnnlab.report.tables import PAIR_HEADS, Cell, columns, first_pairs, fixed_items, pair_cells, said_of_pairs
 
-PAIRS = 190
-"""Pairs on the page: those of the first arms; pairs.csv has all."""
 DETAILS = 1_500_000
 """Characters that the values of all runs' configurations and manifests may take together, at most."""
 NAMED = 50
@@ -91,7 +89,7 @@ def render(
 def _section(part: Part) -> dict[str, Any]:
     comparison, section = part.comparison, part.comparison.section
     heads = columns(comparison)
-    shown = _first_pairs(comparison)
+    shown = first_pairs(comparison)
     return {
         "title": part.title,
         "verdict": verdict(comparison),
@@ -108,7 +106,8 @@ def _section(part: Part) -> dict[str, Any]:
         "rows": [[(shown_cell(head.cell(row)), head.head) for head in heads] for row in comparison.rows],
         "pictures": part.pictures,
         "pairs": [pair_cells(pair) for pair in shown],
-        "pairs_in_all": len(comparison.pairs),
+        "pairs_in_all": comparison.pairs_in_all,
+        "said_of_pairs": said_of_pairs(comparison),
         "seeds": sum(row.seeds for row in comparison.rows),
     }
 
@@ -116,15 +115,6 @@ def _section(part: Part) -> dict[str, Any]:
 def shown_cell(cell: Cell) -> Cell:
     """The cell with a sort key that HTML can carry."""
     return Cell(cell.text, "" if cell.sort is None else cell.sort)
-
-
-def _first_pairs(comparison: Comparison) -> list[Any]:
-    """All pairs among as many of the first arms as fit."""
-    arms = len(comparison.rows)
-    while arms * (arms - 1) // 2 > PAIRS:
-        arms -= 1
-    first = {row.arm.label for row in comparison.rows[:arms]}
-    return [pair for pair in comparison.pairs if pair.a in first and pair.b in first]
 
 
 def _run_rows(parts: Sequence[Part], runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Two arms beside each other: the probability that one is better, and what remains of many p-values. No torch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -20,10 +22,6 @@ class Improvement(Estimate):
 
     p_value: float
 
-    def reversed(self) -> "Improvement":
-        """The comparison of b with a."""
-        return Improvement(1 - self.value, 1 - self.high, 1 - self.low, self.p_value)
-
 
 def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, lower_is_better: bool) -> Improvement:
     """How probable it is that a seed of `a` is better than a seed of `b`, a tie counting one half.
@@ -41,11 +39,34 @@ def probability_of_improvement(a: ArrayLike, b: ArrayLike, *, lower_is_better: b
     Mann & Whitney 1947; Newcombe 2006, Confidence intervals for an effect size measure based on the Mann-Whitney
     statistic, part 2; as a measure for arms with few seeds, Agarwal et al. 2021.
     """
-    better = np.concatenate([_goodness(one_axis("probability_of_improvement", x), lower_is_better) for x in (a, b)])
-    n, m = np.size(a), np.size(b)
-    rank = stats.rankdata(better)
-    value = float((rank[:n].sum() - n * (n + 1) / 2) / (n * m))
-    return Improvement(value, *_score_interval(value, n, m), p_value=_p_value(rank, n))
+    better_a, better_b = (goodness(one_axis("probability_of_improvement", x), lower_is_better) for x in (a, b))
+    (value,), (p_value,) = _against(better_a, better_b[None])
+    return improvement(value, p_value, np.size(a), np.size(b))
+
+
+def improvement(value: float, p_value: float, n: int, m: int) -> Improvement:
+    """An estimate U/NM and its p-value, of n seeds beside m, with the interval."""
+    return Improvement(float(value), *_score_interval(float(value), n, m), p_value=float(p_value))
+
+
+def all_pairs(arms: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate and p-value of `probability_of_improvement` for every pair of A arms, without the intervals.
+
+    Args:
+        arms: (N,) `goodness` per seed, of each arm.
+    Returns:
+        probability_AA, that a seed of the row's arm beats one of the column's (0.5 on the diagonal); p_value_AA (1).
+    """
+    size_A = np.array([len(arm) for arm in arms])
+    probability_AA, p_value_AA = np.full((len(arms), len(arms)), 0.5), np.ones((len(arms), len(arms)))
+    for size in np.unique(size_A):  # arms of one size are ranked all at once
+        place = np.flatnonzero(size_A == size)
+        stacked = np.stack([arms[k] for k in place.tolist()])
+        for k, arm in enumerate(arms):
+            probability_AA[k, place], p_value_AA[k, place] = _against(arm, stacked)
+    np.fill_diagonal(probability_AA, 0.5)
+    np.fill_diagonal(p_value_AA, 1.0)
+    return probability_AA, p_value_AA
 
 
 def seeds_to_tell_apart(pairs: int, level: float = 0.05) -> int:
@@ -74,10 +95,19 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def _goodness(values: NDArray[np.float64], lower_is_better: bool) -> NDArray[np.float64]:
+def goodness(values: NDArray[np.float64], lower_is_better: bool) -> NDArray[np.float64]:
+    """The values so that higher is better, and NaN as bad as the worst infinity."""
     return np.where(np.isnan(values), -np.inf, -values if lower_is_better else values)
 
 
+def _against(a: NDArray[np.float64], b_PM: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """U/NM and p-value (P,) of arm a (N,) beside each of P arms of M seeds."""
+    n, m = len(a), b_PM.shape[1]
+    rank_PN = stats.rankdata(np.concatenate([np.broadcast_to(a, (len(b_PM), n)), b_PM], axis=1), axis=1)
+    return (rank_PN[:, :n].sum(axis=1) - n * (n + 1) / 2) / (n * m), _p_values(rank_PN, n)
+
+
+@lru_cache(maxsize=4096)  # few seeds allow few values
 def _score_interval(value: float, n: int, m: int) -> tuple[float, float]:
     """The probabilities p whose own standard error reaches to the estimate: |value - p| <= Z se(p)."""
 
@@ -97,14 +127,27 @@ def _score_interval(value: float, n: int, m: int) -> tuple[float, float]:
     )
 
 
-def _p_value(rank: NDArray[np.float64], n: int) -> float:
-    """Two-sided p-value of the rank sum of the first n, every choice of n among all being as probable."""
-    if len(rank) > EXACT_UP_TO:
-        return float(stats.mannwhitneyu(rank[:n], rank[n:], method="asymptotic").pvalue)
-    doubled = np.rint(2 * rank).astype(int)  # ranks of ties are halves
-    probability = _rank_sum_distribution(doubled, n)
-    observed = doubled[:n].sum()
-    return min(1.0, 2 * float(min(probability[: observed + 1].sum(), probability[observed:].sum())))
+def _p_values(rank_PN: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Two-sided p-values of the rank sums of the first n, every choice of n among all being as probable."""
+    if rank_PN.shape[1] > EXACT_UP_TO:
+        return stats.mannwhitneyu(rank_PN[:, :n], rank_PN[:, n:], axis=1, method="asymptotic").pvalue
+    doubled_PN = np.rint(2 * rank_PN).astype(np.uint8)  # ranks of ties are halves
+    rows: dict[bytes, list[int]] = {}
+    for row, ranks in enumerate(np.sort(doubled_PN, axis=1)):
+        rows.setdefault(ranks.tobytes(), []).append(row)
+    p_value = np.empty(len(rank_PN))
+    observed = doubled_PN[:, :n].sum(axis=1, dtype=int)
+    for ranks, same in rows.items():
+        p_value[same] = _p_of_sum(ranks, n)[observed[same]]
+    return p_value
+
+
+@lru_cache(maxsize=4096)  # pairs of few seeds have few patterns of ties
+def _p_of_sum(ranks: bytes, n: int) -> NDArray[np.float64]:
+    """The p-value of every sum 0, 1, … of n of these whole numbers."""
+    probability = _rank_sum_distribution(np.frombuffer(ranks, dtype=np.uint8).astype(int), n)
+    below, above = np.cumsum(probability), np.cumsum(probability[::-1])[::-1]
+    return np.minimum(1.0, 2 * np.minimum(below, above))
 
 
 def _rank_sum_distribution(rank: NDArray[np.int64], n: int) -> NDArray[np.float64]:

@@ -82,7 +82,8 @@ class Run:
         path = self.path / "adjoints.npz"
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                found = Adjoints(file["step"], file["seed"], file["norm"], [str(s) for s in file["state"]])
+                norm_PRST, state = file["norm"], [str(s) for s in file["state"]]
+                found = Adjoints(file["step"].astype(int), file["seed"], norm_PRST, state)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -91,7 +92,10 @@ class Run:
         if found.norm_PRST.shape[:3] != (len(found.step), len(found.seed), len(found.state)):
             self._remark(f"adjoints.npz has norms of shape {found.norm_PRST.shape}, which is not (P, R, S, T)")
             return None
-        return found if found.norm_PRST.size else None
+        if norm_PRST.dtype.kind not in "fiu" or (norm_PRST < 0).any():
+            self._remark("adjoints.npz holds norms that are no numbers from 0")
+            return None
+        return found if norm_PRST.size else None
 
     def _remark(self, text: str) -> None:
         if text not in self.remarks:
@@ -120,13 +124,14 @@ def read(path: Path) -> Run:
     """
     try:
         return _read(path)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise UnreadableError(f"a file is not what a run writes ({type(error).__name__}: {error})") from error
 
 
 def _read(path: Path) -> Run:
     manifest = _json(path / "manifest.json")
     config = flat(_config(path / "config.yaml"))
+    _check(config)
     state = _state(path, manifest)
     remarks = []
     summary: dict[str, Any] = {}
@@ -146,7 +151,7 @@ def _read(path: Path) -> Run:
         unit=str(task.get("unit", "")),
         metric=str(task.get("metric", "")),
         solved_when=str(task.get("solved_when", "")),
-        parameters=task.get("parameters", manifest.get("parameters")),
+        parameters=_count(task.get("parameters", manifest.get("parameters"))),
         seconds_per_step=_number(summary.get("seconds_per_step")) or _seconds_per_step(manifest),
         remarks=remarks,
     )
@@ -175,6 +180,15 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
 def _option(target: str) -> str:
     parts = target.split(".")
     return parts[-2] if len(parts) > 2 and parts[0] == "rnnlab" else target
+
+
+def _check(config: dict[str, Any]) -> None:
+    """Numbers that a comparison counts with must be numbers, or the run would cost all others their report."""
+    steps, lr = config.get("steps"), config.get("optimiser.lr", 0.0)
+    if _count(steps) is None:
+        raise UnreadableError(f"config.yaml: steps={steps!r}; a whole number above 0 is needed")
+    if _number(lr) is None:
+        raise UnreadableError(f"config.yaml: optimiser.lr={lr!r}; a finite number is needed")
 
 
 def _state(path: Path, manifest: dict[str, Any]) -> str:
@@ -213,6 +227,10 @@ def _seconds_per_step(manifest: dict[str, Any]) -> float | None:
     closed = [s for s in manifest.get("sessions", []) if s.get("training_steps")]
     steps = sum(s["training_steps"] for s in closed)
     return sum(s["training_seconds"] for s in closed) / steps if steps else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _number(value: Any) -> float | None:

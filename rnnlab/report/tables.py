@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnlab.report.arms import LONGEST, shortened, text
-from rnnlab.report.comparison import Comparison, Pair, Row
+from rnnlab.report.comparison import TOLD, Comparison, Pair, Row
 from rnnlab.report.statistics import Estimate, Interval
 
 NONE = "–"
@@ -41,7 +41,7 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("solved", "seeds that solved the task; Wilson's 95 % interval of the share", _solved),
         Column("median steps to solve", "Kaplan-Meier median over all seeds, unsolved ones censored; 95 %", _median),
         Column(
-            f"mean steps to {comparison.horizon:,}",
+            f"mean steps, at most {comparison.horizon:,}",
             f"restricted mean: updates that a seed spends unsolved, up to {comparison.horizon:,}; 95 %",
             lambda row: _estimate(row.restricted, "{:,.0f}"),
         ),
@@ -74,7 +74,7 @@ def _arm(row: Row) -> Cell:
 
 def _rate(row: Row) -> Cell:
     lr = row.arm.setting.lr
-    return Cell(f"{lr:g} of\u00a0{len(row.arm.tried)}", lr)
+    return Cell(f"{lr:g} (of\u00a0{len(row.arm.tried)})", lr)
 
 
 def _solved(row: Row) -> Cell:
@@ -87,8 +87,7 @@ def _solved(row: Row) -> Cell:
 def _median(row: Row) -> Cell:
     median, interval = row.curve.median, row.curve.median_interval
     if median is None:
-        beyond = max(replica.outcome.steps for replica in row.arm.replicas)
-        return Cell(f"> {beyond:,}", None)
+        return Cell(f"> {row.curve.step[-1]:,.0f}", None)  # diverged seeds are unsolved to their budget
     return Cell(f"{median:,.0f} {_interval(interval, '{:,.0f}')}", median)
 
 
@@ -117,6 +116,8 @@ def _interval(interval: Interval | Estimate, form: str) -> str:
     return f"[{low},\u00a0{high}]"  # a no-break space: an interval stays on one line
 
 
+SHOWN = 20
+"""Arms from the first whose pairs are shown; pairs.csv has more."""
 PAIR_HEADS = ("arm a", "arm b", "P(a better)", "95 %", "p", "corrected p", "told apart")
 
 
@@ -134,13 +135,32 @@ def pair_cells(pair: Pair) -> list[Cell]:
     ]
 
 
+def first_pairs(comparison: Comparison) -> list[Pair]:
+    """All pairs among as many of the first arms as a reader can take in."""
+    first = {row.arm.label for row in comparison.rows[:SHOWN]}
+    return [pair for pair in comparison.pairs if pair.a in first and pair.b in first]
+
+
+def said_of_pairs(comparison: Comparison) -> str:
+    """What the table of pairs holds, and where the others are."""
+    shown = len(first_pairs(comparison))
+    told = "The probability that a seed of arm a beats a seed of arm b, ties counting one half."
+    if shown == comparison.pairs_in_all:
+        return told
+    held = "all" if len(comparison.pairs) == comparison.pairs_in_all else f"those of the first {TOLD}"
+    return (
+        f"{told} Shown are the pairs of the first {SHOWN} arms; pairs.csv has {held}. All {comparison.pairs_in_all:,} "
+        "were compared, and the correction is for all."
+    )
+
+
 def arms_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
     """A line per arm of every section."""
     return _csv(_arm_record(title, row, c) for title, c in comparisons for row in c.rows)
 
 
 def pairs_csv(comparisons: Sequence[tuple[str, Comparison]]) -> str:
-    """A line per pair of arms of every section."""
+    """A line per pair of arms of every section; of its first arms, where there are very many."""
     return _csv(
         {
             "section": title,

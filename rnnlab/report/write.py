@@ -18,10 +18,12 @@ from rnnlab.report.tables import (
     PAIR_HEADS,
     arms_csv,
     columns,
+    first_pairs,
     markdown,
     markdown_table,
     pair_cells,
     pairs_csv,
+    said_of_pairs,
     seeds_csv,
 )
 from rnnlab.runs.folder import now, write_atomically
@@ -138,7 +140,8 @@ def _markdown(parts: Sequence[Part], title: str) -> str:
         pieces.append("".join(f"- {markdown(note)}\n" for note in notes(comparison)))
         pieces += [f"![{p.alt}]({p.file})\n\n*{markdown(p.caption)}*\n" for p in part.pictures or ()]
         if comparison.pairs:
-            pieces += ["### Pairs\n", markdown_table(PAIR_HEADS, map(pair_cells, comparison.pairs))]
+            table = markdown_table(PAIR_HEADS, map(pair_cells, first_pairs(comparison)))
+            pieces += ["### Pairs\n", f"{markdown(said_of_pairs(comparison))}\n", table]
     return "\n".join(pieces)
 
 

@@ -102,3 +102,9 @@ def test_different_settings_never_share_an_arm_however_long_their_values(runs):
     labels = [arm.label for arm in section.arms]
     assert len(set(labels)) == 2
     assert max(map(len, labels)) < 100
+
+
+def test_what_is_probed_makes_no_arm(runs):
+    """A sweep with probes=full and more seeds without are the same technique."""
+    (section,) = formed(runs({"probes": {"weights": {"every": 500}}}, {"seeds": [4, 5]}))
+    assert [arm.label for arm in section.arms] == ["all runs"]

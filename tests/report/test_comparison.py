@@ -150,3 +150,9 @@ def test_a_seed_that_was_never_evaluated_has_no_final_metric(tmp_path):
     assert row.metric is None
     assert row.undecided == 2
     assert math.isnan(row.arm.replicas[0].outcome.final_loss)
+
+
+def test_that_nobody_solved_the_task_is_said_first(tmp_path):
+    for cell in ("gru", "rnn"):
+        write(tmp_path, cell, {"cell": cell}, seeds=3, solve_at=1e6)
+    assert verdict(compared(tmp_path)).startswith("No seed of any arm solved the task.")

@@ -122,6 +122,20 @@ def test_the_page_is_as_wide_as_the_window(compared, open_page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_labels_break_at_their_spaces(compared, open_page, media):
+    page = open_page(compared)
+    page.set_viewport_size({"width": 500, "height": 800})
+    page.emulate_media(media=media)
+    lines = """cells => cells.map(cell => {
+        const range = document.createRange(), text = cell.firstChild;
+        range.setStart(text, 0);
+        range.setEnd(text, "cell=rnn".length);
+        return range.getClientRects().length;
+    })"""
+    assert set(page.locator("table.ranked td.c-arm").evaluate_all(lines)) == {1}
+
+
 def test_hostile_text_is_text(tmp_path, open_page):
     name = HOSTILE.replace("/", "")
     for k, value in enumerate((HOSTILE, LONG, "harmless")):

@@ -86,3 +86,22 @@ def test_letters_do_not_run_out() -> None:
 
 def _one(found: Ranking, names: tuple[str, ...]) -> bool:
     return all(found.adjusted[pair] > 0.05 for pair in itertools.combinations(names, 2))
+
+
+def test_places_are_those_that_the_pairs_do_not_exclude():
+    rng = np.random.default_rng(3)
+    found = rank({f"{k:02}": rng.normal(loc=k // 3, size=8) for k in range(12)}, lower_is_better=True)
+    apart = {pair for pair, p in found.adjusted.items() if p <= 0.05}
+    assert 0 < len(apart) < len(found.pairs)
+    for name, (first, last) in found.places.items():
+        assert first == 1 + sum(b == name for _, b in apart)
+        assert last == 12 - sum(a == name for a, _ in apart)
+
+
+def test_pairs_that_are_not_told_count_in_everything_else():
+    arms = {f"{k:02}": np.arange(9.0) + 4 * k for k in range(12)}
+    every, some = (rank(arms, lower_is_better=True, told=told) for told in (None, 3))
+    assert list(some.pairs) == list(itertools.combinations(every.order[:3], 2))
+    assert all(every.pairs[pair] == found for pair, found in some.pairs.items())
+    assert all(every.adjusted[pair] == p for pair, p in some.adjusted.items())
+    assert (some.places, some.groups, some.score) == (every.places, every.groups, every.score)

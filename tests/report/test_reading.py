@@ -10,7 +10,7 @@ from helpers import only_run, rnnlab
 from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.report.outcome import from_metrics, from_summary
 from rnnlab.report.reading import find, flat, read
-from rnnlab.report.write import collect
+from rnnlab.report.write import collect, make_report
 
 
 @pytest.fixture
@@ -140,3 +140,54 @@ def test_an_option_is_named_as_on_the_command_line_and_a_foreign_class_in_full()
         "steps": 5,
     }
     assert flat(config) == {"cell": "lstm", "cell.hidden": 3, "task": "mine.tasks.T", "steps": 5}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("steps: many", "steps='many'"),
+        ("steps: 0", "steps=0"),
+        ("optimiser: {lr: fast}", "optimiser.lr='fast'"),
+        ("optimiser: {lr: .nan}", "optimiser.lr=nan"),
+    ],
+)
+def test_a_configuration_that_cannot_be_counted_with_costs_only_its_run(run, line, words):
+    write_run(run.parent / "sound", seeds=[0], rng=np.random.default_rng(0))
+    with (run / "config.yaml").open("a") as file:
+        file.write(line + "\n")  # of a key given twice the last one counts
+    make_report(*collect([run.parent]), run.parent / "report")
+    ((_, reason),) = collect([run.parent])[1]
+    assert words in reason
+
+
+@pytest.mark.parametrize("value", ["x", -1, 1e400, [1]])
+def test_steps_to_solve_that_are_no_updates_are_refused(run, value):
+    summary = json.loads((run / "summary.json").read_text())
+    summary["seeds"][0]["steps_to_solve"] = value
+    change(run / "summary.json", **summary)
+    assert "no number of updates" in collect([run])[1][0][1]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"step": 5, "seed": [3]},
+        {"step": 5, "seed": "x"},
+        {"step": 10**30, "seed": 3},
+        {"step": -5, "seed": 3},
+        {"step": 5000, "seed": 3, "loss": 10**400},
+    ],
+)
+def test_odd_lines_and_manifests_do_not_stop_a_report(run, odd):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"split": "eval", **odd}) + "\n")
+    change(run / "manifest.json", versions="1.0", parameters="many", git_commit=5)
+    make_report(*collect([run]), run.parent / "report")
+
+
+@pytest.mark.parametrize("norm", [-np.ones((1, 1, 1, 9)), np.full((1, 1, 1, 9), "x"), np.ones((1, 1, 1, 9)) * 1j])
+def test_norms_that_are_no_norms_are_remarked_upon(run, norm):
+    np.savez(run / "adjoints.npz", step=[1], seed=[3], norm=norm, state=["h"])
+    found = read(run)
+    assert found.adjoints() is None
+    assert "no numbers from 0" in found.remarks[0]

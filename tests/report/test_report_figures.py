@@ -10,7 +10,7 @@ from rnnlab.report.figures.all import draw
 from rnnlab.report.figures.heat_maps import MAPS
 from rnnlab.report.figures.learning_curves import losses
 from rnnlab.report.figures.norms import gather
-from rnnlab.report.figures.style import DRAWN, OFF, png, quartiles
+from rnnlab.report.figures.style import DRAWN, OFF, labelled, png, quartiles
 from rnnlab.report.reading import find, read
 
 
@@ -119,3 +119,16 @@ def test_runs_without_evaluations_and_norms_make_no_empty_figure(comparison, tmp
     (tmp_path / "bare" / "metrics.jsonl").write_text("")
     (tmp_path / "bare" / "adjoints.npz").unlink()
     assert [drawing.name for drawing in draw(comparison())] == ["solve_curves"]
+
+
+def test_long_labels_that_differ_at_their_end_differ_in_the_legend(comparison):
+    long = {"cell": "x" * 40, "activation": "y" * 40}
+    found = comparison({**long, "dtype": "u" * 30}, {**long, "dtype": "v" * 30}, {"cell": "gru"})
+    names = [labelled(row) for row in found.rows]
+    assert len(set(names)) == len(found.rows)
+    assert max(len(line) for name in names for line in name.splitlines()) <= 88
+
+
+def test_a_curve_of_one_point_can_be_seen(comparison):
+    (drawing,) = (d for d in draw(comparison({"steps": 40})) if d.name == "learning_curves")
+    assert drawing.figure.axes[0].lines[0].get_marker() == "o"

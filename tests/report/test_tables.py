@@ -2,15 +2,27 @@
 
 import csv
 import io
+import math
 
 import numpy as np
 import pytest
 
-from rnnlab.bench.synthetic_runs import write_run
+from rnnlab.bench.synthetic_runs import STEPS, write_run, write_runs
 from rnnlab.report.arms import sections
-from rnnlab.report.comparison import compare
+from rnnlab.report.comparison import TOLD, compare
 from rnnlab.report.reading import find, read
-from rnnlab.report.tables import Cell, arms_csv, columns, markdown, markdown_table, pairs_csv, seeds_csv
+from rnnlab.report.tables import (
+    SHOWN,
+    Cell,
+    arms_csv,
+    columns,
+    first_pairs,
+    markdown,
+    markdown_table,
+    pairs_csv,
+    said_of_pairs,
+    seeds_csv,
+)
 
 FORMULAS = ("=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1")
 
@@ -72,3 +84,25 @@ def test_columns_have_a_cell_for_every_arm(comparison):
     assert "best rate" in [head.head for head in heads]
     for row in comparison.rows:
         assert all(head.cell(row).text for head in heads)
+
+
+def test_a_median_that_is_not_reached_is_later_than_the_budget_also_of_diverged_seeds(tmp_path):
+    write_run(tmp_path / "run", {}, seeds=[0, 1, 2], rng=np.random.default_rng(0), diverging=1.0, solve_at=1e6)
+    (section,) = sections([read(tmp_path / "run")], every_lr=False)
+    comparison = compare(section, np.random.default_rng(0))
+    (row,) = comparison.rows
+    assert row.diverged == 3
+    (head,) = (head for head in columns(comparison) if head.head == "median steps to solve")
+    assert head.cell(row).text == f"> {STEPS:,}"
+
+
+def test_of_very_many_arms_the_first_pairs_are_told_and_the_page_says_so(tmp_path):
+    write_runs(tmp_path, TOLD + 1, seeds=1, search=True, rng=np.random.default_rng(0))
+    (section,) = sections([read(path) for path in find([tmp_path])], every_lr=True)
+    comparison = compare(section, np.random.default_rng(0))
+    assert len(comparison.rows) == TOLD + 1
+    assert len(lines(pairs_csv([("", comparison)]))) == math.comb(TOLD, 2)
+    assert len(first_pairs(comparison)) == math.comb(SHOWN, 2)
+    said = said_of_pairs(comparison)
+    assert f"those of the first {TOLD}" in said
+    assert f"All {math.comb(TOLD + 1, 2):,} were compared" in said

@@ -1,7 +1,6 @@
 """The adjoint norm by training step and time step: a heat map per arm, all on one colour scale."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -40,8 +39,7 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
     for axes, of_arm, log_TP in zip(panels.flat, drawn, logs, strict=False):
         time = np.arange(len(log_TP) + 1) + 0.5
         mesh = axes.pcolorfast(edges(of_arm.step.tolist()), time, log_TP, cmap=colours, vmin=low, vmax=high)
-        name = textwrap.wrap(labelled(of_arm.row, 64), 30 if columns == COLUMNS else 44)
-        axes.set_title("\n".join(name[:3]), fontsize=7.5)
+        axes.set_title(labelled(of_arm.row, width=30 if columns == COLUMNS else 44, lines=4), fontsize=7.5)
         axes.patch.set(facecolor="white", edgecolor="0.75", hatch="////")  # no value, in grey print too
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.tick_params(labelsize=7.5)

@@ -12,6 +12,7 @@ from rnnlab.report.figures.style import (
     WIDTH,
     Drawing,
     band,
+    drawn_points,
     labelled,
     left_out,
     legend_below,
@@ -32,7 +33,7 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
         if not len(step):
             continue
         low, median, high = quartiles(loss_RN)
-        (line,) = axes.plot(step, median, **style(place), label=labelled(row))
+        (line,) = axes.plot(step, median, **style(place), **drawn_points(median), label=labelled(row))
         axes.fill_between(step, low, high, **band(place))
         handles.append(line)
         drawable = np.concatenate([low, median])  # one seed's burst of loss must not flatten all other curves

@@ -49,7 +49,8 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
         handles.append(line)
     above.set(ylabel="seeds solved", ylim=(-0.03, 1.03))
     above.yaxis.set_major_formatter(PercentFormatter(1.0))
-    below.set(xscale="log", xlabel=f"learning rate ({LR}, no unit)", ylabel=f"final evaluation loss ({unit})")
+    of_loss = unit or "the unit of the task"
+    below.set(xscale="log", xlabel=f"learning rate ({LR}, no unit)", ylabel=f"final loss ({of_loss})")
     tried = sorted({setting.lr for row in drawn for setting in row.arm.tried})
     if len(tried) <= TICKS:
         below.set_xticks(tried, [f"{lr:g}" for lr in tried])

@@ -1,5 +1,6 @@
 """What all figures share: colours and line styles that survive grey print and colour blindness, labels, PNG."""
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,15 +47,20 @@ def style(place: int) -> dict[str, Any]:
     return {"color": COLOURS[place % DRAWN], "linestyle": DASHES[place % DRAWN], "linewidth": 1.6}
 
 
+def drawn_points(values: np.ndarray) -> dict[str, Any]:
+    """A marker where a line has one point only, which would not be seen."""
+    return {"marker": "o", "markersize": 4} if np.sum(values < OFF) == 1 else {}
+
+
 def band(place: int) -> dict[str, Any]:
     return {"color": COLOURS[place % DRAWN], "alpha": 0.13, "linewidth": 0}
 
 
-def labelled(row: Row, most: int = 70) -> str:
-    """An arm's name for a legend: no mathematics in it, no line breaks, not endless, partial results marked."""
+def labelled(row: Row, *, width: int = 88, lines: int = 2) -> str:
+    """An arm's name for a legend: no mathematics in it, not endless, on lines of our own, partial results marked."""
     plain = "".join(c if c.isprintable() else " " for c in row.arm.label)
-    short = plain if len(plain) <= most else plain[: most - 1] + "…"
-    return short.replace("$", r"\$") + (" (partial)" if row.arm.partial else "")
+    wrapped = textwrap.wrap(plain, width, max_lines=lines, placeholder="…")
+    return "\n".join(wrapped).replace("$", r"\$") + (" (partial)" if row.arm.partial else "")
 
 
 def seeds(rows: Sequence[Row]) -> str:

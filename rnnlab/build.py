@@ -14,6 +14,8 @@ from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.contract import ConfigError
 from rnnlab.matching import Match, match
+from rnnlab.parametrisations.parametrisation import Parametrisation
+from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
 from rnnlab.schema import Config
 from rnnlab.streams import generator
@@ -31,6 +33,7 @@ class Experiment:
     config: Config
     match: Match | None
     task: Task
+    parametrisation: Parametrisation
     rule: AdjointRule
     clipping: Any
     optimiser: Any
@@ -54,6 +57,7 @@ class Experiment:
             draw = generator(seed, "init")
             initialise_cell(cell, replica, recurrent, inputs, bias, draw)
             model.initialise_readout(replica, outputs, bias, draw)
+        model.parametrise(self.parametrisation)
         return model.to(self.device)
 
 
@@ -78,11 +82,13 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
             f"recompute={config.recompute}: not allowed. A sequence has {task.steps} steps, and computing all of them "
             "again would save no memory."
         )
+    parametrisation: Parametrisation = make("parametrisation", config.components["parametrisation"], steps=task.steps)
     device, dtype = _device(config.device), getattr(torch, config.dtype)
-    config, found = _matched(config, task)
+    config, found = _matched(config, task, parametrisation)
     if found:
         say(str(found))
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
+    _refuse_misfit(config, parametrisation, cell)
     engine = choose(
         config.engine,
         cell=cell,
@@ -98,6 +104,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         config=config,
         match=found,
         task=task,
+        parametrisation=parametrisation,
         rule=rule,
         clipping=clipping,
         optimiser=optimiser,
@@ -109,7 +116,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     )
 
 
-def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
+def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tuple[Config, Match | None]:
     """The configuration with the cell.hidden that match_parameters asks for in place of its own."""
     if config.match_parameters is None:
         return config, None
@@ -124,7 +131,10 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
             raise ConfigError(
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
             ) from error
-        return parameter_count(Model(cell, replicas=1, outputs=task.outputs), 1)
+        _refuse_misfit(config, parametrisation, cell)
+        model = Model(cell, replicas=1, outputs=task.outputs)
+        model.parametrise(parametrisation)
+        return parameter_count(model, 1)
 
     # rnnlab.schema refuses one unit in a population.
     found = match(config.match_parameters, count, least=1 if len(config.seeds) == 1 else 2)
@@ -143,6 +153,10 @@ def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -
     )
     assert isinstance(cell, Cell)
     return cell
+
+
+def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell) -> None:
+    refuse_misfit(parametrisation, cell, option=config.option("parametrisation"), cell_option=config.option("cell"))
 
 
 def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:

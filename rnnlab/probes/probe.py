@@ -25,9 +25,11 @@ class Moment:
 
     experiment: task, adjoint rule, engine and the rest.
     step: which update, 1-based; seeds: (R,).
-    model: with the parameters from before the update.
+    model: with the parameters from before the update. Where recurrent weights are parametrised, here and below they are
+        the effective ones that the cell computes with, `cell.weight_recurrent`.
     batch: what the step was trained on, (T, R, B, I).
     gradients: of each replica's mean loss by parameter name, (R, ...), before clipping.
+    trained_gradients: likewise, of what is trained: of a parametrisation's parameters in place of what they make.
     updates: what the update added to each parameter.
     adjoint_norm_STRB: float64, as `Unrolled` has it; None unless a probe needs `adjoints`.
     initial: the parameters that training began with; None unless a probe needs `initial`.
@@ -40,6 +42,7 @@ class Moment:
     model: Model
     batch: Batch
     gradients: Named
+    trained_gradients: list[Tensor]
     updates: Named
     adjoint_norm_STRB: Tensor | None
     initial: Named | None

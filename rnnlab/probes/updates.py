@@ -27,7 +27,8 @@ class Updates:
     with that of the step before, NaN at the first step; `signal_to_noise` |g|^2 / mean_b |g_b - g|^2, where g_b are the
     gradients of the batch's examples, as training would have them, and g their mean. (Where the g_b are noise alone
     it is 1 / (B - 1) on average, McCandlish et al. 2018.) Of the gradient in all: `gradient_norm` before clipping, and
-    `clip_factor`, the norm after clipping over that before: 1 where clipping left it alone.
+    `clip_factor`, the norm after clipping over that before: 1 where clipping left it alone. (These two, where recurrent
+    weights are parametrised, of what is trained in their place, which is what is clipped.)
 
     Norms are Frobenius norms, gradients those before clipping.
 
@@ -72,7 +73,7 @@ def _cosine(gradient: list[Tensor], previous: list[Tensor] | None) -> Tensor:
 
 def _clip(moment: Moment) -> Named:
     clipping = copy.deepcopy(moment.experiment.clipping)  # one with a memory keeps it to itself
-    gradients = [g.clone() for g in moment.gradients.values()]
+    gradients = [g.clone() for g in moment.trained_gradients]
     norm_R = gradient_norm(gradients)
     clipping(gradients, norm_R.clone())
     return {"gradient_norm": norm_R, "clip_factor": gradient_norm(gradients) / norm_R}

@@ -16,7 +16,7 @@ def evaluation_set(task: Task, examples: int, device: torch.device, dtype: torch
 @torch.no_grad()
 def evaluate(model: Model, task: Task, engine: Engine, batches: list[Batch], replicas: int) -> tuple[Tensor, Tensor]:
     """(loss_R, metric_R): means over all examples."""
-    losses, metrics = [], []
+    model, losses, metrics = model.plain(), [], []
     for batch in batches:
         shared = batch.shared(replicas)
         unrolled = engine.unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)

@@ -95,7 +95,7 @@ def train(
         save: writes a checkpoint of population and progress; `passing=True` when it is due to an interruption.
         interrupted: asked between two steps.
     """
-    config, task, model = experiment.config, experiment.task, population.model
+    config, task = experiment.config, experiment.task
     batches = _Batches(experiment)
     held_out = evaluation_set(task, config.evaluate_examples, experiment.device, experiment.dtype)
     if progress.step == 0 and population.active:
@@ -109,16 +109,17 @@ def train(
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
 
+        model = population.model.plain()
         record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(
             model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=record_adjoints, last=task.scored
         )
         loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
         loss_RB.sum().backward()
-        gradients = population.gradients(examples=loss_RB.shape[1])
+        gradients = population.gradients(model, examples=loss_RB.shape[1])
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
-        moment = prober.before_update(step, population, batch, gradients, unrolled.adjoint_norm_STRB)
+        moment = prober.before_update(step, population, model, batch, gradients, unrolled.adjoint_norm_STRB)
         clipped_R = experiment.clipping(gradients, norm_R)
         lr_factor = experiment.schedule.factor(step, config.steps)
         healthy_R = population.step(gradients, torch.isfinite(loss_R) & torch.isfinite(norm_R), lr_factor)

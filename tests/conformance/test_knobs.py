@@ -80,6 +80,14 @@ def observe_bias_initialiser(config: dict[str, Any]) -> list[Tensor]:
     return [bias]
 
 
+def observe_parametrisation(config: dict[str, Any]) -> list[Tensor]:
+    made = component("parametrisation", option_of(config), {"steps": 9}, **hyper(config))
+    drawn = 3 * uniform(4, 4, seed=1) if made.square else 3 * uniform(1, 4, seed=1)
+    trained, fixed = made.begin(drawn)
+    moved = {name: part + 0.1 * uniform(*part.shape, seed=2) for name, part in trained.items()}
+    return [made.weight(**trained, **fixed), made.weight(**moved, **fixed)]
+
+
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
     gradients = [uniform(2, 3, 4, seed=1, bound=5.0)]
     norm = gradients[0].flatten(1).norm(dim=1)

@@ -12,11 +12,16 @@ from torch import nn
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.cells.rnn import RNN
 from rnnlab.contract import ConfigError
 from rnnlab.matching import Match, match
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
+from rnnlab.regularisers.l2 import L2
+from rnnlab.regularisers.omega import Omega
+from rnnlab.regularisers.orthogonality import Orthogonality
+from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.schema import Config
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
@@ -35,6 +40,7 @@ class Experiment:
     task: Task
     parametrisation: Parametrisation
     rule: AdjointRule
+    regulariser: Regulariser
     clipping: Any
     optimiser: Any
     schedule: Any
@@ -42,6 +48,11 @@ class Experiment:
     device: torch.device
     dtype: torch.dtype
     engine: Engine
+
+    @property
+    def last(self) -> int | None:
+        """How many trailing outputs a training step needs; None for all."""
+        return None if self.regulariser.needs else self.task.scored
 
     def model(self, seeds: list[int]) -> Model:
         """A freshly initialised population; replica r depends on seeds[r] alone."""
@@ -70,8 +81,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
-    task, rule, clipping, optimiser, schedule = (
-        make(group, config.components[group]) for group in ("task", "adjoint", "clipping", "optimiser", "schedule")
+    task, rule, regulariser, clipping, optimiser, schedule = (
+        make(group, config.components[group])
+        for group in ("task", "adjoint", "regulariser", "clipping", "optimiser", "schedule")
     )
     if config.shipped("adjoint") == "truncate" and rule.every >= task.steps:
         raise ConfigError(
@@ -89,6 +101,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         say(str(found))
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     _refuse_misfit(config, parametrisation, cell)
+    _refuse_blind(config, regulariser, cell)
     engine = choose(
         config.engine,
         cell=cell,
@@ -99,6 +112,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         recompute=config.recompute,
         precision=config.precision,
         say=say,
+        vectors="adjoints" in regulariser.needs,
     )
     return Experiment(
         config=config,
@@ -106,6 +120,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         task=task,
         parametrisation=parametrisation,
         rule=rule,
+        regulariser=regulariser,
         clipping=clipping,
         optimiser=optimiser,
         schedule=schedule,
@@ -157,6 +172,23 @@ def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -
 
 def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell) -> None:
     refuse_misfit(parametrisation, cell, option=config.option("parametrisation"), cell_option=config.option("cell"))
+
+
+def _refuse_blind(config: Config, regulariser: Regulariser, cell: Cell) -> None:
+    """Hold a regulariser against what the cell has for it to look at."""
+    shape = tuple(getattr(cell, "weight_recurrent", torch.empty(0)).shape[1:])
+    square = shape == (cell.hidden, len(cell.blocks) * cell.hidden)
+    wanted = {
+        L2: (bool(shape), "recurrent weights"),
+        Orthogonality: (square, "square blocks of recurrent weights"),
+        Omega: (isinstance(cell, RNN), "the step h_t = phi(x_t U + h_{t-1} W + b) of cell=rnn"),
+    }
+    fits, what = wanted.get(type(regulariser), (True, ""))
+    if not fits:
+        raise ConfigError(
+            f"regulariser={config.option('regulariser')}: not allowed with cell={config.option('cell')}. It is for "
+            f"{what}, which this cell has not. Choose another, or regulariser=none."
+        )
 
 
 def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:

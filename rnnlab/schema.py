@@ -49,13 +49,18 @@ COMPONENTS = (
     "output_initialiser",
     "bias_initialiser",
     "parametrisation",
+    "regulariser",
     "clipping",
     "adjoint",
     "optimiser",
     "schedule",
 )
-YOUNGER = {"parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"}}
+YOUNGER = {
+    "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
+    "regulariser": {"_target_": "rnnlab.regularisers.none.NoRegulariser"},
+}
 """Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
+ORTHOGONAL = ("exponential", "cayley", "householder")
 SQUARE_ONLY = ("identity", "henaff")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
@@ -236,6 +241,12 @@ def _refuse_nonsense(config: Config) -> None:
         raise ConfigError(
             f"precision={config.precision}: not allowed. It is for products of float32, not of dtype={config.dtype}; "
             "allowed: ieee."
+        )
+    if config.shipped("parametrisation") in ORTHOGONAL and config.shipped("regulariser") in ("l2", "orthogonality"):
+        raise ConfigError(
+            f"regulariser={config.option('regulariser')}: not allowed with "
+            f"parametrisation={config.option('parametrisation')}. Orthogonal weights have the same penalty wherever "
+            "they are; it would do nothing."
         )
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:

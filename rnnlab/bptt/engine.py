@@ -34,9 +34,13 @@ class Engine:
     unroll: Callable[..., Unrolled]
 
 
-def autograd_engine(why: str) -> Engine:
-    """The plain loop with hooks, on one thread (with more, MKL's products depend on how many replicas there are)."""
-    return Engine("autograd", why, 1, unroll)
+def autograd_engine(why: str, *, vectors: bool = False) -> Engine:
+    """The plain loop with hooks, on one thread (with more, MKL's products depend on how many replicas there are).
+
+    Args:
+        vectors: whether it keeps the adjoints themselves.
+    """
+    return Engine("autograd", why, 1, functools.partial(unroll, vectors=True) if vectors else unroll)
 
 
 def fused_engine(why: str, *, threads: int, recompute: int, say: Callable[[str], None]) -> Engine:
@@ -70,6 +74,7 @@ def choose(
     recompute: int,
     precision: str,
     say: Callable[[str], None],
+    vectors: bool = False,
 ) -> Engine:
     """The engine of a run.
 
@@ -79,12 +84,14 @@ def choose(
         threads, recompute: for the fused engine.
         precision: of the products; other than `ieee` only on a CUDA device.
         say: is told what takes time, and what is lost without a kernel.
+        vectors: whether the adjoints themselves are needed, not only their norms.
     Raises:
         ConfigError: `engine=fused` cannot be had, or `recompute` or `precision` was given and the engine has it not.
     """
     if requested == "autograd":
-        return _without(recompute, precision, "it was asked for")
-    reason = why_not(cell, rule, device, dtype)
+        return _without(recompute, precision, "it was asked for", vectors)
+    reason = "it does not keep the adjoints, which the regulariser needs" if vectors else None
+    reason = reason or why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
         if device.type == "cuda":
@@ -99,17 +106,17 @@ def choose(
                 say(f"There is no CPU kernel: {error}. {lost}")
     if requested == "fused":
         raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
-    return _without(recompute, precision, f"the fused engine cannot be had: {reason}")
+    return _without(recompute, precision, f"the fused engine cannot be had: {reason}", vectors)
 
 
-def _without(recompute: int, precision: str, why: str) -> Engine:
+def _without(recompute: int, precision: str, why: str, vectors: bool) -> Engine:
     if recompute:
         raise ConfigError(
             f"recompute={recompute}: not allowed here. The autograd engine is used, because {why}; it keeps all steps. "
             "Allowed: 0."
         )
     _refuse(precision, f"The autograd engine is used, because {why}; its products are torch's")
-    return autograd_engine(why)
+    return autograd_engine(why, vectors=vectors)
 
 
 def _refuse(precision: str, because: str) -> None:

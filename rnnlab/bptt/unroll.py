@@ -30,6 +30,12 @@ class Unrolled:
     output_KRBH: Tensor
     state: State
     adjoint_norm_STRB: Tensor | None
+    adjoints: State | None = None
+    """The adjoints themselves, (T, R, B, H) per state component, filled likewise; None where they were not kept."""
+
+    def scored(self, count: int) -> Tensor:
+        """The outputs of the last so many of the K steps."""
+        return self.output_KRBH if count == len(self.output_KRBH) else self.output_KRBH[-count:]
 
 
 def unroll(
@@ -41,6 +47,7 @@ def unroll(
     rule: AdjointRule | None = None,
     record: bool = False,
     last: int | None = None,
+    vectors: bool = False,
 ) -> Unrolled:
     """Run a cell over a sequence so that `backward()` gives the adjoint of every state at every step.
 
@@ -52,6 +59,7 @@ def unroll(
         rule: what happens to the adjoints on their way back; None leaves them alone.
         record: whether to record adjoint norms.
         last: how many trailing outputs to return, 1 to T; None for all.
+        vectors: whether to keep the adjoints themselves.
 
     Example:
         >>> unrolled = unroll(cell, input_TRBI, record=True)
@@ -62,34 +70,41 @@ def unroll(
     rule = NoRule() if rule is None else rule
     state = cell.zero_state(input_TRBI[0]) if state is None else state
     norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
-    kept = T if last is None else last
+    adjoints = tuple(input_TRBI.new_zeros(T, *component.shape) for component in state) if vectors else None
+    outer = T if last is None else last
     outputs: list[Tensor] = []
     for t in range(T):
         if rule.cuts(t):
             state = tuple(component.detach() for component in state)
         output, new = cell.step(input_TRBI[t], state)
-        if record or rule.acts:
+        if record or vectors or rule.acts:
             # Before the mask: the total adjoint has the path through the step's other components too.
             for s, component in enumerate(new):
                 if component.requires_grad:
-                    component.register_hook(_hook(rule, None if norms is None else norms[s, t]))
+                    kept_RBH, norm_RB = (
+                        None if adjoints is None else adjoints[s][t],
+                        None if norms is None else norms[s, t],
+                    )
+                    component.register_hook(_hook(rule, norm_RB, kept_RBH))
         if mask_TRB is not None:
             live_RB1 = mask_TRB[t].unsqueeze(-1)
             same_output = output is new[0]
             new = tuple(torch.where(live_RB1, n, old) for n, old in zip(new, state, strict=True))
             output = new[0] if same_output else output
         state = new
-        if t >= T - kept:
+        if t >= T - outer:
             outputs.append(output)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
-    return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms)
+    return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms, adjoints)
 
 
-def _hook(rule: AdjointRule, norm_RB: Tensor | None) -> Callable[[Tensor], Tensor | None]:
+def _hook(rule: AdjointRule, norm_RB: Tensor | None, kept_RBH: Tensor | None) -> Callable[[Tensor], Tensor | None]:
     def meet(adjoint_RBH: Tensor) -> Tensor | None:
         if norm_RB is not None:
             # Squares in float64: published norms fall below 1e-23, where float32 squares are zero.
             torch.linalg.vector_norm(adjoint_RBH.detach(), dim=-1, dtype=torch.float64, out=norm_RB)
+        if kept_RBH is not None:
+            kept_RBH.copy_(adjoint_RBH.detach())
         return rule.apply(adjoint_RBH) if rule.acts else None
 
     return meet

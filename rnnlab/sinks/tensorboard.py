@@ -28,6 +28,7 @@ TRAINING_TAGS = {
     "grad_norm": "gradient/norm_before_clipping",
     "clip_fraction": "gradient/clip_fraction",
     "lr": "learning_rate",
+    "penalty": "loss/penalty",
 }
 SHOWN_FIRST = ("activation", "adjoint", "cell", "clipping", "initialiser")
 """Columns that the hparams tab shows without being asked for."""
@@ -87,7 +88,7 @@ class TensorBoard(Sink):
             scalars |= self._with_spread("loss/eval", losses) | self._with_spread(f"{self.task.metric}/eval", metrics)
         else:
             scalars |= self._with_spread("loss/train", _column(rows, "loss"))
-            scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items()}
+            scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items() if key in rows[0]}
         self._scalars(scalars | _adjoint_figures(rows) | _replicas(self.results), rows[0]["step"])
 
     def _of_active_seeds(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

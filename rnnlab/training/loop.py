@@ -17,6 +17,7 @@ from rnnlab.build import Experiment
 from rnnlab.device import waits
 from rnnlab.probes.adjoint_record import AdjointRecord, batch_mean, summarise, wants
 from rnnlab.probes.prober import Prober
+from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.schema import Config
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import Batch, stack
@@ -112,10 +113,15 @@ def train(
         model = population.model.plain()
         record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(
-            model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=record_adjoints, last=task.scored
+            model.cell,
+            batch.input,
+            mask_TRB=batch.mask,
+            rule=experiment.rule,
+            record=record_adjoints,
+            last=experiment.last,
         )
-        loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
-        loss_RB.sum().backward()
+        loss_RB = task.losses(model.readout(unrolled.scored(task.scored)), batch)
+        penalty_R = differentiate(experiment.regulariser, model.cell, batch, unrolled, loss_RB)
         gradients = population.gradients(model, examples=loss_RB.shape[1])
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
@@ -129,7 +135,9 @@ def train(
         if probing and unrolled.adjoint_norm_STRB is not None:
             adjoint_RST = batch_mean(unrolled.adjoint_norm_STRB, batch.mask)
         lr = config.components["optimiser"]["lr"] * lr_factor
-        unread.append(StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, adjoint_RST, measured))
+        unread.append(
+            StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, penalty_R, adjoint_RST, measured)
+        )
         if waits(experiment.device) and not (measured or _due(config, step) or interrupted()):
             continue
 
@@ -243,6 +251,8 @@ def _log(
             "clip_fraction": result.clipped / max(1, result.updates),
             "lr": taken.lr,
         }
+        if replica.penalty is not None:
+            row["penalty"] = replica.penalty
         result.clipped = result.updates = 0
         if adjoints is not None:
             for state, norm_T in zip(record.states, adjoints[record.seeds.index(replica.seed)], strict=True):

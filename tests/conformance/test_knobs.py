@@ -18,8 +18,9 @@ from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.contract import signature_of
 from rnnlab.probes.probe import due
+from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
-from rnnlab.tasks.task import stack
+from rnnlab.tasks.task import Batch, stack
 from rnnlab.training.model import Model
 from rnnlab.training.population import Population
 
@@ -86,6 +87,16 @@ def observe_parametrisation(config: dict[str, Any]) -> list[Tensor]:
     trained, fixed = made.begin(drawn)
     moved = {name: part + 0.1 * uniform(*part.shape, seed=2) for name, part in trained.items()}
     return [made.weight(**trained, **fixed), made.weight(**moved, **fixed)]
+
+
+def observe_regulariser(config: dict[str, Any]) -> list[Tensor]:
+    made, cell = component("regulariser", option_of(config), **hyper(config)), drawn_cell("rnn")
+    inputs = uniform(6, 1, 2, 3, seed=1)
+    unrolled = unroll(cell, inputs, vectors=True)
+    loss_RB = unrolled.output_KRBH[-1].square().sum(-1)
+    differentiate(made, cell, Batch(inputs, torch.zeros(1, 1, 2), None), unrolled, loss_RB)
+    assert cell.weight_recurrent.grad is not None
+    return [cell.weight_recurrent.grad]
 
 
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:

@@ -16,6 +16,12 @@ TECHNIQUES = {
         for option in ("exponential", "householder", "almost_orthogonal", "spectral_norm", "weight_norm")
     },
     "cayley, autograd": ["parametrisation=cayley", "engine=autograd", "cell=gru", *SOLVES],
+    **{
+        option: [f"regulariser={option}", "cell.hidden=5", "task.shortest=3", *SOLVES]
+        for option in ("l2", "norm_stabiliser", "temporal_activation")
+    },
+    "orthogonality, activations": ["regulariser=orthogonality", "initialiser=xavier", "cell=gru", *SOLVES],
+    "omega, weight norm": ["regulariser=omega", "cell=rnn", "parametrisation=weight_norm", "task.shortest=3", *SOLVES],
     "antisymmetric": ["parametrisation=antisymmetric", "cell=rnn", *SOLVES],
 }
 each = pytest.mark.parametrize("setting", TECHNIQUES.values(), ids=TECHNIQUES.keys())

@@ -9,6 +9,7 @@ import hydra
 import torch
 from torch import nn
 
+from rnnlab.adjoints.h_detach import HDetach
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
@@ -85,7 +86,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         make(group, config.components[group])
         for group in ("task", "adjoint", "regulariser", "clipping", "optimiser", "schedule")
     )
-    if config.shipped("adjoint") == "truncate" and rule.every >= task.steps:
+    if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
         raise ConfigError(
             f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
         )
@@ -102,6 +103,11 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     _refuse_misfit(config, parametrisation, cell)
     _refuse_blind(config, regulariser, cell)
+    if isinstance(rule, HDetach) and cell.states != ("h", "c"):
+        raise ConfigError(
+            f"adjoint=h_detach: not allowed with cell={config.option('cell')}. It cuts the path through h and keeps "
+            "that through c; this cell has no two such paths. Allowed: cell=lstm."
+        )
     engine = choose(
         config.engine,
         cell=cell,

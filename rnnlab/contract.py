@@ -50,6 +50,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+AboveZero = Annotated[float, Field(gt=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 
 CONTEXT = ("replicas", "inputs", "units", "steps", "activation")
@@ -59,7 +60,8 @@ steps and the activation."""
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
-    "NonNegative": NonNegative, "Share": Share, "BelowOne": BelowOne, "OpenShare": OpenShare, "Literal": Literal,
+    "NonNegative": NonNegative, "Share": Share, "BelowOne": BelowOne, "AboveZero": AboveZero, "OpenShare": OpenShare,
+    "Literal": Literal,
     "bool": bool, "int": int, "float": float, "str": str, "list": list, "None": None,
 }  # fmt: skip
 

@@ -282,7 +282,7 @@ def _refuse_nonsense(config: Config) -> None:
     if task.get("alphabet") == 1:
         raise ConfigError("task.alphabet=1: not allowed. One symbol carries nothing to remember; at least 2.")
     steps = _sequence_steps(config)
-    if config.shipped("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
+    if config.shipped("adjoint") in ("truncate", "truncate_random") and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(
             f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
         )

@@ -2,6 +2,7 @@
 
 from support import composed
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, build
 from rnnlab.probes.probe import Moment
 from rnnlab.probes.prober import Prober
@@ -36,7 +37,12 @@ def moment(*overrides: str, steps: int = 1, prepare=None) -> Moment:
         model = population.model.plain()
         batch = stack([task.training_batch(s, step) for s in seeds]).to(experiment.device, experiment.dtype)
         unrolled = experiment.engine.unroll(
-            model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=True, last=task.scored
+            model.cell,
+            batch.input,
+            mask_TRB=batch.mask,
+            rule=of_step(experiment.rule, seeds, step, batch.input),
+            record=True,
+            last=task.scored,
         )
         loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
         loss_RB.sum().backward()

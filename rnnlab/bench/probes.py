@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.bench.timing import interleaved, small_table
 from rnnlab.bench.work import BareStep, torch_threads, training_configuration
 from rnnlab.build import Experiment, build
@@ -59,7 +60,9 @@ def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) 
     population = Population(experiment.model(seeds), seeds, experiment.optimiser)
     batch = stack([task.training_batch(s, 1) for s in seeds]).to(experiment.device, experiment.dtype)
     model = population.model.plain()
-    unrolled = experiment.engine.unroll(model.cell, batch.input, rule=experiment.rule, record=True, last=task.scored)
+    unrolled = experiment.engine.unroll(
+        model.cell, batch.input, rule=of_step(experiment.rule, seeds, 1, batch.input), record=True, last=task.scored
+    )
     loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
     loss_RB.sum().backward()
     gradients, norms = population.gradients(model, examples=loss_RB.shape[1]), unrolled.adjoint_norm_STRB

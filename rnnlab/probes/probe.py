@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor
 
+from rnnlab.adjoints.rule import AdjointRule, of_step
 from rnnlab.tasks.task import Batch
 from rnnlab.training.model import Model
 
@@ -47,6 +48,10 @@ class Moment:
     adjoint_norm_STRB: Tensor | None
     initial: Named | None
     previous: Named | None
+
+    def rule(self, seeds: list[int]) -> AdjointRule:
+        """The adjoint rule that this step went by, for replicas with these seeds."""
+        return of_step(self.experiment.rule, seeds, self.step, self.batch.input)
 
 
 class Probe(Protocol):

@@ -101,9 +101,10 @@ def example_gradients(moment: Moment, chunk_N: Tensor) -> Named:
         chunk_N: which, counted over replicas and within them over their examples.
     """
     experiment, batch = moment.experiment, _single(moment.batch, chunk_N)
-    model = _replicated(moment.model, chunk_N // moment.batch.input.shape[2])
+    replica_N = chunk_N // moment.batch.input.shape[2]
+    model, rule = _replicated(moment.model, replica_N), moment.rule([moment.seeds[r] for r in replica_N.tolist()])
     unrolled = experiment.engine.unroll(
-        model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, last=experiment.task.scored
+        model.cell, batch.input, mask_TRB=batch.mask, rule=rule, last=experiment.task.scored
     )
     loss = experiment.task.losses(model.readout(unrolled.output_KRBH), batch).sum()
     names, parameters = zip(*model.named_parameters(), strict=True)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.device import waits
 from rnnlab.probes.adjoint_record import AdjointRecord, batch_mean, summarise, wants
@@ -110,13 +111,13 @@ def train(
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
 
-        model = population.model.plain()
+        model, rule = population.model.plain(), of_step(experiment.rule, seeds, step, batch.input)
         record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(
             model.cell,
             batch.input,
             mask_TRB=batch.mask,
-            rule=experiment.rule,
+            rule=rule,
             record=record_adjoints,
             last=experiment.last,
         )

@@ -14,6 +14,7 @@ from moments import moment
 from support import component, drawn_cell, leaf, leaves, uniform
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.contract import signature_of
@@ -27,6 +28,7 @@ from rnnlab.training.population import Population
 OTHER = {
     ("task", "shortest"): 4,
     ("task", "examples"): 60,
+    ("adjoint", "halved"): 1.0,
     ("probe", "saturated"): 0.9,
     ("probe", "dead"): 1.0,
     ("probe", "examples"): 1,  # there are no more than four
@@ -106,9 +108,10 @@ def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
 
 
 def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
-    cell = drawn_cell("rnn", "identity", bound=1.5)
-    rule = component("adjoint", option_of(config), **hyper(config))
-    unrolled = unroll(cell, uniform(45, 1, 2, 3, seed=1), rule=rule, record=True, last=1)
+    cell = drawn_cell("lstm" if option_of(config) == "h_detach" else "rnn", "identity", bound=1.5)
+    inputs = uniform(45, 1, 2, 3, seed=1)
+    rule = of_step(component("adjoint", option_of(config), **hyper(config)), [0], 1, inputs)
+    unrolled = unroll(cell, inputs, rule=rule, record=True, last=1)
     unrolled.output_KRBH.sum().backward()
     assert unrolled.adjoint_norm_STRB is not None
     return [unrolled.adjoint_norm_STRB]

@@ -22,6 +22,24 @@ TECHNIQUES = {
     },
     "orthogonality, activations": ["regulariser=orthogonality", "initialiser=xavier", "cell=gru", *SOLVES],
     "omega, weight norm": ["regulariser=omega", "cell=rnn", "parametrisation=weight_norm", "task.shortest=3", *SOLVES],
+    **{
+        option: [f"adjoint={option}", *changes, "task.shortest=3", *SOLVES]
+        for option, changes in (
+            ("scale", ["adjoint.factor=0.5"]),
+            ("h_detach", []),
+            ("truncate_unbiased", ["adjoint.share=0.4", "cell=rnn"]),
+        )
+    },
+    "truncate_random": ["adjoint=truncate_random", "adjoint.every=4", "cell=gru", "adjoint.spread=2", *SOLVES],
+    "clip_relative, copy": [
+        "adjoint=clip_relative",
+        "task=copy",
+        "task.length=4",
+        "task.symbols=3",
+        "cell=gru",
+        "adjoint.ratio=0.1",
+        "steps=12",
+    ],
     "antisymmetric": ["parametrisation=antisymmetric", "cell=rnn", *SOLVES],
 }
 each = pytest.mark.parametrize("setting", TECHNIQUES.values(), ids=TECHNIQUES.keys())

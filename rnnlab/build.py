@@ -46,7 +46,7 @@ class Experiment:
         cell = make_cell(parts, replicas=replicas, inputs=self.task.inputs)
         units = cell.hidden
         recurrent, inputs, outputs, bias = (
-            make(group, parts[group], units=units)
+            make(group, parts[group], units=units, steps=self.task.steps)
             for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
         )
         model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
@@ -83,6 +83,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     if found:
         say(str(found))
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
+    config = _chrono_alone(config, cell, task, say)
     engine = choose(
         config.engine,
         cell=cell,
@@ -129,6 +130,26 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
     # rnnlab.schema refuses one unit in a population.
     found = match(config.match_parameters, count, least=1 if len(config.seeds) == 1 else 2)
     return replace(config, components=sized(found.hidden), match_parameters=None), found
+
+
+def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], None]) -> Config:
+    """The configuration in which chrono initialisation, if it is chosen, draws the carrying gates' whole bias."""
+    if config.shipped("bias_initialiser") != "chrono":
+        return config
+    if not cell.carried:
+        raise ConfigError(
+            f"bias_initialiser=chrono: not allowed with cell={config.option('cell')}. It draws the bias of the gate "
+            "that keeps a state, and this cell has none; choose one that has, such as cell=lstm or cell=gru."
+        )
+    if config.components["bias_initialiser"]["t_max"] is None and task.steps < 3:
+        raise ConfigError(
+            f"bias_initialiser.t_max=null: not allowed. A sequence has {task.steps} steps; give a number, at least 3."
+        )
+    own = config.components["cell"]
+    if not own.get("forget_bias"):
+        return config
+    say(f"bias_initialiser=chrono draws the whole bias: cell.forget_bias=0 in place of {own['forget_bias']}.")
+    return replace(config, components={**config.components, "cell": {**own, "forget_bias": 0.0}})
 
 
 def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -> Cell:

@@ -53,7 +53,7 @@ COMPONENTS = (
     "optimiser",
     "schedule",
 )
-SQUARE_ONLY = ("identity", "henaff")
+SQUARE_ONLY = ("identity", "henaff", "cayley", "nearly_identity", "spectral_radius")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
 
@@ -240,6 +240,16 @@ def _refuse_nonsense(config: Config) -> None:
                 f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
                 "weights only."
             )
+    hidden, nonzeros = parts["cell"]["hidden"], parts["initialiser"].get("nonzeros")
+    if config.shipped("initialiser") == "spectral_radius" and nonzeros is not None and nonzeros > hidden:
+        raise ConfigError(
+            f"initialiser.nonzeros={nonzeros}: not allowed. A unit has at most cell.hidden={hidden} connections."
+        )
+    longest = parts["bias_initialiser"].get("t_max")
+    if config.shipped("bias_initialiser") == "chrono" and longest is not None and longest < 3:
+        raise ConfigError(
+            f"bias_initialiser.t_max={longest}: not allowed. Biases are drawn from log U(1, t_max - 1); at least 3."
+        )
     if config.shipped("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
         raise ConfigError(
             f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "

@@ -30,8 +30,11 @@ OTHER = {
     ("probe", "dead"): 1.0,
     ("probe", "examples"): 1,  # there are no more than four
     ("task", "source"): "npz",  # replaced by the path of a small file
+    ("initialiser", "negative"): 0.5,
+    ("initialiser", "nonzeros"): 2,
+    ("bias_initialiser", "t_max"): 50,
 }
-CONTEXT = {"replicas": 1, "units": 4}
+CONTEXT = {"replicas": 1, "units": 4, "steps": 20}
 
 
 def another(group: str, option: str, key: str, value: Any) -> Any:
@@ -74,10 +77,11 @@ def observe_initialiser(config: dict[str, Any]) -> list[Tensor]:
 
 
 def observe_bias_initialiser(config: dict[str, Any]) -> list[Tensor]:
-    bias = torch.zeros(4)
-    with torch.no_grad():
-        component("bias_initialiser", option_of(config), CONTEXT, **hyper(config))(bias, generator(0, "init"))
-    return [bias]
+    cell = drawn_cell("lstm")
+    draw = component("initialiser", "uniform", CONTEXT)
+    bias = component("bias_initialiser", option_of(config), CONTEXT, **hyper(config))
+    initialise_cell(cell, 0, draw, draw, bias, generator(0, "init"))
+    return [cell.bias.detach()]
 
 
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from torch import nn
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
 from rnnlab.matching import Match, match
 from rnnlab.probes.probe import Probe
@@ -32,7 +33,7 @@ class Experiment:
     match: Match | None
     task: Task
     rule: AdjointRule
-    clipping: Any
+    clipping: Clipping
     optimiser: Any
     schedule: Any
     probes: dict[str, Probe]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import unroll
+from rnnlab.clipping.none import NoClipping
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, Marks, Task, stack
 from rnnlab.training.model import Model
@@ -207,7 +208,7 @@ def population(option: str, seeds: tuple[int, ...] = (0, 1), **changes: object) 
     with torch.no_grad():
         for k, parameter in enumerate(model.parameters()):
             parameter.copy_(uniform(*parameter.shape, seed=50 + k))
-    return Population(model, list(seeds), made)
+    return Population(model, list(seeds), made, NoClipping())
 
 
 FINE = torch.tensor([True, True])

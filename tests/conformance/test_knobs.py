@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from moments import moment
-from support import component, drawn_cell, leaf, leaves, uniform
+from support import component, drawn_cell, gradient_step, leaf, leaves, uniform
 from torch import Tensor
 
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
+from rnnlab.clipping.none import NoClipping
 from rnnlab.contract import signature_of
 from rnnlab.probes.probe import due
 from rnnlab.streams import generator
@@ -33,6 +34,8 @@ OTHER = {
     ("initialiser", "negative"): 0.5,
     ("initialiser", "nonzeros"): 2,
     ("bias_initialiser", "t_max"): 50,
+    ("clipping", "eps"): 10.0,
+    ("clipping", "largest"): 2.0,
 }
 CONTEXT = {"replicas": 1, "units": 4, "steps": 20}
 
@@ -85,9 +88,14 @@ def observe_bias_initialiser(config: dict[str, Any]) -> list[Tensor]:
 
 
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
-    gradients = [uniform(2, 3, 4, seed=1, bound=5.0)]
-    norm = gradients[0].flatten(1).norm(dim=1)
-    return [component("clipping", option_of(config), **hyper(config))(gradients, norm), *gradients]
+    rule, memory, result = component("clipping", option_of(config), **hyper(config)), {}, []
+    for number in range(40):
+        step = gradient_step(bound=(number * 7 % 10) ** 4 + 0.1, seed=number, memory=memory)
+        if number == 30:
+            step.gradients["cell.bias"][1] = torch.inf
+            step.norm_R[1] = torch.inf
+        result += [rule(step), step.fine_R, *step.gradients.values()]
+    return result
 
 
 def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
@@ -101,7 +109,7 @@ def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
 
 def observe_optimiser(config: dict[str, Any]) -> list[Tensor]:
     model = Model(drawn_cell("rnn"), replicas=1, outputs=2).double()
-    trained = Population(model, [0], component("optimiser", option_of(config), **hyper(config)))
+    trained = Population(model, [0], component("optimiser", option_of(config), **hyper(config)), NoClipping())
     for step in range(4):
         scale = 10.0 ** (-step)
         gradients = [uniform(*p.shape, seed=10 * step + k, bound=scale) for k, p in enumerate(trained.stacked)]

@@ -256,10 +256,11 @@ def _refuse_nonsense(config: Config) -> None:
             "learning rate never gets there."
         )
     optimiser = parts["optimiser"]
-    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or optimiser["dampening"] != 0):
+    dampening = optimiser.get("dampening", 0)
+    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or dampening != 0):
         raise ConfigError(
-            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and "
-            f"optimiser.dampening=0 (given: {optimiser['momentum']} and {optimiser['dampening']})."
+            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and no dampening "
+            f"(given: {optimiser['momentum']} and {dampening})."
         )
     length, shortest = task.get("length"), task.get("shortest")
     least = 2 if config.shipped("task") == "adding" else 1

@@ -40,6 +40,7 @@ class Population:
                 "params": [leaf for s in seeds for leaf, r in zip(self.leaves[s], recurrent, strict=True) if r == kind],
                 "lr": optimiser.lr * factor,
                 "full_lr": optimiser.lr * factor,
+                "recurrent": kind,
             }
             for kind, factor in ((False, 1.0), (True, optimiser.recurrent_lr_factor))
         ]

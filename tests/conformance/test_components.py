@@ -225,7 +225,7 @@ def distance(trained: Population) -> float:
 
 @pytest.mark.parametrize("option", options("optimiser"))
 def test_an_optimiser_goes_down_a_quadratic(option: str) -> None:
-    trained = population(option, lr=0.01)
+    trained = population(option, lr={"adadelta": 10.0, "adafactor": 0.1, "adagrad": 0.1, "muon": 0.1}.get(option, 0.01))
     distances = [distance(trained)]
     for _ in range(12):
         trained.step(quadratic_gradients(trained), FINE, 1.0)

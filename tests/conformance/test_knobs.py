@@ -35,6 +35,8 @@ OTHER = {
     ("initialiser", "nonzeros"): 2,
     ("bias_initialiser", "t_max"): 50,
     ("clipping", "eps"): 10.0,
+    ("optimiser", "eps1"): 0.1,
+    ("optimiser", "eps2"): 10.0,
     ("clipping", "largest"): 2.0,
 }
 CONTEXT = {"replicas": 1, "units": 4, "steps": 20}
@@ -110,7 +112,7 @@ def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
 def observe_optimiser(config: dict[str, Any]) -> list[Tensor]:
     model = Model(drawn_cell("rnn"), replicas=1, outputs=2).double()
     trained = Population(model, [0], component("optimiser", option_of(config), **hyper(config)), NoClipping())
-    for step in range(4):
+    for step in range(7):  # more than RAdam's first ones
         scale = 10.0 ** (-step)
         gradients = [uniform(*p.shape, seed=10 * step + k, bound=scale) for k, p in enumerate(trained.stacked)]
         trained.step(gradients, torch.tensor([True]), 1.0)

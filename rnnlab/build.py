@@ -34,6 +34,7 @@ class Experiment:
     task: Task
     rule: AdjointRule
     clipping: Clipping
+    gradient_noise: Any
     optimiser: Any
     schedule: Any
     probes: dict[str, Probe]
@@ -67,8 +68,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
-    task, rule, clipping, optimiser, schedule = (
-        make(group, config.components[group]) for group in ("task", "adjoint", "clipping", "optimiser", "schedule")
+    task, rule, clipping, gradient_noise, optimiser, schedule = (
+        make(group, config.components[group])
+        for group in ("task", "adjoint", "clipping", "gradient_noise", "optimiser", "schedule")
     )
     if config.shipped("adjoint") == "truncate" and rule.every >= task.steps:
         raise ConfigError(
@@ -102,6 +104,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         task=task,
         rule=rule,
         clipping=clipping,
+        gradient_noise=gradient_noise,
         optimiser=optimiser,
         schedule=schedule,
         probes=_probes(config, cell, say),

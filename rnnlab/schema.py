@@ -49,10 +49,13 @@ COMPONENTS = (
     "output_initialiser",
     "bias_initialiser",
     "clipping",
+    "gradient_noise",
     "adjoint",
     "optimiser",
     "schedule",
 )
+YOUNGER = {"gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"}}
+"""Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
 SQUARE_ONLY = ("identity", "henaff", "cayley", "nearly_identity", "spectral_radius")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
@@ -161,7 +164,7 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
 
 
 def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[str, Any]:
-    node = raw.get(group)
+    node = raw.get(group, YOUNGER.get(group))
     if not isinstance(node, Mapping):
         raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
     checked = check_component(group, node, allowed)

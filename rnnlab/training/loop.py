@@ -121,6 +121,7 @@ def train(
         moment = prober.before_update(step, population, batch, gradients, unrolled.adjoint_norm_STRB)
         fine_R = torch.isfinite(loss_R) & torch.isfinite(norm_R)
         clipped_R = population.clip(gradients, norm_R, fine_R)
+        experiment.gradient_noise(gradients, seeds, step)
         lr_factor = experiment.schedule.factor(step, config.steps)
         healthy_R = population.step(gradients, fine_R, lr_factor)
 

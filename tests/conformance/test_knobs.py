@@ -100,6 +100,13 @@ def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
     return result
 
 
+def observe_gradient_noise(config: dict[str, Any]) -> list[Tensor]:
+    made, gradients = component("gradient_noise", option_of(config), **hyper(config)), [torch.zeros(1, 3, 4)]
+    for step in (1, 2):
+        made(gradients, [0], step)
+    return gradients
+
+
 def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
     cell = drawn_cell("rnn", "identity", bound=1.5)
     rule = component("adjoint", option_of(config), **hyper(config))

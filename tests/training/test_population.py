@@ -9,7 +9,8 @@ SETTINGS = {
     "adding lstm, odd sizes": ["cell.hidden=13", "task.length=11", "task.batch=7"],
     "copy gru sigmoid, varying lags": [
         "task=copy", "cell=gru", "activation=sigmoid", "task.length=6", "task.symbols=3", "task.shortest=2",
-        "cell.hidden=9", "bias_initialiser=chrono", "initialiser=cayley", "clipping=block_norm",
+        "cell.hidden=9", "gradient_noise=annealed", "bias_initialiser=chrono", "initialiser=cayley",
+        "clipping=block_norm",
     ],
     "modrelu, orthogonal, fixed data": [
         "task=copy", "cell=rnn", "activation=modrelu", "clipping=none", "task.length=5", "task.symbols=4",

@@ -54,7 +54,10 @@ def test_reading_late_changes_no_result(setting, late, in_tmp_path):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.mark.parametrize("chosen", [f"clipping={option}" for option in options("clipping")])
+OWN = ["gradient_noise=annealed", "optimiser=adafactor", "optimiser=muon"]
+
+
+@pytest.mark.parametrize("chosen", [*(f"clipping={option}" for option in options("clipping")), *OWN])
 def test_between_two_lines_of_metrics_nothing_is_read(chosen, late, in_tmp_path, monkeypatch):
     """Each of these would make a CUDA device finish what it was given before the host goes on."""
     late()

@@ -16,7 +16,7 @@ from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
 from rnnlab.matching import Match, match
 from rnnlab.probes.probe import Probe
-from rnnlab.schema import Config
+from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
 from rnnlab.training.model import Model
@@ -85,6 +85,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     config, found = _matched(config, task)
     if found:
         say(str(found))
+        refuse_sizes(config)
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     config = _chrono_alone(config, cell, task, say)
     engine = choose(

@@ -243,11 +243,8 @@ def _refuse_nonsense(config: Config) -> None:
                 f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
                 "weights only."
             )
-    hidden, nonzeros = parts["cell"]["hidden"], parts["initialiser"].get("nonzeros")
-    if config.shipped("initialiser") == "spectral_radius" and nonzeros is not None and nonzeros > hidden:
-        raise ConfigError(
-            f"initialiser.nonzeros={nonzeros}: not allowed. A unit has at most cell.hidden={hidden} connections."
-        )
+    if config.match_parameters is None:
+        refuse_sizes(config)
     longest = parts["bias_initialiser"].get("t_max")
     if config.shipped("bias_initialiser") == "chrono" and longest is not None and longest < 3:
         raise ConfigError(
@@ -285,6 +282,15 @@ def _refuse_nonsense(config: Config) -> None:
     if config.shipped("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(
             f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
+        )
+
+
+def refuse_sizes(config: Config) -> None:
+    """What does not go with cell.hidden; where match_parameters chooses that, to be asked when it has."""
+    hidden, nonzeros = config.components["cell"]["hidden"], config.components["initialiser"].get("nonzeros")
+    if config.shipped("initialiser") == "spectral_radius" and nonzeros is not None and nonzeros > hidden:
+        raise ConfigError(
+            f"initialiser.nonzeros={nonzeros}: not allowed. A unit has at most cell.hidden={hidden} connections."
         )
 
 

@@ -1,4 +1,4 @@
-"""Clipping by norm, block by block (per layer in You, Gitman & Ginsburg 2017, and since)."""
+"""Clipping by norm (Pascanu, Mikolov & Bengio 2013), each gate's block by a norm of its own."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""ZClip: clip norms that are outliers among the recent ones (Kumar, Owen, Chowdhury & Güra 2025)."""
+"""ZClip: clip norms that are outliers among the recent ones (Kumar et al. 2025)."""
 
 import torch
 from torch import Tensor

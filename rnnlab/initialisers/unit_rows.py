@@ -1,4 +1,4 @@
-"""Rows of one length (as in normalised-column policies, Schulman et al. 2015; the sphere by Muller 1959)."""
+"""Rows of one length (Muller 1959)."""
 
 import torch
 from torch import Generator, Tensor

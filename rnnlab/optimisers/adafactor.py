@@ -1,6 +1,5 @@
 """Adafactor (Shazeer & Stern 2018): a factored mean square, and steps relative to the size of the weights."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ class _Adafactor(torch.optim.Optimizer):
         self.rule = rule
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:

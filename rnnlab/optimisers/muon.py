@@ -1,12 +1,11 @@
 """Muon (Jordan et al. 2024): momentum, orthogonalised. For recurrent weights; AdamW for the rest."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, Count, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, ConfigError, Count, NonNegative, Positive, component
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of Jordan's quintic: it brings singular values from anywhere in (0, 1] to about 0.7 to 1.2 in five iterations."""
@@ -54,13 +53,17 @@ class _Muon(torch.optim.AdamW):
         betas, decay = (rule.beta1, rule.beta2), rule.weight_decay
         super().__init__(groups, lr=rule.lr, betas=betas, eps=rule.eps, weight_decay=decay, fused=True)
         self.rule = rule
+        if not any(_square(weight) for group in groups if group["recurrent"] for weight in group["params"]):
+            raise ConfigError(
+                "optimiser=muon: not allowed. It is for recurrent weights in square blocks of at least 2 units, and "
+                "this cell has none; optimiser=adamw is what would be left of it."
+            )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
             for weight in group["params"] if group["recurrent"] else []:
-                H, G = weight.shape if weight.dim() == 2 else (1, 1)
-                if weight.grad is not None and H > 1 and G % H == 0:
+                if weight.grad is not None and _square(weight):
                     gradient, weight.grad = weight.grad, None
                     self._update(weight, gradient, group["lr"], self.state[weight])
         super().step()
@@ -78,6 +81,11 @@ class _Muon(torch.optim.AdamW):
         update = orthogonalised(blocks_NHH, rule.iterations).transpose(0, 1).flatten(1)
         weight.mul_(1 - lr * rule.weight_decay)
         weight.sub_(update, alpha=lr * rule.rms * H**0.5)
+
+
+def _square(weight: Tensor) -> bool:
+    """Whether a leaf consists of square blocks side by side."""
+    return weight.dim() == 2 and weight.shape[0] > 1 and weight.shape[1] % weight.shape[0] == 0
 
 
 def orthogonalised(matrix_NHH: Tensor, iterations: int) -> Tensor:

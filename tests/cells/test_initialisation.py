@@ -130,6 +130,12 @@ def test_with_chrono_no_forget_bias_is_added_and_that_is_said() -> None:
     assert experiment.config == build(validate(composed("bias_initialiser=chrono", "cell.forget_bias=0"))).config
 
 
+def test_more_connections_than_units_are_refused_whoever_chose_the_size() -> None:
+    sparse = ("initialiser=spectral_radius", "initialiser.nonzeros=20", "match_parameters=300")
+    with pytest.raises(ConfigError, match=r"^initialiser\.nonzeros=20: not allowed\..*cell\.hidden=7 "):
+        built(*sparse, seeds=(0,))
+
+
 @pytest.mark.parametrize(("overrides", "reason"), [(["cell=rnn"], "cell=rnn"), (["task.length=2"], "2 steps")])
 def test_chrono_is_refused_where_it_says_nothing(overrides: list[str], reason: str) -> None:
     with pytest.raises(ConfigError, match=rf"^bias_initialiser\S*=\w+: not allowed.*{reason}"):

@@ -10,6 +10,7 @@ from support import component, drawn_cell, uniform
 from torch import Tensor, optim
 
 from rnnlab.clipping.none import NoClipping
+from rnnlab.contract import ConfigError
 from rnnlab.optimisers.muon import COEFFICIENTS, orthogonalised
 from rnnlab.training.model import Model
 from rnnlab.training.population import Population
@@ -82,6 +83,12 @@ def test_newton_schulz_maps_singular_values_and_turns_nothing() -> None:
     torch.testing.assert_close(orthogonalised(matrix, 5), left @ torch.diag_embed(mapped) @ right.mT)
     assert ((mapped > 0.6) & (mapped < 1.3)).all()
     assert (orthogonalised(torch.zeros(1, 4, 4), 5) == 0).all()
+
+
+def test_muon_is_refused_where_there_is_no_recurrent_matrix() -> None:
+    model = Model(drawn_cell("rnn", hidden=1), replicas=1, outputs=2).double()
+    with pytest.raises(ConfigError, match=r"^optimiser=muon: not allowed\. .*this cell has none"):
+        Population(model, [0], component("optimiser", "muon"), NoClipping())
 
 
 @pytest.mark.parametrize("nesterov", [True, False])

@@ -41,7 +41,8 @@ class GridSweeper(BasicSweeper):
         """Hydra composes every job here, one after the other, and again in the launcher. Ours does it, in parallel."""
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
-        jobs = [self._with_arm(arm, list(job)) for arm in self.arms or [[]] for job in super().get_job_batch()]
+        batch = [list(job) for job in super().get_job_batch()]
+        jobs = [self._with_arm(arm, job) for arm in self.arms or [[]] for job in batch]
         return [one for job in jobs for one in self._with_options(job)]
 
     @staticmethod

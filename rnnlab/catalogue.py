@@ -5,7 +5,7 @@
 
 Files are read and parsed, never imported. A module's first docstring line is name and paper, a class's first paragraph
 the equation; a test says whose law it states with `@pytest.mark.technique("clipping=norm", …)`. Costs come from
-docs/technique_costs.json, which `python -m rnnlab.bench techniques` writes.
+docs/technique_costs.json, which `python -m rnnlab.bench techniques --json` prints.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,7 +25,7 @@ PAGE, COSTS = Path("docs/techniques.md"), Path("docs/technique_costs.json")
 GROUPS = {
     "cell": "The recurrent step itself.",
     "activation": "The nonlinearity phi of a cell.",
-    "initialiser": "How recurrent weights are drawn, per gate block. Inputs and outputs: `input_initialiser`, `output_initialiser`.",
+    "initialiser": "How recurrent weights are drawn, per gate block; so are the others, by `input_initialiser` and so on.",
     "bias_initialiser": "How biases are drawn, per gate.",
     "parametrisation": "What recurrent weights are made of, once per training step.",
     "clipping": "What is done to a replica's parameter gradients after the backward pass.",
@@ -42,7 +43,7 @@ Written by `make docs` from the options' YAML, docstrings and tests: do not edit
 
 Choose an option with `GROUP=OPTION`, change one of its keys with `GROUP.KEY=VALUE`. *Cost*: the time of a training step
 over that of the same step without the option, at its natural cell; a cell's is over that of `cell=rnn`
-(`python -m rnnlab.bench techniques`).
+(`python -m rnnlab.bench techniques`). *Engine*: the one that `engine=auto` takes with it on a CPU with a compiler.
 """
 
 
@@ -111,23 +112,26 @@ def _marks(function: ast.FunctionDef) -> Iterator[str]:
 
 def page(root: Path = ROOT) -> str:
     """The whole document."""
-    costs = json.loads((root / COSTS).read_text()) if (root / COSTS).exists() else {}
+    costs = json.loads((root / COSTS).read_text())["cost"] if (root / COSTS).exists() else {}
     parts, found = [HEADING], techniques(root)
     for group, about in GROUPS.items():
         members = [technique for technique in found if technique.group == group]
         if members:
             parts.append(f"\n## `{group}`\n\n{about}\n\n")
-            parts.append("| option | what | paper | keys | cost | law held by |\n|---|---|---|---|---|---|\n")
+            parts.append(
+                "| option | what | paper | keys | cost | engine | law held by |\n|---|---|---|---|---|---|---|\n"
+            )
             parts += [_row(technique, costs.get(technique.override)) for technique in members]
     return "".join(parts)
 
 
-def _row(technique: Technique, cost: float | None) -> str:
+def _row(technique: Technique, cost: dict[str, Any] | None) -> str:
     keys = " ".join(f"`{key}={json.dumps(value)}`" for key, value in technique.keys.items())
     tests = " ".join(f"`{test.removeprefix('tests/')}`" for test in technique.tests)
     equation = technique.equation.replace("`", "")
     what = f"{technique.name}. `{equation}`" if equation else technique.name
-    cells = (f"`{technique.option}`", what, technique.paper, keys, f"{cost:.2f}" if cost else "", tests)
+    measured = (f"{cost['ratio']:.2f}", cost["engine"]) if cost else ("", "")
+    cells = (f"`{technique.option}`", what, technique.paper, keys, *measured, tests)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

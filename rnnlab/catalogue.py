@@ -25,7 +25,7 @@ PAGE, COSTS = Path("docs/techniques.md"), Path("docs/technique_costs.json")
 GROUPS = {
     "cell": "The recurrent step itself.",
     "activation": "The nonlinearity phi of a cell.",
-    "initialiser": "How recurrent weights are drawn, per gate block; so are the others, by `input_initialiser` and so on.",
+    "initialiser": "How recurrent weights are drawn, per gate block; others by `input_` and `output_initialiser`.",
     "bias_initialiser": "How biases are drawn, per gate.",
     "parametrisation": "What recurrent weights are made of, once per training step.",
     "clipping": "What is done to a replica's parameter gradients after the backward pass.",

@@ -14,6 +14,7 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.cells.rnn import RNN
+from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
 from rnnlab.matching import Match, match
 from rnnlab.parametrisations.parametrisation import Parametrisation
@@ -23,7 +24,7 @@ from rnnlab.regularisers.l2 import L2
 from rnnlab.regularisers.omega import Omega
 from rnnlab.regularisers.orthogonality import Orthogonality
 from rnnlab.regularisers.regulariser import Regulariser
-from rnnlab.schema import Config
+from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
 from rnnlab.training.model import Model
@@ -42,7 +43,8 @@ class Experiment:
     parametrisation: Parametrisation
     rule: AdjointRule
     regulariser: Regulariser
-    clipping: Any
+    clipping: Clipping
+    gradient_noise: Any
     optimiser: Any
     schedule: Any
     probes: dict[str, Probe]
@@ -61,7 +63,7 @@ class Experiment:
         cell = make_cell(parts, replicas=replicas, inputs=self.task.inputs)
         units = cell.hidden
         recurrent, inputs, outputs, bias = (
-            make(group, parts[group], units=units)
+            make(group, parts[group], units=units, steps=self.task.steps)
             for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
         )
         model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
@@ -82,9 +84,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
-    task, rule, regulariser, clipping, optimiser, schedule = (
+    task, rule, regulariser, clipping, gradient_noise, optimiser, schedule = (
         make(group, config.components[group])
-        for group in ("task", "adjoint", "regulariser", "clipping", "optimiser", "schedule")
+        for group in ("task", "adjoint", "regulariser", "clipping", "gradient_noise", "optimiser", "schedule")
     )
     if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
         raise ConfigError(
@@ -100,6 +102,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     config, found = _matched(config, task, parametrisation)
     if found:
         say(str(found))
+        refuse_sizes(config)
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     _refuse_misfit(config, parametrisation, cell)
     _refuse_blind(config, regulariser, cell)
@@ -108,6 +111,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
             f"adjoint=h_detach: not allowed with cell={config.option('cell')}. It cuts the path through h and keeps "
             "that through c; this cell has no two such paths. Allowed: cell=lstm."
         )
+    config = _chrono_alone(config, cell, task, say)
     engine = choose(
         config.engine,
         cell=cell,
@@ -128,6 +132,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         rule=rule,
         regulariser=regulariser,
         clipping=clipping,
+        gradient_noise=gradient_noise,
         optimiser=optimiser,
         schedule=schedule,
         probes=_probes(config, cell, say),
@@ -160,6 +165,26 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
     # rnnlab.schema refuses one unit in a population.
     found = match(config.match_parameters, count, least=1 if len(config.seeds) == 1 else 2)
     return replace(config, components=sized(found.hidden), match_parameters=None), found
+
+
+def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], None]) -> Config:
+    """The configuration in which chrono initialisation, if it is chosen, draws the carrying gates' whole bias."""
+    if config.shipped("bias_initialiser") != "chrono":
+        return config
+    if not cell.carried:
+        raise ConfigError(
+            f"bias_initialiser=chrono: not allowed with cell={config.option('cell')}. It draws the bias of the gate "
+            "that keeps a state, and this cell has none; choose one that has, such as cell=lstm or cell=gru."
+        )
+    if config.components["bias_initialiser"]["t_max"] is None and task.steps < 3:
+        raise ConfigError(
+            f"bias_initialiser.t_max=null: not allowed. A sequence has {task.steps} steps; give a number, at least 3."
+        )
+    own = config.components["cell"]
+    if not own.get("forget_bias"):
+        return config
+    say(f"bias_initialiser=chrono draws the whole bias: cell.forget_bias=0 in place of {own['forget_bias']}.")
+    return replace(config, components={**config.components, "cell": {**own, "forget_bias": 0.0}})
 
 
 def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -> Cell:

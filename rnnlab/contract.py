@@ -52,6 +52,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 AboveZero = Annotated[float, Field(gt=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
 
 CONTEXT = ("replicas", "inputs", "units", "steps", "activation")
 """What a component's signature may name without its YAML doing so: `build` passes R, I, H, the task's number of time
@@ -61,7 +62,7 @@ _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "BelowOne": BelowOne, "AboveZero": AboveZero, "OpenShare": OpenShare,
-    "Literal": Literal,
+    "Percentage": Percentage, "Literal": Literal,
     "bool": bool, "int": int, "float": float, "str": str, "list": list, "None": None,
 }  # fmt: skip
 

@@ -51,17 +51,27 @@ COMPONENTS = (
     "parametrisation",
     "regulariser",
     "clipping",
+    "gradient_noise",
     "adjoint",
     "optimiser",
     "schedule",
 )
 YOUNGER = {
+    "gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"},
     "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
     "regulariser": {"_target_": "rnnlab.regularisers.none.NoRegulariser"},
 }
 """Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
+BLIND_TO_PARTS = {
+    "clipping": {
+        "agc": "It takes columns of a parameter for units, which those of a parametrisation are not.",
+        "pascanu": "It shrinks recurrent weights; here those are made from parameters that it would stop.",
+    },
+    "optimiser": {"muon": "Its step is one for recurrent matrices; here those are made from other parameters."},
+}
+"""Why an option makes no sense where recurrent weights are not trained themselves."""
 ORTHOGONAL = ("exponential", "cayley", "householder")
-SQUARE_ONLY = ("identity", "henaff")
+SQUARE_ONLY = ("identity", "henaff", "cayley", "nearly_identity", "spectral_radius")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
 
@@ -248,22 +258,37 @@ def _refuse_nonsense(config: Config) -> None:
             f"parametrisation={config.option('parametrisation')}. Orthogonal weights have the same penalty wherever "
             "they are; it would do nothing."
         )
+    if config.option("parametrisation") != "none":
+        for group, why in BLIND_TO_PARTS.items():
+            if config.shipped(group) in why:
+                raise ConfigError(
+                    f"{group}={config.option(group)}: not allowed with "
+                    f"parametrisation={config.option('parametrisation')}. {why[config.shipped(group)]}"
+                )
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:
             raise ConfigError(
                 f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
                 "weights only."
             )
+    if config.match_parameters is None:
+        refuse_sizes(config)
+    longest = parts["bias_initialiser"].get("t_max")
+    if config.shipped("bias_initialiser") == "chrono" and longest is not None and longest < 3:
+        raise ConfigError(
+            f"bias_initialiser.t_max={longest}: not allowed. Biases are drawn from log U(1, t_max - 1); at least 3."
+        )
     if config.shipped("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
         raise ConfigError(
             f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "
             "learning rate never gets there."
         )
     optimiser = parts["optimiser"]
-    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or optimiser["dampening"] != 0):
+    dampening = optimiser.get("dampening", 0)
+    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or dampening != 0):
         raise ConfigError(
-            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and "
-            f"optimiser.dampening=0 (given: {optimiser['momentum']} and {optimiser['dampening']})."
+            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and no dampening "
+            f"(given: {optimiser['momentum']} and {dampening})."
         )
     length, shortest = task.get("length"), task.get("shortest")
     least = 2 if config.shipped("task") == "adding" else 1
@@ -285,6 +310,15 @@ def _refuse_nonsense(config: Config) -> None:
     if config.shipped("adjoint") in ("truncate", "truncate_random") and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(
             f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
+        )
+
+
+def refuse_sizes(config: Config) -> None:
+    """What does not go with cell.hidden; where match_parameters chooses that, to be asked when it has."""
+    hidden, nonzeros = config.components["cell"]["hidden"], config.components["initialiser"].get("nonzeros")
+    if config.shipped("initialiser") == "spectral_radius" and nonzeros is not None and nonzeros > hidden:
+        raise ConfigError(
+            f"initialiser.nonzeros={nonzeros}: not allowed. A unit has at most cell.hidden={hidden} connections."
         )
 
 

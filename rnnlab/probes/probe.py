@@ -35,6 +35,7 @@ class Moment:
     adjoint_norm_STRB: float64, as `Unrolled` has it; None unless a probe needs `adjoints`.
     initial: the parameters that training began with; None unless a probe needs `initial`.
     previous: the gradients of the step before; None unless a probe needs `previous`, and at the first step.
+    memory: what the clipping rule remembered before this step; see rnnlab.clipping.gradient_step.
     """
 
     experiment: "Experiment"
@@ -43,11 +44,12 @@ class Moment:
     model: Model
     batch: Batch
     gradients: Named
-    trained_gradients: list[Tensor]
+    trained_gradients: Named
     updates: Named
     adjoint_norm_STRB: Tensor | None
     initial: Named | None
     previous: Named | None
+    memory: Named
 
     def rule(self, seeds: list[int]) -> AdjointRule:
         """The adjoint rule that this step went by, for replicas with these seeds."""

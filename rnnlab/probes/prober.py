@@ -75,11 +75,12 @@ class Prober:
                 model=copy.deepcopy(model),
                 batch=batch,
                 gradients={name: g.detach().clone() for name, g in named.items()},
-                trained_gradients=[g.detach().clone() for g in gradients],
+                trained_gradients={n: g.detach().clone() for n, g in zip(population.names, gradients, strict=True)},
                 updates={},
                 adjoint_norm_STRB=adjoint_norm_STRB if self.needs(step, "adjoints") else None,
                 initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
                 previous=self._previous_of(population.active) if self.needs(step, "previous") else None,
+                memory={name: remembered.clone() for name, remembered in population.memory.items()},
             )
         self._previous = None
         if self.needs(step + 1, "previous"):

@@ -15,9 +15,12 @@ def technique(config: Config) -> str:
 
     Groups in brackets are named where the choice is not `none`.
     """
-    groups = ("task", "cell", "activation", "initialiser", "parametrisation", "regulariser", "clipping", "adjoint")
+    groups = (
+        *("task", "cell", "activation", "initialiser", "parametrisation", "regulariser"),
+        *("clipping", "gradient_noise", "adjoint", "optimiser"),
+    )
     chosen = [group for group in groups if group not in (*YOUNGER, "adjoint") or config.option(group) != "none"]
-    return "-".join(config.option(group) for group in (*chosen, "optimiser"))
+    return "-".join(config.option(group) for group in chosen)
 
 
 def run_id(config: Config, *, device: str, engine: str) -> str:

@@ -24,6 +24,7 @@ def norms(cell: Cell, rule: AdjointRule, weight: float = 1.0, scored: int = 1) -
     return unrolled.adjoint_norm_STRB[:, :, 0]
 
 
+@pytest.mark.technique("adjoint=scale")
 @pytest.mark.parametrize("option", ["rnn", "lstm", "gru"])
 def test_scale_multiplies_once_per_step_back(option: str) -> None:
     cell = drawn_cell(option)
@@ -32,6 +33,7 @@ def test_scale_multiplies_once_per_step_back(option: str) -> None:
     torch.testing.assert_close(scaled, full * 0.8**steps_back)
 
 
+@pytest.mark.technique("adjoint=h_detach")
 def test_h_detach_leaves_the_product_of_the_forget_gates() -> None:
     cell = drawn_cell("lstm", seed=1)
     cell.zero_grad()
@@ -53,6 +55,7 @@ def test_h_detach_leaves_the_product_of_the_forget_gates() -> None:
     assert (full[0, :-1] > 0).all()
 
 
+@pytest.mark.technique("adjoint=clip_relative")
 def test_clip_relative_goes_along_with_the_loss() -> None:
     """A loss a thousand times as large has gradients a thousand times as large; below the bound nothing changes."""
     cell, gradients = drawn_cell("rnn", bound=2.0), []
@@ -75,6 +78,7 @@ def test_clip_relative_bounds_by_the_greatest_direct_part_so_far() -> None:
     torch.testing.assert_close(found[0, :-1], (3 * direct).expand(T - 1, B))  # arrives tripled, leaves at the bound
 
 
+@pytest.mark.technique("adjoint=truncate_unbiased")
 def test_unbiased_truncation_has_the_full_gradient_on_average() -> None:
     N, steps = 4000, 5
     cell = drawn_cell("rnn", replicas=N, hidden=3)
@@ -96,6 +100,7 @@ def test_unbiased_truncation_has_the_full_gradient_on_average() -> None:
     assert (drawn.std(0) > 0.05 * full.abs()).all()
 
 
+@pytest.mark.technique("adjoint=truncate_random")
 def test_random_truncation_without_spread_is_truncation() -> None:
     cell, results = drawn_cell("gru"), []
     rules = (

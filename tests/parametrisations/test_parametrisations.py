@@ -65,6 +65,7 @@ def test_w_begins_as_the_nearest_that_there_is() -> None:
     torch.testing.assert_close(moved(made("bounded"), inner, steps=0), inner)
 
 
+@pytest.mark.technique("parametrisation=cayley", "parametrisation=exponential", "parametrisation=householder")
 @pytest.mark.parametrize("option", ORTHOGONAL)
 def test_w_stays_orthogonal_to_rounding(option: str) -> None:
     W = moved(made(option), orthogonal())
@@ -72,6 +73,7 @@ def test_w_stays_orthogonal_to_rounding(option: str) -> None:
     assert torch.linalg.matrix_norm(W - orthogonal()) > 0.5
 
 
+@pytest.mark.technique("parametrisation=almost_orthogonal")
 def test_singular_values_stay_in_their_band() -> None:
     values = torch.linalg.svdvals(moved(made("almost_orthogonal", radius=0.2), orthogonal()))
     assert values.max() <= 1.2
@@ -79,11 +81,13 @@ def test_singular_values_stay_in_their_band() -> None:
     assert values.max() - values.min() > 0.2
 
 
+@pytest.mark.technique("parametrisation=spectral_norm")
 def test_the_spectral_norm_stays() -> None:
     W = moved(made("spectral_norm", norm=0.7), drawn("spectral_norm"))
     assert torch.linalg.matrix_norm(W, ord=2).item() == pytest.approx(0.7)
 
 
+@pytest.mark.technique("parametrisation=weight_norm")
 def test_length_and_direction_are_apart() -> None:
     parametrisation = made("weight_norm")
     trained, _ = parametrisation.begin(drawn("weight_norm"))
@@ -92,11 +96,13 @@ def test_length_and_direction_are_apart() -> None:
     torch.testing.assert_close(parametrisation.weight(**{**trained, "length": 2 * trained["length"]}), 2 * W)
 
 
+@pytest.mark.technique("parametrisation=antisymmetric")
 def test_every_eigenvalue_has_minus_gamma_as_its_real_part() -> None:
     values = torch.linalg.eigvals(moved(made("antisymmetric", gamma=0.3), drawn("antisymmetric")))
     torch.testing.assert_close(values.real, torch.full_like(values.real, -0.3))
 
 
+@pytest.mark.technique("parametrisation=bounded")
 def test_t_steps_multiply_by_the_gain_at_most() -> None:
     W = moved(made("bounded", gain=3.0), drawn("bounded"))
     assert (W.abs() ** 9).max().item() == pytest.approx(3.0)
@@ -157,7 +163,7 @@ def test_training_keeps_every_block_orthogonal_and_probes_and_checkpoints_see_th
         assert (found[f"{block}.distance_from_orthogonal"] < 1e-12).all()
         assert (found[f"{block}.drift"] > 0.1).all()
     experiment = taken.experiment
-    population = Population(experiment.model([3, 4]), [3, 4], experiment.optimiser)
+    population = Population(experiment.model([3, 4]), [3, 4], experiment.optimiser, experiment.clipping)
     weight = population.model.plain().cell.weight_recurrent
     assert torch.equal(population.weights(4)["cell.weight_recurrent"], weight[1])
 
@@ -169,14 +175,14 @@ def test_the_gradient_that_probes_see_is_that_of_the_effective_weights() -> None
     torch.testing.assert_close(shares.sum(1), torch.ones(2, dtype=torch.float64))
     figures = component("probe", "updates").measure(taken)
     assert all(torch.isfinite(value).all() for name, value in figures.items() if "previous" not in name)
-    norm = torch.stack([g.flatten(1).norm(dim=1) for g in taken.trained_gradients]).norm(dim=0)
+    norm = torch.stack([g.flatten(1).norm(dim=1) for g in taken.trained_gradients.values()]).norm(dim=0)
     torch.testing.assert_close(figures["gradient_norm"], norm)
 
 
 @pytest.mark.parametrize("option", ["exponential", "weight_norm"])
 def test_the_recurrent_learning_rate_factor_is_that_of_what_is_trained_in_their_place(option: str) -> None:
     experiment = small_experiment(f"parametrisation={option}", "optimiser.recurrent_lr_factor=0")
-    population = Population(experiment.model([0, 1]), [0, 1], experiment.optimiser)
+    population = Population(experiment.model([0, 1]), [0, 1], experiment.optimiser, experiment.clipping)
     before = population.backup()
     population.step([torch.ones_like(p) for p in population.stacked], torch.tensor([True, True]), 1.0)
     for name, old, new in zip(population.names, before, population.stacked, strict=True):
@@ -200,6 +206,12 @@ def test_what_does_not_fit_the_cell_is_refused() -> None:
         ConfigError, match=r"parametrisation=bounded: not allowed with cell=lstm\. .* per unit; this cell has 5 x 20"
     ):
         small_experiment("cell=lstm", "parametrisation=bounded")
+
+
+@pytest.mark.parametrize("override", ["clipping=agc", "clipping=pascanu", "optimiser=muon"])
+def test_what_works_on_recurrent_matrices_is_refused_where_others_are_trained(override: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{override}: not allowed with parametrisation=cayley\."):
+        small_experiment(override, "parametrisation=cayley")
 
 
 def test_one_weight_per_unit() -> None:

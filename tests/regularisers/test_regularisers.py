@@ -65,6 +65,7 @@ def test_a_penalty_s_gradient_passes_finite_differences(option: str, cell_option
         assert own == pytest.approx(slope_R[1].item(), rel=1e-5, abs=1e-8), name
 
 
+@pytest.mark.technique("regulariser=l2")
 def test_l2_is_the_square_of_the_recurrent_weights_alone() -> None:
     cell, given = drawn_cell("lstm", replicas=R), batch()
     found, without = gradients(made("l2", strength=0.3), cell, given), gradients(made("none"), cell, given)
@@ -75,6 +76,7 @@ def test_l2_is_the_square_of_the_recurrent_weights_alone() -> None:
         torch.testing.assert_close(own, 0.6 * W if name == "weight_recurrent" else torch.zeros_like(own))
 
 
+@pytest.mark.technique("regulariser=orthogonality")
 def test_orthogonality_grows_with_the_singular_values_distance_from_one() -> None:
     cell, given = drawn_cell("gru", replicas=R), batch()
     s = torch.linalg.svdvals(torch.stack([cell.block(cell.weight_recurrent, name) for name in cell.blocks]))
@@ -86,6 +88,7 @@ def test_orthogonality_grows_with_the_singular_values_distance_from_one() -> Non
     assert (penalty(made("orthogonality"), cell, given) < 1e-25).all()
 
 
+@pytest.mark.technique("regulariser=activation", "regulariser=norm_stabiliser", "regulariser=temporal_activation")
 def test_penalties_of_states_by_hand() -> None:
     h = torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, 0.0]], dtype=torch.float64).view(3, 1, 1, 2)
     norms, squares, changes = (5**2 + 4**2 + 0) / 3, (25 + 1 + 1) / 6, (9 + 9 + 1 + 1) / 4
@@ -104,6 +107,7 @@ def test_a_masked_example_is_the_short_sequence_alone(option: str) -> None:
     torch.testing.assert_close(made(option).penalty(seen(h, mask)), made(option).penalty(seen(h[2:])))
 
 
+@pytest.mark.technique("regulariser=omega")
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "modrelu"])
 def test_omega_is_its_equation_with_everything_but_w_held(activation: str) -> None:
     cell, given, regulariser = (

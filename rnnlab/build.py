@@ -16,6 +16,7 @@ from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.cells.rnn import RNN
 from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
+from rnnlab.dropout.dropout import Dropout
 from rnnlab.matching import Match, match
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
@@ -43,6 +44,7 @@ class Experiment:
     parametrisation: Parametrisation
     rule: AdjointRule
     regulariser: Regulariser
+    dropout: Dropout
     clipping: Clipping
     gradient_noise: Any
     optimiser: Any
@@ -84,9 +86,18 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
-    task, rule, regulariser, clipping, gradient_noise, optimiser, schedule = (
+    task, rule, regulariser, dropout, clipping, gradient_noise, optimiser, schedule = (
         make(group, config.components[group])
-        for group in ("task", "adjoint", "regulariser", "clipping", "gradient_noise", "optimiser", "schedule")
+        for group in (
+            "task",
+            "adjoint",
+            "regulariser",
+            "dropout",
+            "clipping",
+            "gradient_noise",
+            "optimiser",
+            "schedule",
+        )
     )
     if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
         raise ConfigError(
@@ -106,6 +117,12 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     _refuse_misfit(config, parametrisation, cell)
     _refuse_blind(config, regulariser, cell)
+    if not {Cell, type(cell)} & set(dropout.cells):
+        known = ", ".join(f"cell={kind.__module__.rpartition('.')[2]}" for kind in dropout.cells)
+        raise ConfigError(
+            f"dropout={config.option('dropout')}: not allowed with cell={config.option('cell')}. It acts within a step "
+            f"and knows the inside of {known} alone."
+        )
     if isinstance(rule, HDetach) and cell.states != ("h", "c"):
         raise ConfigError(
             f"adjoint=h_detach: not allowed with cell={config.option('cell')}. It cuts the path through h and keeps "
@@ -122,6 +139,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         recompute=config.recompute,
         precision=config.precision,
         say=say,
+        unserved=f"it does not serve dropout={config.option('dropout')}, which acts within a step"
+        if dropout.within
+        else None,
         vectors="adjoints" in regulariser.needs,
     )
     return Experiment(
@@ -131,6 +151,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         parametrisation=parametrisation,
         rule=rule,
         regulariser=regulariser,
+        dropout=dropout,
         clipping=clipping,
         gradient_noise=gradient_noise,
         optimiser=optimiser,

@@ -50,6 +50,7 @@ COMPONENTS = (
     "bias_initialiser",
     "parametrisation",
     "regulariser",
+    "dropout",
     "clipping",
     "gradient_noise",
     "adjoint",
@@ -60,6 +61,7 @@ YOUNGER = {
     "gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"},
     "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
     "regulariser": {"_target_": "rnnlab.regularisers.none.NoRegulariser"},
+    "dropout": {"_target_": "rnnlab.dropout.none.NoDropout"},
 }
 """Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
 BLIND_TO_PARTS = {
@@ -257,6 +259,11 @@ def _refuse_nonsense(config: Config) -> None:
             f"regulariser={config.option('regulariser')}: not allowed with "
             f"parametrisation={config.option('parametrisation')}. Orthogonal weights have the same penalty wherever "
             "they are; it would do nothing."
+        )
+    if config.shipped("regulariser") == "omega" and config.option("dropout") != "none":
+        raise ConfigError(
+            f"regulariser=omega: not allowed with dropout={config.option('dropout')}. Its penalty is that of the steps "
+            "as they are without dropout; choose one of the two."
         )
     if config.option("parametrisation") != "none":
         for group, why in BLIND_TO_PARTS.items():

@@ -19,6 +19,7 @@ STREAMS = {
     "attribution": 8,
     "gradient_noise": 9,
     "adjoint": 20,
+    "dropout": 21,
 }
 
 

@@ -74,6 +74,7 @@ def choose(
     recompute: int,
     precision: str,
     say: Callable[[str], None],
+    unserved: str | None = None,
     vectors: bool = False,
 ) -> Engine:
     """The engine of a run.
@@ -84,6 +85,7 @@ def choose(
         threads, recompute: for the fused engine.
         precision: of the products; other than `ieee` only on a CUDA device.
         say: is told what takes time, and what is lost without a kernel.
+        unserved: what else of the run the fused engine does not serve, as a clause.
         vectors: whether the adjoints themselves are needed, not only their norms.
     Raises:
         ConfigError: `engine=fused` cannot be had, or `recompute` or `precision` was given and the engine has it not.
@@ -91,7 +93,7 @@ def choose(
     if requested == "autograd":
         return _without(recompute, precision, "it was asked for", vectors)
     reason = "it does not keep the adjoints, which the regulariser needs" if vectors else None
-    reason = reason or why_not(cell, rule, device, dtype)
+    reason = unserved or reason or why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
         if device.type == "cuda":

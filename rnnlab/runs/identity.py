@@ -16,7 +16,7 @@ def technique(config: Config) -> str:
     Groups in brackets are named where the choice is not `none`.
     """
     groups = (
-        *("task", "cell", "activation", "initialiser", "parametrisation", "regulariser"),
+        *("task", "cell", "activation", "initialiser", "parametrisation", "regulariser", "dropout"),
         *("clipping", "gradient_noise", "adjoint", "optimiser"),
     )
     chosen = [group for group in groups if group not in (*YOUNGER, "adjoint") or config.option(group) != "none"]

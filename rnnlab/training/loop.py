@@ -16,6 +16,7 @@ from torch import Tensor
 from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.device import waits
+from rnnlab.dropout.dropout import Noise
 from rnnlab.probes.adjoint_record import AdjointRecord, batch_mean, summarise, wants
 from rnnlab.probes.prober import Prober
 from rnnlab.regularisers.regulariser import differentiate
@@ -112,16 +113,17 @@ def train(
         batch = batches(seeds, step)
 
         model, rule = population.model.plain(), of_step(experiment.rule, seeds, step, batch.input)
+        dropped = experiment.dropout.drop(model.cell, batch.input, task.scored, Noise(seeds, step, batch.input))
         record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(
-            model.cell,
-            batch.input,
+            dropped.cell,
+            dropped.input_TRBI,
             mask_TRB=batch.mask,
             rule=rule,
             record=record_adjoints,
             last=experiment.last,
         )
-        loss_RB = task.losses(model.readout(unrolled.scored(task.scored)), batch)
+        loss_RB = task.losses(model.readout(dropped.output(unrolled.scored(task.scored))), batch)
         penalty_R = differentiate(experiment.regulariser, model.cell, batch, unrolled, loss_RB)
         gradients = population.gradients(model, examples=loss_RB.shape[1])
 
@@ -280,7 +282,7 @@ def _evaluate(
     """Evaluate, mark what is solved, and let it rest."""
     config, task = experiment.config, experiment.task
     seeds = list(population.active)
-    loss_R, metric_R = evaluate(population.model, task, experiment.engine, held_out, len(seeds))
+    loss_R, metric_R = evaluate(population.model, experiment.dropout, task, experiment.engine, held_out, len(seeds))
     rows = []
     for seed, loss, metric in zip(seeds, loss_R.tolist(), metric_R.tolist(), strict=True):
         result = progress.results[seed]

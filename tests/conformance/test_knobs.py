@@ -19,6 +19,7 @@ from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.clipping.none import NoClipping
 from rnnlab.contract import signature_of
+from rnnlab.dropout.dropout import Noise
 from rnnlab.probes.probe import due
 from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
@@ -108,6 +109,16 @@ def observe_regulariser(config: dict[str, Any]) -> list[Tensor]:
     differentiate(made, cell, Batch(inputs, torch.zeros(1, 1, 2), None), unrolled, loss_RB)
     assert cell.weight_recurrent.grad is not None
     return [cell.weight_recurrent.grad]
+
+
+def observe_dropout(config: dict[str, Any]) -> list[Tensor]:
+    made, cell, inputs = (
+        component("dropout", option_of(config), **hyper(config)),
+        drawn_cell("lstm"),
+        uniform(6, 1, 5, 3, seed=1),
+    )
+    dropped = made.drop(cell, inputs, 2, Noise([0], 1, inputs))
+    return [dropped.output(unroll(dropped.cell, dropped.input_TRBI, last=2).output_KRBH)]
 
 
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:

@@ -40,6 +40,11 @@ TECHNIQUES = {
         "adjoint.ratio=0.1",
         "steps=12",
     ],
+    "non-recurrent": ["dropout=non_recurrent", "task.shortest=3", *SOLVES],
+    "variational": ["dropout=variational", "cell=gru", "parametrisation=weight_norm", *SOLVES],
+    "gate inputs": ["dropout=gate_inputs", "regulariser=activation", "adjoint=h_detach", "task.shortest=3", *SOLVES],
+    "candidate": ["dropout=candidate", "cell=gru", *SOLVES],
+    "zoneout": ["dropout=zoneout", "task.shortest=3", *SOLVES],
     "antisymmetric": ["parametrisation=antisymmetric", "cell=rnn", *SOLVES],
 }
 each = pytest.mark.parametrize("setting", TECHNIQUES.values(), ids=TECHNIQUES.keys())

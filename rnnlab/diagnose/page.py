@@ -1,0 +1,138 @@
+"""The page: verdicts and what was measured, as Markdown that reads well on a terminal. No torch."""
+
+import math
+import textwrap
+from collections.abc import Iterator
+
+import numpy as np
+
+from rnnlab.diagnose import decay
+from rnnlab.diagnose.findings import Findings
+from rnnlab.diagnose.verdict import Verdict, percent, power, typical
+from rnnlab.diagnose.verdicts.table import RULES
+from rnnlab.diagnose.why import CAUSES, per_step
+
+WIDTH = 110
+POINTS = 5
+"""Probed updates that the page tells, at most."""
+
+
+def page(findings: Findings, verdicts: list[Verdict]) -> str:
+    """The whole page; ends with a newline."""
+    lines = [f"# {findings.path.name}: {headline(findings, verdicts)}", "", *_wrapped(_about(findings)), ""]
+    for verdict in verdicts:
+        lines += [*_verdict(verdict), ""]
+    if not verdicts:
+        names = ", ".join(rule.name for rule in RULES)
+        lines += [*_wrapped(f"No rule holds. Looked for: {names}."), ""]
+    lines += ["## Measured", "", *_table(list(_measured(findings)))]
+    recorded = _recorded(findings)
+    return "\n".join([*lines, *(["", *_wrapped(recorded)] if recorded else [])]) + "\n"
+
+
+def headline(findings: Findings, verdicts: list[Verdict]) -> str:
+    """The diagnosis in some words."""
+    solved = sum(replica.status == "solved" for replica in findings.replicas)
+    outcome = f"{solved} of {len(findings.replicas)} seeds solved" if solved else ""
+    if not verdicts:
+        return f"healthy{', ' + outcome if outcome else ''}"
+    return "; ".join(filter(None, [outcome, ", ".join(verdict.name for verdict in verdicts)]))
+
+
+def _about(findings: Findings) -> str:
+    counts = {status: [r.seed for r in findings.replicas if r.status == status] for status in STATUSES}
+    seeds = ", ".join(f"{len(of)} {status}" for status, of in counts.items() if of)
+    lag = f"the earliest input that the answer depends on lies {findings.lag} steps before the last (median example)"
+    if not findings.marked:
+        lag = f"the task does not tell which inputs count, so all {findings.length} do"
+    losses = typical(findings.of_all(lambda m: m.loss))
+    return (
+        f"The run is {findings.state}; measured at its checkpoint of update {findings.update} of {findings.steps}, on "
+        f"{findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing gives "
+        f"{findings.baseline:.4g}. {findings.length} time steps; {lag}. Figures are medians over the seeds, with their range."
+    )
+
+
+STATUSES = ("solved", "unsolved", "undecided", "diverged")
+
+
+def _verdict(verdict: Verdict) -> Iterator[str]:
+    yield f"## {verdict.name[0].upper()}{verdict.name[1:]}"
+    yield ""
+    yield from _wrapped(verdict.what)
+    for label, text in (("Where", verdict.where), ("Why", verdict.why)):
+        if text:
+            yield from _wrapped(f"{label}: {text}", "- ")
+    condition = next(rule.condition for rule in RULES if rule.name == verdict.name)
+    yield from _wrapped(f"Rule: {condition}.", "- ")
+    for technique in verdict.techniques:
+        yield from _wrapped(f"Acts on it: `{technique.override}` ({technique.effect})", "- ")
+
+
+def _measured(findings: Findings) -> Iterator[tuple[str, str]]:
+    lag, of_all = findings.lag, findings.of_all
+    name = findings.carrier
+    yield "half-life of the gradient", typical(of_all(lambda m: decay.half_life(m.gain_T, lag)), "steps back")
+    lost = typical(of_all(lambda m: decay.lost(m.gain_T, lag)), "decades")
+    yield f"lost of ‖dL/d{name}‖ over {lag} steps back", lost
+    yield f"largest ‖dL/d{name}‖ on the way, to the last", typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
+    for cause, words in CAUSES.items():
+        values = of_all(lambda m, cause=cause: per_step(m, lag).get(cause, math.nan))
+        if not all(map(math.isnan, values)):
+            yield f"change per step back by {words}", typical(values, "decades")
+    for key in sorted({key for _, m in findings.measured for key in m.units} - {"carrying gate"}):
+        words = {"slope": "mean slope of the activation", "saturated": "saturated (slope below 0.05)"}.get(key, f"mean {key}")
+        yield words, typical(of_all(lambda m, key=key: _mean(m.units.get(key, np.empty(0)))))
+    yield "dead units", percent(of_all(lambda m: max(m.dead.values(), default=math.nan)))
+    for figure in ("largest singular value", "spectral radius", "moved since initialisation"):
+        blocks = [key for key in next((m.weights for _, m in findings.measured), {}) if key.endswith(figure)]
+        told = [_of_block(key, typical(of_all(lambda m, key=key: m.weights[key])), len(blocks)) for key in blocks]
+        if told:
+            yield f"recurrent weights: {figure}", "; ".join(told)
+    yield "gradient norm in training, median", typical(findings.histories(lambda h: h.grad_norm))
+    yield "largest gradient norm, to the median before it", typical(findings.histories(lambda h: h.burst), "times")
+    yield "clip active", percent(findings.histories(lambda h: h.clipped)) + " of updates"
+    if findings.marked:
+        found, chance = percent(of_all(lambda m: m.marked)), percent(of_all(lambda m: m.chance))
+        yield "the inputs used most are those that count", f"{found}; by chance {chance}"
+    addends = [m.addends for _, m in findings.measured if m.addends is not None]
+    if addends:
+        first, second = (typical([pair[k] for pair in addends]) for k in (0, 1))
+        yield "how much of each number the answer follows", f"first {first}; second {second}"
+
+
+def _of_block(key: str, value: str, blocks: int) -> str:
+    return value if blocks == 1 else f"{key.partition('.')[0]} {value}"
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _table(rows: list[tuple[str, str]]) -> Iterator[str]:
+    wide = max(len(name) for name, _ in rows)
+    yield f"| {'figure'.ljust(wide)} | median (range) |"
+    yield f"| {'-' * wide} | --- |"
+    for name, value in rows:
+        yield f"| {name.ljust(wide)} | {value} |"
+
+
+def _recorded(findings: Findings) -> str:
+    """How the gradient at the lag fared while training, of the loss of all scored steps."""
+    updates = list(findings.recorded)
+    if not updates:
+        return ""
+    at = sorted({round(k) for k in np.linspace(0, len(updates) - 1, min(POINTS, len(updates)))})
+    told = [f"{power(findings.recorded[updates[k]])} at update {updates[k]}" for k in at]
+    return (
+        f"Recorded while training: ‖dL/d{findings.carrier}‖ {findings.lag} steps back, to that at the last step: "
+        f"{', '.join(told)}."
+    )
+
+
+def _wrapped(text: str, bullet: str = "") -> list[str]:
+    indent = " " * len(bullet)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=bullet, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,28 @@
+"""At the baseline: the net has learnt nothing that needs memory."""
+
+from rnnlab.diagnose.findings import Findings, Replica
+from rnnlab.diagnose.remedies import lower_rate
+from rnnlab.diagnose.verdict import Technique, Verdict, listed, new, typical
+
+NAME = "at the baseline"
+NEAR = 0.95
+CONDITION = f"the loss on held-out examples is at least {NEAR:g} of that of the best strategy that remembers nothing"
+
+
+def judge(findings: Findings) -> Verdict | None:
+    seeds = [replica.seed for replica in findings.replicas if _there(replica, findings.baseline)]
+    if not seeds:
+        return None
+    losses = findings.of(seeds, lambda m: m.loss)
+    what = (
+        f"In {listed(seeds)} the loss is {typical(losses)} {findings.unit}; remembering nothing gives "
+        f"{findings.baseline:.4g}."
+    )
+    where = f"After {findings.update} of {findings.steps} updates."
+    lr = float(findings.config.get("optimiser.lr", 0.0))
+    higher = Technique(f"optimiser.lr={lr * 3:.3g}", "if no other verdict tells the cause: another learning rate, and")
+    return Verdict(NAME, seeds, what, where, "", new(findings, higher, lower_rate(findings)))
+
+
+def _there(replica: Replica, baseline: float) -> bool:
+    return replica.measured is not None and replica.status != "solved" and replica.measured.loss >= NEAR * baseline

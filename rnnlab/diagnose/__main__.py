@@ -1,7 +1,7 @@
 """`python -m rnnlab.diagnose RUN`: why a run learns, or does not. Imports torch once there is something to measure.
 
-Exit status: 0 the diagnosis is written, whatever it says; 2 a bad argument, or no run there; 1 the run cannot be read or
-has no checkpoint yet, or the diagnosis cannot be written; 130 interrupted.
+Exit status: 0 the diagnosis is written, whatever it says; 2 a bad argument, or no run there; 1 the run cannot be read
+or has no checkpoint yet, or the diagnosis cannot be written; 130 interrupted.
 """
 
 import argparse
@@ -88,7 +88,9 @@ def _write(findings: "Findings", out: Path) -> None:
     text = page(findings, found)
     drawn = picture(findings, found)
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "diagnosis.md", f"{text}\n![The way of the gradient back through time](diagnosis.png)\n".encode())
+    write_atomically(
+        out / "diagnosis.md", f"{text}\n![The way of the gradient back through time](diagnosis.png)\n".encode()
+    )
     write_atomically(out / "diagnosis.png", drawn)
     print(text)
     print(f"Figure: {out / 'diagnosis.png'}")

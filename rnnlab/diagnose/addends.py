@@ -14,7 +14,10 @@ from rnnlab.training.model import Model
 
 @torch.no_grad()
 def addends(model: Model, task: Task, engine: Engine, batches: list[Batch]) -> tuple[float, float] | None:
-    """(a, b) of answer = a x1 + b x2 + c by least squares, x1 the number that comes first; None of another task, or without an answer."""
+    """(a, b) of answer = a x1 + b x2 + c by least squares, x1 the number that comes first.
+
+    None of another task, or where an answer is not finite.
+    """
     if not isinstance(task, Adding):
         return None
     numbers, answers = [], []

@@ -1,6 +1,7 @@
 """How the gradient fares on its way back, read from one curve of gains. T time."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,4 +54,4 @@ def quarters(gain_T: np.ndarray, lag: int) -> list[float]:
     way = log_gain(gain_T)[::-1]
     at = [round(lag * k / 4) for k in range(5)]
     with np.errstate(invalid="ignore"):
-        return [float(way[a] - way[b]) for a, b in zip(at, at[1:], strict=False)]
+        return [float(way[a] - way[b]) for a, b in pairwise(at)]

@@ -50,7 +50,9 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
     state = _checkpoint(run, config, say)
-    experiment = build(replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={}))
+    experiment = build(
+        replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={})
+    )
     task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
     batch = _first(held_out[0], examples)
@@ -99,8 +101,8 @@ def _checkpoint(run: Run, config: Config, say: Callable[[str], None]) -> dict[st
         raise RunError(f"{run.path}: none of its checkpoints can be read; there is nothing to measure.")
     at = max((outcome.steps for outcome in run.outcomes), default=0)
     raise RunError(
-        f"{run.path}: has no checkpoint yet, so there is nothing to measure. It is {run.state}, at update {at} or later; one "
-        f"is written every {config.checkpoint_every} updates (checkpoint.every) and at the end."
+        f"{run.path}: has no checkpoint yet, so there is nothing to measure. It is {run.state}, at update {at} or "
+        f"later; one is written every {config.checkpoint_every} updates (checkpoint.every) and at the end."
     )
 
 

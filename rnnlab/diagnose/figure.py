@@ -39,7 +39,7 @@ def picture(findings: Findings, verdicts: list[Verdict]) -> bytes:
     panels = figure.subplots(2, 2, sharex=True)
     for axes, draw in zip(panels.flat, (_gain, _contribution, _units, _causes), strict=True):
         draw(axes, findings)
-        _finish(axes, findings)
+        _finish(axes, findings, told=draw is _gain)
     for axes in panels[1]:
         axes.set_xlabel("time step t")
     figure.suptitle(_title(findings, verdicts), fontsize="medium")
@@ -68,22 +68,25 @@ def _gain(axes: Axes, findings: Findings) -> None:
             level = np.log10(gain_T[way][inside]).mean() + slope * (way - way[inside].mean())
             label = f"fit: {abs(slope):.2g} decades {'lost' if slope >= 0 else 'gained'} per step back"
             axes.plot(way + 1, level, color="black", linestyle=(0, (4, 2)), linewidth=1.0, label=label)
-        axes.axhline(-LOST, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0)
+        axes.axhline(-LOST, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, label="vanishing: below here at the lag")
         axes.set_ylim(*scale(median_T))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(rf"$\log_{{10}}\ \|\partial L/\partial {name}_t\|\,/\,\|\partial L/\partial {name}_T\|$")
-    axes.set_title("Gradient of the last step, on its way back")
+    axes.set_title("Gradient of the last step, going back")
 
 
 def _contribution(axes: Axes, findings: Findings) -> None:
     share_NT = _curves(findings, lambda m: m.contribution_T)
     if len(share_NT):
         _line(axes, np.maximum(share_NT, LEAST_SHARE), 0, "share of step t")
-        axes.axhline(1 / findings.length, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, label="all steps alike: 1/T")
+        axes.axhline(
+            1 / findings.length, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0, label="all steps alike: 1/T"
+        )
         axes.set_yscale("log")
-        axes.set_ylim(LEAST_SHARE, 1)
+        lowest = share_NT[share_NT > LEAST_SHARE].min(initial=1e-3)
+        axes.set_ylim(10 ** math.floor(math.log10(lowest)), 1)
     axes.set_ylabel("share of the sum of norms")
-    axes.set_title("What each step adds to the recurrent gradient")
+    axes.set_title("Share in the gradient of the weights")
 
 
 def _units(axes: Axes, findings: Findings) -> None:
@@ -110,7 +113,7 @@ def _causes(axes: Axes, findings: Findings) -> None:
     axes.set_ylim(min(low, 0) - gap, max(high, 0) + gap)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set_ylabel(r"decades from $t$ to $t-1$")
-    axes.set_title("What takes from the gradient (< 0) or adds")
+    axes.set_title("What takes from the gradient (below 0)")
 
 
 def _curves(findings: Findings, curve: Callable[[Measured], np.ndarray]) -> np.ndarray:
@@ -132,13 +135,14 @@ def _line(axes: Axes, values_NT: np.ndarray, place: int, label: str, *, log: boo
     return median_T
 
 
-def _finish(axes: Axes, findings: Findings) -> None:
+def _finish(axes: Axes, findings: Findings, *, told: bool) -> None:
+    """Grid, limits, the lag (in the legend where it is `told`) and the legend."""
     axes.title.set_fontsize("medium")
     axes.grid(alpha=0.3)
     axes.set_xlim(1, max(2, findings.length))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    label = f"earliest input that counts, {findings.lag} back" if findings.marked else None
-    if label:
+    if findings.marked:
+        label = f"earliest input that counts, {findings.lag} back" if told else None
         axes.axvline(findings.length - findings.lag, color="black", linestyle=":", linewidth=1.4, label=label)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize="x-small", framealpha=0.85)

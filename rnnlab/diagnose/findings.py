@@ -45,7 +45,8 @@ class Measured:
             gated one; empty where neither split is exact.
         contribution_T: |G_t| / sum |G|, where G_t is what step t adds to the gradient of the recurrent weights.
         units: figures in [0, 1] of the units at every step, (T,) by name: mean slopes, mean gates, saturated shares.
-        saturated: share of (unit, step, example) with a slope below 0.05, by the name of an activation that can saturate.
+        saturated: share of (unit, step, example) with a slope below 0.05, by the name of an activation that can be flat
+            at both ends.
         dead: share of units that no example moves, by the name of an activation.
         weights: figures of the recurrent weights by name.
         recurrent_gradient: norm of the gradient of the recurrent weights.

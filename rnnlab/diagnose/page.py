@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings
-from rnnlab.diagnose.verdict import Verdict, percent, power, typical
+from rnnlab.diagnose.verdict import Verdict, mean, percent, power, typical
 from rnnlab.diagnose.verdicts.table import RULES
 from rnnlab.diagnose.why import CAUSES, per_step
 
@@ -48,8 +48,9 @@ def _about(findings: Findings) -> str:
     losses = typical(findings.of_all(lambda m: m.loss))
     return (
         f"The run is {findings.state}; measured at its checkpoint of update {findings.update} of {findings.steps}, on "
-        f"{findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing gives "
-        f"{findings.baseline:.4g}. {findings.length} time steps; {lag}. Figures are medians over the seeds, with their range."
+        f"{findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing "
+        f"gives {findings.baseline:.4g}. {findings.length} time steps; {lag}. Figures are medians over the seeds, with "
+        "their range."
     )
 
 
@@ -72,17 +73,21 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
 def _measured(findings: Findings) -> Iterator[tuple[str, str]]:
     lag, of_all = findings.lag, findings.of_all
     name = findings.carrier
-    yield "half-life of the gradient", typical(of_all(lambda m: decay.half_life(m.gain_T, lag)), "steps back")
+    halves = typical(of_all(lambda m: decay.half_life(m.gain_T, lag)), "steps back")
+    yield "half-life of the gradient (infinity: it does not fall)", halves
     lost = typical(of_all(lambda m: decay.lost(m.gain_T, lag)), "decades")
-    yield f"lost of ‖dL/d{name}‖ over {lag} steps back", lost
-    yield f"largest ‖dL/d{name}‖ on the way, to the last", typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
+    yield f"‖dL/d{name}‖ lost over {lag} steps back", lost
+    grown = typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
+    yield f"‖dL/d{name}‖ grown on the way, at most", grown
     for cause, words in CAUSES.items():
         values = of_all(lambda m, cause=cause: per_step(m, lag).get(cause, math.nan))
         if not all(map(math.isnan, values)):
             yield f"change per step back by {words}", typical(values, "decades")
     for key in sorted({key for _, m in findings.measured for key in m.units} - {"carrying gate"}):
-        words = {"slope": "mean slope of the activation", "saturated": "saturated (slope below 0.05)"}.get(key, f"mean {key}")
-        yield words, typical(of_all(lambda m, key=key: _mean(m.units.get(key, np.empty(0)))))
+        words = {"slope": "mean slope of the activation", "saturated": "saturated (slope below 0.05)"}.get(
+            key, f"mean {key}"
+        )
+        yield words, typical(of_all(lambda m, key=key: mean(m.units.get(key, np.empty(0)))))
     yield "dead units", percent(of_all(lambda m: max(m.dead.values(), default=math.nan)))
     for figure in ("largest singular value", "spectral radius", "moved since initialisation"):
         blocks = [key for key in next((m.weights for _, m in findings.measured), {}) if key.endswith(figure)]
@@ -103,11 +108,6 @@ def _measured(findings: Findings) -> Iterator[tuple[str, str]]:
 
 def _of_block(key: str, value: str, blocks: int) -> str:
     return value if blocks == 1 else f"{key.partition('.')[0]} {value}"
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else math.nan
 
 
 def _table(rows: list[tuple[str, str]]) -> Iterator[str]:

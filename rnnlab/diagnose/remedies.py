@@ -53,9 +53,7 @@ def slower(findings: Findings) -> Technique:
     """The recurrent weights learn more slowly than the others."""
     factor = findings.config.get("optimiser.recurrent_lr_factor", 1.0)
     lower = said(float(factor) / 10)
-    return Technique(
-        f"optimiser.recurrent_lr_factor={lower}", "the recurrent weights stay nearer to where they began"
-    )
+    return Technique(f"optimiser.recurrent_lr_factor={lower}", "the recurrent weights stay nearer to where they began")
 
 
 def lower_rate(findings: Findings) -> Technique:

@@ -77,6 +77,12 @@ def middle(values: Sequence[float]) -> float:
     return _median(known) if known else math.nan
 
 
+def mean(values: np.ndarray | float) -> float:
+    """The mean of those that are finite; NaN of none."""
+    known = np.asarray(values)[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
 def said(value: float, digits: int = 3) -> str:
     """A number with so many significant digits; one of at least four digits as a whole, one above 10^6 as a power."""
     if not math.isfinite(value):

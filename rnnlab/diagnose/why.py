@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnnlab.diagnose.findings import Findings, Measured
-from rnnlab.diagnose.verdict import middle, said
+from rnnlab.diagnose.verdict import mean, middle, said
 
 CAUSES = {
     "slope": "the slopes of the activation",
@@ -18,7 +18,7 @@ CAUSES = {
 
 def per_step(measured: Measured, lag: int) -> dict[str, float]:
     """Decades per step back, by cause: the mean over the way back from the last step, where there is any gradient."""
-    return {name: _mean(way_T[-lag:] if lag else way_T[:0]) for name, way_T in measured.causes.items()}
+    return {name: mean(way_T[-lag:] if lag else way_T[:0]) for name, way_T in measured.causes.items()}
 
 
 def causes(findings: Findings, seeds: Sequence[int]) -> dict[str, float]:
@@ -50,19 +50,18 @@ def _behind(findings: Findings, seeds: Sequence[int], cause: str) -> str:
     """The figures of the units or weights that make a cause."""
 
     def figure(of: str, key: str) -> float:
-        return middle(findings.of(seeds, lambda m: float(_mean(getattr(m, of).get(key, np.empty(0))))))
+        return middle(findings.of(seeds, lambda m: mean(getattr(m, of).get(key, np.empty(0)))))
 
     if cause == "slope":
         return f" (mean slope {said(figure('units', 'slope'))})"
     if cause == "weights":
-        largest, radius = figure("weights", "hidden.largest singular value"), figure("weights", "hidden.spectral radius")
+        largest, radius = (
+            figure("weights", "hidden.largest singular value"),
+            figure("weights", "hidden.spectral radius"),
+        )
         known = not np.isnan(largest)
         return f" (largest singular value {said(largest)}, spectral radius {said(radius)})" if known else ""
     if cause == "gate":
-        return f" (mean opening {said(figure('units', 'carrying gate'))})"
+        where = said(10 ** causes(findings, seeds)[cause])
+        return f" (it is open to {where} where the gradient is, to {said(figure('units', 'carrying gate'))} on average)"
     return ""
-
-
-def _mean(values: np.ndarray | float) -> float:
-    known = np.asarray(values)[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")

@@ -1,10 +1,9 @@
-"""At the baseline: the net has learnt nothing that needs memory."""
+"""No better than the baseline: the net has learnt nothing that needs memory."""
 
 from rnnlab.diagnose.findings import Findings, Replica
-from rnnlab.diagnose.remedies import lower_rate
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, new, typical
+from rnnlab.diagnose.verdict import Technique, Verdict, listed, typical
 
-NAME = "at the baseline"
+NAME = "no better than the baseline"
 NEAR = 0.95
 CONDITION = f"the loss on held-out examples is at least {NEAR:g} of that of the best strategy that remembers nothing"
 
@@ -19,9 +18,8 @@ def judge(findings: Findings) -> Verdict | None:
         f"{findings.baseline:.4g}."
     )
     where = f"After {findings.update} of {findings.steps} updates."
-    lr = float(findings.config.get("optimiser.lr", 0.0))
-    higher = Technique(f"optimiser.lr={lr * 3:.3g}", "if no other verdict tells the cause: another learning rate, and")
-    return Verdict(NAME, seeds, what, where, "", new(findings, higher, lower_rate(findings)))
+    rates = Technique("sweep=lr_grid", "other learning rates, where no other verdict tells the cause")
+    return Verdict(NAME, seeds, what, where, "", [rates])
 
 
 def _there(replica: Replica, baseline: float) -> bool:

@@ -8,8 +8,8 @@ NAME = "dead units"
 SLOPE = 1e-6
 SHARE = 0.1
 CONDITION = (
-    f"at least {100 * SHARE:g} % of an activation's units have a slope of at most {SLOPE:g}, or outputs that span no more, "
-    "over all steps of all examples"
+    f"at least {100 * SHARE:g} % of an activation's units have a slope of at most {SLOPE:g}, or outputs that span no "
+    "more, over all steps of all examples"
 )
 
 
@@ -17,7 +17,8 @@ def judge(findings: Findings) -> Verdict | None:
     seeds = findings.seeds_where(lambda m: _most(m) >= SHARE)
     if not seeds:
         return None
-    what = f"In {listed(seeds)} {percent(findings.of(seeds, _most))} of the units are dead: nothing is learnt through them."
+    share = percent(findings.of(seeds, _most))
+    what = f"In {listed(seeds)} {share} of the units are dead: nothing is learnt through them."
     found = [
         Technique("bias_initialiser=zeros", "units begin where they have a slope"),
         Technique("activation=leaky_relu activation.slope=0.1", "a unit that is off can be turned on again"),

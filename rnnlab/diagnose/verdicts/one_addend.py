@@ -1,5 +1,6 @@
 """Learning only one addend: the second plateau of the adding problem, at half of the baseline (1/12)."""
 
+from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.remedies import carry
 from rnnlab.diagnose.verdict import Technique, Verdict, listed, middle, new, said, typical
@@ -7,6 +8,8 @@ from rnnlab.diagnose.verdict import Technique, Verdict, listed, middle, new, sai
 NAME = "learning only one addend"
 FOLLOWED, IGNORED = 0.6, 0.3
 """Of the two coefficients in answer = a x1 + b x2 + c, least squares; a solved net has two of 1."""
+SOME = 1.0
+"""Decades lost, from which on the way back is a cause."""
 CONDITION = (
     f"adding task: the answer follows one marked number with a coefficient of at least {FOLLOWED:g} and the other with "
     f"at most {IGNORED:g} (the plateau at a loss of 1/12)"
@@ -20,8 +23,8 @@ def judge(findings: Findings) -> Verdict | None:
     first, second = (middle([a[k] for a in _addends(findings, seeds)]) for k in (0, 1))
     known = "second, the later one" if second > first else "first, the earlier one"
     what = (
-        f"In {listed(seeds)} the answer follows one of the two numbers, the {known}: coefficients {said(first, 2)} (first) "
-        f"and {said(second, 2)} (second). The loss is {typical(findings.of(seeds, lambda m: m.loss))}; with one addend "
+        f"In {listed(seeds)} the answer follows one of the two numbers, the {known}: coefficients {said(first, 2)} "
+        f"(first) and {said(second, 2)} (second). The loss is {typical(findings.of(seeds, lambda m: m.loss))}; with one addend "
         f"known it is 1/12 = {1 / 12:.4f}, with none 1/6 = {1 / 6:.4f}."
     )
     half = findings.length // 2
@@ -30,8 +33,7 @@ def judge(findings: Findings) -> Verdict | None:
         if findings.config.get("task.markers") == "halves"
         else f"The numbers lie up to {findings.length - 1} steps back."
     )
-    longer = Technique(f"steps={2 * findings.steps}", "this plateau is often left late")
-    return Verdict(NAME, seeds, what, where, _why(findings, seeds), new(findings, *carry(findings, seeds), longer))
+    return Verdict(NAME, seeds, what, where, _why(findings, seeds), new(findings, *_techniques(findings, seeds)))
 
 
 def _one(measured: Measured) -> bool:
@@ -45,9 +47,21 @@ def _addends(findings: Findings, seeds: list[int]) -> list[tuple[float, float]]:
     return [m.addends for seed, m in findings.measured if seed in seeds and m.addends is not None]
 
 
+def _lost(findings: Findings, seeds: list[int]) -> float:
+    return middle(findings.of(seeds, lambda m: decay.lost(m.gain_T, findings.lag)))
+
+
+def _techniques(findings: Findings, seeds: list[int]) -> list[Technique]:
+    found = carry(findings, seeds) if _lost(findings, seeds) >= SOME else []
+    return [*found, Technique(f"steps={2 * findings.steps}", "this plateau is often left late")]
+
+
 def _why(findings: Findings, seeds: list[int]) -> str:
     share = middle(findings.of(seeds, _of_first_half))
-    return f"The first half of the steps gives {said(100 * share, 2)} % of the gradient of the recurrent weights."
+    return (
+        f"The first half of the steps gives {said(100 * share, 2)} % of the gradient of the recurrent weights; "
+        f"{said(_lost(findings, seeds), 2)} decades of the last step's gradient are lost over {findings.lag} steps."
+    )
 
 
 def _of_first_half(measured: Measured) -> float:

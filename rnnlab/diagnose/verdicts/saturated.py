@@ -4,15 +4,15 @@ import numpy as np
 
 from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.remedies import lower_rate
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, middle, new, percent, said
+from rnnlab.diagnose.verdict import Technique, Verdict, listed, mean, middle, new, percent, said
 
 NAME = "saturated"
 SLOPE = 0.05
 """Of tanh where it is beyond 0.975."""
 SHARE = 0.5
 CONDITION = (
-    f"an activation that is flat at both ends has a slope below {SLOPE:g} in more than {100 * SHARE:g} % of units, steps "
-    "and examples"
+    f"an activation that is flat at both ends has a slope below {SLOPE:g} in more than {100 * SHARE:g} % of units, "
+    "steps and examples"
 )
 
 
@@ -23,18 +23,13 @@ def judge(findings: Findings) -> Verdict | None:
     name = max((m for seed, m in findings.measured if seed in seeds), key=_most).saturated
     worst = max(name, key=lambda key: name[key])
     what = f"In {listed(seeds)} {percent(findings.of(seeds, _most))} of the {worst}'s slopes are below {SLOPE:g}."
-    slopes = findings.of(seeds, lambda m: _mean(m.units.get("slope", np.empty(0))))
+    slopes = findings.of(seeds, lambda m: mean(m.units.get("slope", np.empty(0))))
     why = f"Their mean slope is {said(middle(slopes))}; preactivations are too large." if slopes else ""
     return Verdict(NAME, seeds, what, _where(findings, seeds), why, _techniques(findings))
 
 
 def _most(measured: Measured) -> float:
     return max(measured.saturated.values(), default=0.0)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
 
 
 def _where(findings: Findings, seeds: list[int]) -> str:

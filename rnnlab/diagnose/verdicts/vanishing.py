@@ -11,7 +11,9 @@ from rnnlab.diagnose.why import explained
 NAME = "vanishing"
 LOST = 3.0
 """Decades. With a thousandth, the inputs that matter weigh less than the noise of any batch in the gradient's sum."""
-CONDITION = f"at least {LOST:g} decades of the last step's gradient are lost on the way to the earliest input that counts"
+CONDITION = (
+    f"at least {LOST:g} decades of the last step's gradient are lost on the way to the earliest input that counts"
+)
 
 
 def judge(findings: Findings) -> Verdict | None:
@@ -23,13 +25,12 @@ def judge(findings: Findings) -> Verdict | None:
     halves = findings.of(seeds, lambda m: decay.half_life(m.gain_T, lag))
     what = (
         f"In {listed(seeds)} the gradient halves every {typical(halves, 'steps')} on its way back. The earliest "
-        f"input that counts lies {lag} steps back{_relative(middle(halves), lag)}, and {power(arriving)} of it arrives there."
+        f"input that counts lies {lag} steps back{_relative(middle(halves), lag)}, and {power(arriving)} of it "
+        "arrives there."
     )
-    return Verdict(NAME, seeds, what, _where(findings, seeds), explained(findings, seeds), _techniques(findings, seeds))
-
-
-def _techniques(findings: Findings, seeds: Sequence[int]) -> list:
-    return new(findings, *carry(findings, seeds))
+    return Verdict(
+        NAME, seeds, what, _where(findings, seeds), explained(findings, seeds), new(findings, *carry(findings, seeds))
+    )
 
 
 def _relative(half: float, lag: int) -> str:

@@ -31,7 +31,7 @@ class History:
     last_norm: float = math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """What one seed's net does on the diagnostic batch, with the parameters of the checkpoint.
 
@@ -68,7 +68,7 @@ class Measured:
     chance: float = math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Replica:
     """One seed.
 
@@ -85,7 +85,7 @@ class Replica:
     measured: Measured | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Findings:
     """One run.
 

@@ -1,4 +1,4 @@
-"""The page: verdicts and what was measured, as Markdown that reads well on a terminal. No torch."""
+"""The page: verdicts and what was measured, as Markdown that reads well on a terminal."""
 
 import math
 import textwrap

@@ -1,4 +1,4 @@
-"""The techniques that carry a gradient further back, or keep it from growing. No torch."""
+"""The techniques that carry a gradient further back, or keep it from growing."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Why the gradient shrinks or grows on its way back: the measured split of its decay over causes. No torch."""
+"""Why the gradient shrinks or grows on its way back: the measured split of its decay over causes."""
 
 from collections.abc import Sequence
 

@@ -24,8 +24,8 @@ def judge(findings: Findings) -> Verdict | None:
     known = "second, the later one" if second > first else "first, the earlier one"
     what = (
         f"In {listed(seeds)} the answer follows one of the two numbers, the {known}: coefficients {said(first, 2)} "
-        f"(first) and {said(second, 2)} (second). The loss is {typical(findings.of(seeds, lambda m: m.loss))}; with one addend "
-        f"known it is 1/12 = {1 / 12:.4f}, with none 1/6 = {1 / 6:.4f}."
+        f"(first) and {said(second, 2)} (second). The loss is {typical(findings.of(seeds, lambda m: m.loss))}; with one "
+        f"addend known it is 1/12 = {1 / 12:.4f}, with none 1/6 = {1 / 6:.4f}."
     )
     half = findings.length // 2
     where = (

@@ -69,7 +69,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(1)  # the run may be at work on this machine
         findings = examine(run, arguments.seed, arguments.examples, _say)
     except UnreadableError as error:
-        return _fail(1, f"{folder}: {error}.")
+        return _fail(1, f"{folder}: {' '.join(str(error).split())}.")
     except ConfigError as error:
         return _fail(2, str(error))
     except RunError as error:

@@ -47,13 +47,20 @@ def _about(findings: Findings) -> str:
         lag = f"the task does not tell which inputs count, so all {findings.length} do"
     losses = typical(findings.of_all(lambda m: m.loss))
     return (
-        f"The run is {findings.state}; measured at its checkpoint of update {findings.update} of {findings.steps}, on "
+        f"The run {STATES[findings.state]}; measured at its checkpoint of update {findings.update} of {findings.steps}, on "
         f"{findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing "
         f"gives {findings.baseline:.4g}. {findings.length} time steps; {lag}. Figures are medians over the seeds, with "
         "their range."
     )
 
 
+STATES = {
+    "finished": "has finished",
+    "running": "is at work",
+    "interrupted": "was interrupted",
+    "failed": "has failed",
+    "died": "has died",
+}
 STATUSES = ("solved", "unsolved", "undecided", "diverged")
 
 

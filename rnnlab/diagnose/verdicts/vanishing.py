@@ -10,7 +10,8 @@ from rnnlab.diagnose.why import explained
 
 NAME = "vanishing"
 LOST = 3.0
-"""Decades. With a thousandth, the inputs that matter weigh less than the noise of any batch in the gradient's sum."""
+"""Decades. A line drawn by us: nets that solved their task lost less than half a decade, nets that could not six and more
+(docs/decisions/0018)."""
 CONDITION = (
     f"at least {LOST:g} decades of the last step's gradient are lost on the way to the earliest input that counts"
 )

@@ -123,16 +123,29 @@ class Findings:
 
     @property
     def measured(self) -> list[tuple[int, Measured]]:
-        """(seed, what was measured), of the seeds whose parameters are finite."""
-        return [(replica.seed, replica.measured) for replica in self.replicas if replica.measured is not None]
+        """(seed, what was measured) of the seeds that have not diverged; where all have, of all that are finite.
 
-    def seeds_where(self, sick: Callable[[Measured], bool]) -> list[int]:
-        """The measured seeds that a condition holds for."""
-        return [seed for seed, measured in self.measured if sick(measured)]
+        What a diverged seed's net does with its last finite parameters is of after the accident.
+        """
+        finite = [(replica, replica.measured) for replica in self.replicas if replica.measured is not None]
+        alive = [(replica.seed, measured) for replica, measured in finite if replica.status != "diverged"]
+        return alive or [(replica.seed, measured) for replica, measured in finite]
+
+    def seeds_where(self, sick: Callable[[Measured], bool], *, diverged: bool = False) -> list[int]:
+        """The seeds with finite parameters that a condition holds for; of the diverged ones only where asked for."""
+        return [
+            replica.seed
+            for replica in self.replicas
+            if replica.measured is not None and (diverged or replica.status != "diverged") and sick(replica.measured)
+        ]
+
+    def among(self, seeds: Sequence[int]) -> list[Measured]:
+        """What was measured of these seeds."""
+        return [r.measured for r in self.replicas if r.measured is not None and r.seed in seeds]
 
     def of(self, seeds: Sequence[int], figure: Callable[[Measured], float]) -> list[float]:
-        """One figure of the measured among these seeds."""
-        return [figure(measured) for seed, measured in self.measured if seed in seeds]
+        """One figure of what was measured of these seeds."""
+        return [figure(measured) for measured in self.among(seeds)]
 
     def of_all(self, figure: Callable[[Measured], float]) -> list[float]:
         """One figure of every measured seed."""

@@ -47,11 +47,20 @@ def _about(findings: Findings) -> str:
         lag = f"the task does not tell which inputs count, so all {findings.length} do"
     losses = typical(findings.of_all(lambda m: m.loss))
     return (
-        f"The run {STATES[findings.state]}; measured at its checkpoint of update {findings.update} of {findings.steps}, on "
-        f"{findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing "
+        f"The run {STATES[findings.state]}; measured at its checkpoint of update {findings.update} of "
+        f"{findings.steps}, on {findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing "
         f"gives {findings.baseline:.4g}. {findings.length} time steps; {lag}. Figures are medians over the seeds, with "
-        "their range."
+        f"their range{_left_out(findings)}."
     )
+
+
+def _left_out(findings: Findings) -> str:
+    diverged = [replica.seed for replica in findings.replicas if replica.status == "diverged"]
+    if not diverged:
+        return ""
+    if len(diverged) < len(findings.replicas):
+        return "; diverged seeds are left out"
+    return "; all diverged, so they are measured with their last finite parameters"
 
 
 STATES = {

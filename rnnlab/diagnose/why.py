@@ -23,7 +23,7 @@ def per_step(measured: Measured, lag: int) -> dict[str, float]:
 
 def causes(findings: Findings, seeds: Sequence[int]) -> dict[str, float]:
     """The medians over these seeds of `per_step`; only causes that could be measured."""
-    found = [per_step(m, findings.lag) for seed, m in findings.measured if seed in seeds]
+    found = [per_step(m, findings.lag) for m in findings.among(seeds)]
     names = dict.fromkeys(name for one in found for name in one)
     medians = {name: middle([one[name] for one in found if name in one]) for name in names}
     return {name: value for name, value in medians.items() if not np.isnan(value)}

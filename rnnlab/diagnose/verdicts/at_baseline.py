@@ -1,6 +1,6 @@
 """No better than the baseline: the net has learnt nothing that needs memory."""
 
-from rnnlab.diagnose.findings import Findings, Replica
+from rnnlab.diagnose.findings import Findings
 from rnnlab.diagnose.verdict import Technique, Verdict, listed, typical
 
 NAME = "no better than the baseline"
@@ -9,7 +9,9 @@ CONDITION = f"the loss on held-out examples is at least {NEAR:g} of that of the 
 
 
 def judge(findings: Findings) -> Verdict | None:
-    seeds = [replica.seed for replica in findings.replicas if _there(replica, findings.baseline)]
+    solved = [replica.seed for replica in findings.replicas if replica.status == "solved"]
+    near = findings.seeds_where(lambda m: m.loss >= NEAR * findings.baseline)
+    seeds = [seed for seed in near if seed not in solved]
     if not seeds:
         return None
     losses = findings.of(seeds, lambda m: m.loss)
@@ -20,7 +22,3 @@ def judge(findings: Findings) -> Verdict | None:
     where = f"After {findings.update} of {findings.steps} updates."
     rates = Technique("sweep=lr_grid", "other learning rates, where no other verdict tells the cause")
     return Verdict(NAME, seeds, what, where, "", [rates])
-
-
-def _there(replica: Replica, baseline: float) -> bool:
-    return replica.measured is not None and replica.status != "solved" and replica.measured.loss >= NEAR * baseline

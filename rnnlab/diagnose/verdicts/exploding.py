@@ -19,7 +19,7 @@ CONDITION = (
 
 def judge(findings: Findings) -> Verdict | None:
     lag = findings.lag
-    growing = findings.seeds_where(lambda m: decay.grown(m.gain_T, lag)[0] >= GROWN)
+    growing = findings.seeds_where(lambda m: decay.grown(m.gain_T, lag)[0] >= GROWN, diverged=True)
     bursting = [r.seed for r in findings.replicas if r.history.burst >= BURST]
     if not growing and not bursting:
         return None
@@ -32,20 +32,24 @@ def judge(findings: Findings) -> Verdict | None:
             f"In {listed(growing)} the gradient grows by {typical(tops, 'decades')} on its way back, "
             f"{typical(per_step, 'decades per step')}."
         )
-        at = findings.length - middle(backs)
-        where.append(f"It is largest {typical(backs, 'steps')} back, at time step {at:g} of {findings.length}.")
+        at = findings.length - round(middle(backs))
+        where.append(f"It is largest {typical(backs, 'steps')} back, at time step {at} of {findings.length}.")
+        if any(r.status == "diverged" for r in findings.replicas if r.seed in growing):
+            where.append("Diverged seeds are measured with their last finite parameters.")
     if bursting:
         ratios = findings.histories(lambda h: h.burst, bursting)
         updates = findings.histories(lambda h: float(h.burst_at), bursting)
         what.append(f"In {listed(bursting)} a gradient norm is {typical(ratios, 'times')} the median of those before.")
         where.append(f"The burst is at update {typical(updates)} of training.")
     seeds = sorted({*growing, *bursting})
-    return Verdict(NAME, seeds, " ".join(what), " ".join(where), explained(findings, growing), _techniques(findings))
+    return Verdict(
+        NAME, seeds, " ".join(what), " ".join(where), explained(findings, growing), _techniques(findings, growing)
+    )
 
 
-def _techniques(findings: Findings) -> list[Technique]:
+def _techniques(findings: Findings, growing: list[int]) -> list[Technique]:
     found = clip(findings)
-    cause = blamed(findings, [seed for seed, _ in findings.measured], growing=True)
+    cause = blamed(findings, growing, growing=True)
     if cause == "weights":
         found += length_preserving(findings)
     elif cause in ("gate", "detours"):

@@ -22,9 +22,10 @@ def judge(findings: Findings) -> Verdict | None:
         return None
     first, second = (middle([a[k] for a in _addends(findings, seeds)]) for k in (0, 1))
     known = "second, the later one" if second > first else "first, the earlier one"
+    loss = typical(findings.of(seeds, lambda m: m.loss))
     what = (
         f"In {listed(seeds)} the answer follows one of the two numbers, the {known}: coefficients {said(first, 2)} "
-        f"(first) and {said(second, 2)} (second). The loss is {typical(findings.of(seeds, lambda m: m.loss))}; with one "
+        f"(first) and {said(second, 2)} (second). The loss is {loss}; with one "
         f"addend known it is 1/12 = {1 / 12:.4f}, with none 1/6 = {1 / 6:.4f}."
     )
     half = findings.length // 2
@@ -44,7 +45,7 @@ def _one(measured: Measured) -> bool:
 
 
 def _addends(findings: Findings, seeds: list[int]) -> list[tuple[float, float]]:
-    return [m.addends for seed, m in findings.measured if seed in seeds and m.addends is not None]
+    return [m.addends for m in findings.among(seeds) if m.addends is not None]
 
 
 def _lost(findings: Findings, seeds: list[int]) -> float:

@@ -20,7 +20,7 @@ def judge(findings: Findings) -> Verdict | None:
     seeds = findings.seeds_where(lambda m: _most(m) > SHARE)
     if not seeds:
         return None
-    name = max((m for seed, m in findings.measured if seed in seeds), key=_most).saturated
+    name = max(findings.among(seeds), key=_most).saturated
     worst = max(name, key=lambda key: name[key])
     what = f"In {listed(seeds)} {percent(findings.of(seeds, _most))} of the {worst}'s slopes are below {SLOPE:g}."
     slopes = findings.of(seeds, lambda m: mean(m.units.get("slope", np.empty(0))))
@@ -35,11 +35,11 @@ def _most(measured: Measured) -> float:
 def _where(findings: Findings, seeds: list[int]) -> str:
     """From which step on, in the median seed, half of the units are flat."""
     firsts = []
-    for seed, measured in findings.measured:
+    for measured in findings.among(seeds):
         over = np.flatnonzero(measured.units.get("saturated", np.empty(0)) > SHARE)
-        if seed in seeds and over.size:
+        if over.size:
             firsts.append(float(over[0] + 1))
-    return f"More than half of them from time step {middle(firsts):g} of {findings.length} on." if firsts else ""
+    return f"More than half of them from time step {round(middle(firsts))} of {findings.length} on." if firsts else ""
 
 
 def _techniques(findings: Findings) -> list[Technique]:

@@ -10,8 +10,8 @@ from rnnlab.diagnose.why import explained
 
 NAME = "vanishing"
 LOST = 3.0
-"""Decades. A line drawn by us: nets that solved their task lost less than half a decade, nets that could not six and more
-(docs/decisions/0018)."""
+"""Decades. A line drawn by us: nets that solved their task lost less than half a decade, nets that could not six and
+more (docs/decisions/0018)."""
 CONDITION = (
     f"at least {LOST:g} decades of the last step's gradient are lost on the way to the earliest input that counts"
 )
@@ -39,9 +39,9 @@ def _relative(half: float, lag: int) -> str:
 
 
 def _where(findings: Findings, seeds: Sequence[int]) -> str:
-    back = middle(findings.of(seeds, lambda m: float(decay.reach(m.gain_T, 10**-LOST))))
-    text = f"A thousandth is left {back:g} steps back, at time step {findings.length - back:g} of {findings.length}."
-    parts = [decay.quarters(m.gain_T, findings.lag) for seed, m in findings.measured if seed in seeds]
+    back = round(middle(findings.of(seeds, lambda m: float(decay.reach(m.gain_T, 10**-LOST)))))
+    text = f"A thousandth is left {back} steps back, at time step {findings.length - back} of {findings.length}."
+    parts = [decay.quarters(m.gain_T, findings.lag) for m in findings.among(seeds)]
     columns = [middle(column) for column in zip(*parts, strict=True)]
     if columns:
         text += f" Decades lost per quarter of the way, from the last step back: {', '.join(map(_short, columns))}."

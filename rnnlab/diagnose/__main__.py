@@ -112,10 +112,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 2 <= number <= 250:
+    if not text.isdecimal() or not 2 <= int(text) <= 250:
         raise argparse.ArgumentTypeError(f"{text}: not allowed; from 2 to 250")
-    return number
+    return int(text)
 
 
 def _say(text: str) -> None:

@@ -28,7 +28,7 @@ CAUSES = {
     "gate": "carrying gate",
     "detours": "all other paths",
 }
-UNITS = {"slope": "mean slope", "saturated": "saturated share"}
+UNITS = {"slope": "mean slope", "saturated": "share with a slope below 0.05"}
 LEAST_SHARE = 1e-6
 """Below, a step's contribution is not told apart from none."""
 

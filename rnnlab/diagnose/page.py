@@ -46,11 +46,11 @@ def _about(findings: Findings) -> str:
     if not findings.marked:
         lag = f"the task does not tell which inputs count, so all {findings.length} do"
     losses = typical(findings.of_all(lambda m: m.loss))
+    measured = f"The run {STATES[findings.state]}; measured at its checkpoint of update {findings.update} of"
     return (
-        f"The run {STATES[findings.state]}; measured at its checkpoint of update {findings.update} of "
-        f"{findings.steps}, on {findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} {findings.unit}; remembering nothing "
-        f"gives {findings.baseline:.4g}. {findings.length} time steps; {lag}. Figures are medians over the seeds, with "
-        f"their range{_left_out(findings)}."
+        f"{measured} {findings.steps}, on {findings.examples} held-out examples. Seeds: {seeds}. Loss {losses} "
+        f"{findings.unit}; remembering nothing gives {findings.baseline:.4g}. {findings.length} time steps; {lag}. "
+        f"Figures are medians over the seeds, with their range{_left_out(findings)}."
     )
 
 
@@ -100,7 +100,7 @@ def _measured(findings: Findings) -> Iterator[tuple[str, str]]:
         if not all(map(math.isnan, values)):
             yield f"change per step back by {words}", typical(values, "decades")
     for key in sorted({key for _, m in findings.measured for key in m.units} - {"carrying gate"}):
-        words = {"slope": "mean slope of the activation", "saturated": "saturated (slope below 0.05)"}.get(
+        words = {"slope": "mean slope of the activation", "saturated": "share with a slope below 0.05"}.get(
             key, f"mean {key}"
         )
         yield words, typical(of_all(lambda m, key=key: mean(m.units.get(key, np.empty(0)))))

@@ -84,10 +84,10 @@ def mean(values: np.ndarray | float) -> float:
 
 
 def said(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits; one of at least four digits as a whole, one above 10^6 as a power."""
+    """A number with so many significant digits; one from 100 on as a whole, one from 10^6 on as a power."""
     if not math.isfinite(value):
         return "nothing" if math.isnan(value) else "-infinity" if value < 0 else "infinity"
-    if 1000 <= abs(value) < 1e6:
+    if 100 <= abs(value) < 1e6:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 

@@ -245,7 +245,7 @@ def _log(
         result.clipped = result.updates = 0
         if adjoints is not None:
             for state, norm_T in zip(record.states, adjoints[record.seeds.index(replica.seed)], strict=True):
-                summary = summarise(norm_T)
+                summary = summarise(norm_T, torch.finfo(experiment.dtype).tiny)
                 row[f"adjoint_slope_{state}"] = summary.slope
                 row[f"adjoint_ratio_{state}"] = summary.ratio
                 row[f"adjoint_live_{state}"] = summary.live

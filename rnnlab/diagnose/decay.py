@@ -8,6 +8,7 @@ import numpy as np
 from rnnlab.probes.adjoint_record import summarise
 
 HALF = math.log10(2)
+SMALLEST = float(np.finfo(np.float64).tiny)
 
 
 def log_gain(gain_T: np.ndarray) -> np.ndarray:
@@ -32,7 +33,7 @@ def grown(gain_T: np.ndarray, lag: int) -> tuple[float, int]:
 
 def slope(gain_T: np.ndarray, lag: int) -> float:
     """Decades lost per step back, least squares over the last `lag` steps; NaN where fewer than two are above zero."""
-    return summarise(gain_T[-1 - lag :]).slope
+    return summarise(gain_T[-1 - lag :], SMALLEST).slope
 
 
 def half_life(gain_T: np.ndarray, lag: int) -> float:

@@ -86,33 +86,52 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
         yield from _wrapped(f"Acts on it: `{technique.override}` ({technique.effect})", "- ")
 
 
-def _measured(findings: Findings) -> Iterator[tuple[str, str]]:
-    lag, of_all = findings.lag, findings.of_all
-    name = findings.carrier
+Row = tuple[str, str]
+
+
+def _measured(findings: Findings) -> Iterator[Row]:
+    yield from _of_the_way_back(findings)
+    yield from _of_the_net(findings)
+    yield from _of_training(findings)
+    yield from _of_the_answer(findings)
+
+
+def _of_the_way_back(findings: Findings) -> Iterator[Row]:
+    lag, of_all, norm = findings.lag, findings.of_all, f"‖dL/d{findings.carrier}‖"
     halves = typical(of_all(lambda m: decay.half_life(m.gain_T, lag)), "steps back")
     yield "half-life of the gradient (infinity: it does not fall)", halves
-    lost = typical(of_all(lambda m: decay.lost(m.gain_T, lag)), "decades")
-    yield f"‖dL/d{name}‖ lost over {lag} steps back", lost
-    grown = typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
-    yield f"‖dL/d{name}‖ grown on the way, at most", grown
+    yield f"{norm} lost over {lag} steps back", typical(of_all(lambda m: decay.lost(m.gain_T, lag)), "decades")
+    yield f"{norm} grown on the way, at most", typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
     for cause, words in CAUSES.items():
         values = of_all(lambda m, cause=cause: per_step(m, lag).get(cause, math.nan))
         if not all(map(math.isnan, values)):
             yield f"change per step back by {words}", typical(values, "decades")
+
+
+UNITS = {"slope": "mean slope of the activation", "saturated": "share with a slope below 0.05"}
+
+
+def _of_the_net(findings: Findings) -> Iterator[Row]:
+    of_all = findings.of_all
     for key in sorted({key for _, m in findings.measured for key in m.units} - {"carrying gate"}):
-        words = {"slope": "mean slope of the activation", "saturated": "share with a slope below 0.05"}.get(
-            key, f"mean {key}"
-        )
-        yield words, typical(of_all(lambda m, key=key: mean(m.units.get(key, np.empty(0)))))
+        values = of_all(lambda m, key=key: mean(m.units.get(key, np.empty(0))))
+        yield UNITS.get(key, f"mean {key}"), typical(values)
     yield "dead units", percent(of_all(lambda m: max(m.dead.values(), default=math.nan)))
     for figure in ("largest singular value", "spectral radius", "moved since initialisation"):
         blocks = [key for key in next((m.weights for _, m in findings.measured), {}) if key.endswith(figure)]
         told = [_of_block(key, typical(of_all(lambda m, key=key: m.weights[key])), len(blocks)) for key in blocks]
         if told:
             yield f"recurrent weights: {figure}", "; ".join(told)
+
+
+def _of_training(findings: Findings) -> Iterator[Row]:
     yield "gradient norm in training, median", typical(findings.histories(lambda h: h.grad_norm))
     yield "largest gradient norm, to the median before it", typical(findings.histories(lambda h: h.burst), "times")
     yield "clip active", percent(findings.histories(lambda h: h.clipped)) + " of updates"
+
+
+def _of_the_answer(findings: Findings) -> Iterator[Row]:
+    of_all = findings.of_all
     if findings.marked:
         found, chance = percent(of_all(lambda m: m.marked)), percent(of_all(lambda m: m.chance))
         yield "the inputs used most are those that count", f"{found}; by chance {chance}"
@@ -126,7 +145,7 @@ def _of_block(key: str, value: str, blocks: int) -> str:
     return value if blocks == 1 else f"{key.partition('.')[0]} {value}"
 
 
-def _table(rows: list[tuple[str, str]]) -> Iterator[str]:
+def _table(rows: list[Row]) -> Iterator[str]:
     wide = max(len(name) for name, _ in rows)
     yield f"| {'figure'.ljust(wide)} | median (range) |"
     yield f"| {'-' * wide} | --- |"

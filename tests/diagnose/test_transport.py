@@ -89,6 +89,18 @@ def test_an_lstm_without_recurrent_weights_has_no_path_beside_the_gate():
     np.testing.assert_allclose(way.causes["detours"][1:], 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("task", [(), MASKED])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_gates_part_is_the_straight_path_of_the_gates_probe(cell, task):
+    step = moment("seeds=1", f"cell={cell}", "initialiser.gain=3", *task)
+    probed = component("probe", "gates").measure(step)
+    way = transport(step.model.requires_grad_(False), step.experiment.task, step.batch)
+    name = carrier(step.model.cell)
+    straight_T = probed[f"{name}.straight_gain_at_step"][0].numpy()
+    np.testing.assert_allclose(np.cumsum(way.causes["gate"][:0:-1])[::-1], np.log10(straight_T)[:-1], atol=1e-9)
+    assert np.ptp(way.causes["gate"][1:]) > 0.01, "gates that differ from step to step"
+
+
 def test_the_way_takes_the_same_parameters_and_leaves_no_hook():
     model, task, batch = taken("cell=rnn")
     before = [p.clone() for p in model.parameters()]

@@ -80,7 +80,7 @@ def _technique(root: Path, group: str, path: Path, tests: dict[str, list[str]]) 
     tree = ast.parse((root / f"{module.replace('.', '/')}.py").read_text())
     (made,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     title, paper = title_and_paper(ast.get_docstring(tree) or "")
-    equation = (ast.get_docstring(made) or "").partition("\n\n")[0]
+    equation = re.split(r"(?<![,;])\n\n", ast.get_docstring(made) or "")[0]  # one may go on in the next paragraph
     override = f"{group}={path.stem}"
     return Technique(group, path.stem, title, paper, _one_line(equation), keys, tests.get(override, []))
 

@@ -32,7 +32,7 @@ GROUPS = {
     "adjoint": "What is done to dL/dh_t inside the backward pass, at every time step.",
     "regulariser": "What is added to a replica's loss or gradients.",
     "dropout": "What is dropped in training, and never in evaluation.",
-    "noise": "What is added to the gradients.",
+    "gradient_noise": "What is added to the gradients, after clipping.",
     "optimiser": "How gradients become updates.",
     "schedule": "What the learning rate is multiplied with.",
 }
@@ -80,7 +80,7 @@ def _technique(root: Path, group: str, path: Path, tests: dict[str, list[str]]) 
     tree = ast.parse((root / f"{module.replace('.', '/')}.py").read_text())
     (made,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     title, paper = title_and_paper(ast.get_docstring(tree) or "")
-    equation = (ast.get_docstring(made) or "").partition("\n\n")[0]
+    equation = re.split(r"(?<![,;])\n\n", ast.get_docstring(made) or "")[0]  # one may go on in the next paragraph
     override = f"{group}={path.stem}"
     return Technique(group, path.stem, title, paper, _one_line(equation), keys, tests.get(override, []))
 

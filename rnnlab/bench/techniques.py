@@ -49,7 +49,7 @@ def _step_seconds(overrides: list[str]) -> float:
     """Mean seconds of a step, the first ones left out."""
     experiment = build(configuration(*overrides))
     seeds = experiment.config.seeds
-    population = Population(experiment.model(seeds), seeds, experiment.optimiser)
+    population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
     progress = Progress(0, {seed: Result() for seed in seeds})
     record = AdjointRecord(seeds, population.model.cell.states, experiment.task.steps)
     watch, asked, warm = Stopwatch(), 0, experiment.config.steps // 4

@@ -97,12 +97,18 @@ def _sections(experiment: Experiment) -> Iterable[Any]:
     config, metric = experiment.config, experiment.task.metric
     several, baseline = len(config.seeds) > 1, "loss/baseline"
     yield _section(
-        "Loss and metric",
+        "Loss and metric at evaluation",
+        [  # TensorBoard 2.21 shows charts with bands last to first
+            _bands(metric, [f"{metric}/eval"], [], several),
+            _bands("loss, and the baseline of a net without memory", ["loss/eval"], [baseline], several),
+        ],
+    )
+    yield _section(
+        "Training",
         [
-            _bands("loss at evaluation, and the baseline of a net without memory", ["loss/eval"], [baseline], several),
             _lines("loss in training (median), and the baseline", "loss/(train|baseline)$"),
-            _bands(f"{metric} at evaluation", [f"{metric}/eval"], [], several),
-            _lines("share of seeds solved and diverged", "Outcome/(solved|diverged)_share$"),
+            _lines("share of seeds that solved the task", "Outcome/solved_share$"),
+            _lines("share of seeds that diverged", "Outcome/diverged_share$"),
         ],
     )
     yield _section(

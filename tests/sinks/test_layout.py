@@ -41,9 +41,10 @@ def test_every_pattern_of_every_chart_finds_a_tag_of_the_run(in_tmp_path, cell):
 
 def test_there_are_sections_only_of_what_is_measured():
     titles = [section.title for section in sections("probe.every=0")]
-    assert titles == ["Loss and metric", "Gradient and clipping"]
+    always = ["Loss and metric at evaluation", "Training", "Gradient and clipping"]
+    assert titles == always
     titles = [section.title for section in sections("probes=full", "cell=rnn")]
-    assert set(titles) == {"Loss and metric", "Gradient and clipping", "Adjoint dL/dh_t", *TITLES.values()} - {"Gates"}
+    assert set(titles) == {*always, "Adjoint dL/dh_t", *TITLES.values()} - {"Gates"}
     (named,) = [s for s in sections("+probe@probes.mine=weights") if "mine" in s.title]
     assert all(chart.multiline.tag[0].startswith("mine/") for chart in named.chart)
 

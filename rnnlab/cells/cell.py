@@ -20,8 +20,8 @@ class Cell(nn.Module):
     A cell sets `blocks`, the names of the H-wide column blocks of its weights, and `states`, the names of its state
     components (the one that is also the output first; a component may depend, within a step, only on later ones),
     and writes `step`. Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its `gates`,
-    and in `carried` which of them multiplies a state component's old value in the new one: the straight path of the
-    gradient.
+    in `carried` which of them multiplies a state component's old value in the new one, the straight path of the
+    gradient, and in `admitted` which multiplies what is new in it.
 
     Args:
         replicas, inputs, hidden: R, I, H.
@@ -31,6 +31,8 @@ class Cell(nn.Module):
     states: ClassVar[tuple[str, ...]]
     carried: ClassVar[dict[str, str]] = {}
     """State component: the gate that its old value is multiplied by."""
+    admitted: ClassVar[dict[str, str]] = {}
+    """State component: the gate that its new content is multiplied by, where that is not 1 minus the carrying one."""
 
     def __init__(self, *, replicas: int, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -88,6 +90,15 @@ class Initialises(Protocol):
         ...
 
 
+@runtime_checkable
+class InitialisesGates(Protocol):
+    """A bias initialiser for which gates are not all alike."""
+
+    def initialise_gates(self, cell: Cell, replica: int, generator: Generator) -> None:
+        """Draw one replica's biases of certain gates, after all blocks were drawn."""
+        ...
+
+
 def initialise_cell(
     cell: Cell, replica: int, recurrent: Initialiser, inputs: Initialiser, bias: Initialiser, generator: Generator
 ) -> None:
@@ -106,6 +117,8 @@ def initialise_cell(
             drawn = torch.empty_like(cell.block(cell.bias[replica, 0], name))
             bias(drawn, generator)
             cell.block(cell.bias[replica, 0], name).copy_(drawn)
+        if isinstance(bias, InitialisesGates):
+            bias.initialise_gates(cell, replica, generator)
         for module in cell.modules():
             if isinstance(module, Initialises):
                 module.initialise(replica, generator)

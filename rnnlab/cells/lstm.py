@@ -22,6 +22,7 @@ class LSTM(Cell):
     blocks: ClassVar[tuple[str, ...]] = ("input", "forget", "output", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h", "c")
     carried: ClassVar[dict[str, str]] = {"c": "forget"}
+    admitted: ClassVar[dict[str, str]] = {"c": "input"}
 
     @checked
     def __init__(

@@ -157,8 +157,10 @@ class TensorBoard(Sink):
             norms_PRT = [norm_RST[:, index] for norm_RST in record.norm_RST]
             return figures.curves(record.step, norms_PRT, state=state, unit=unit)
 
+        # One training step is no map, and the curve shows it.
+        pictures = (curves, heat_map) if len(record.step) > 1 else (curves,)
         for index, state in enumerate(record.states):
-            for draw in (heat_map, curves):
+            for draw in pictures:
                 self.gallery.offer(f"adjoint/{draw.__name__}_{state}", record.step[-1], partial(draw, index, state))
 
     def _show(self, step: int, measured: Measured) -> None:

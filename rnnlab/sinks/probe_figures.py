@@ -19,6 +19,8 @@ COLUMNS = 3
 """Panels side by side, at most."""
 ROW = 2.1
 """Inches that each further row of panels adds."""
+LEFT, RIGHT = 0.115, 0.79
+"""Where panels begin and end; to the right of them are the scale or the legend."""
 RANKS = {"largest": 0.0, "upper quartile": 0.25, "median": 0.5, "lower quartile": 0.75, "smallest": 1.0}
 """Singular values that are drawn, by their place in falling order."""
 FLOOR, CEILING = -8.0, 4.0
@@ -34,15 +36,15 @@ def maps(step: Sequence[int], parts: Mapping[str, np.ndarray], *, title: str, la
         title: what all of them show.
         label: what 0 and 1 mean.
     """
-    figure, panels = _panels(parts, title)
+    figure, panels = _panels(parts, title, "training step", "time step t")
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8")
     low, high = _tenths(np.concatenate([part_PT.ravel() for part_PT in parts.values()]))
     for axes, part_PT in zip(panels, parts.values(), strict=True):
         border_T = np.arange(part_PT.shape[1] + 1) + 0.5
         axes.pcolorfast(edges(step), border_T, np.ma.masked_invalid(part_PT.T), cmap=colours, vmin=low, vmax=high)
-    figure.supxlabel("training step", fontsize="medium")
-    figure.supylabel("time step t", fontsize="medium")
-    figure.colorbar(ScalarMappable(Normalize(low, high), colours), ax=panels, label=label)
+    bottom, top = figure.subplotpars.bottom, figure.subplotpars.top
+    bar = figure.add_axes((RIGHT + 0.03, bottom, 0.03, top - bottom))
+    figure.colorbar(ScalarMappable(Normalize(low, high), colours), cax=bar, label=label)
     return figure
 
 
@@ -54,7 +56,7 @@ def spectra(step: Sequence[int], parts: Mapping[str, np.ndarray], *, title: str)
         parts: by name, (P, D), falling along D.
         title: of what.
     """
-    figure, panels = _panels(parts, title)
+    figure, panels = _panels(parts, title, "training step", "log₁₀ singular value")
     logs = {name: log10(value_PD) for name, value_PD in parts.items()}
     low, high = _limits(np.concatenate([log_PD.ravel() for log_PD in logs.values()]))
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(RANKS)))
@@ -66,8 +68,6 @@ def spectra(step: Sequence[int], parts: Mapping[str, np.ndarray], *, title: str)
             axes.plot(step, log_PD[:, at], ".-", color=colour, markersize=3, label=name)
         axes.set_ylim(low, high)
         axes.grid(alpha=0.3)
-    figure.supylabel(r"$\log_{10}$ singular value", fontsize="medium")
-    figure.supxlabel("training step", fontsize="medium")
     _legend(figure, panels[0], "in order of size")
     return figure
 
@@ -83,7 +83,7 @@ def products(step: Sequence[int], time_N: np.ndarray, ends: Mapping[str, np.ndar
         title: of what.
     """
     parts = {"largest singular value": ends["log10_largest"], "geometric mean of all": ends["log10_geometric_mean"]}
-    figure, panels = _panels(parts, title, sharey=False)
+    figure, panels = _panels(parts, title, "time step t", "log₁₀", sharey=False, wspace=0.25)
     drawn = chosen(len(step))
     for axes, log_PN in zip(panels, parts.values(), strict=True):
         axes.axhline(0, color="0.4", linestyle="--", linewidth=1)
@@ -92,32 +92,39 @@ def products(step: Sequence[int], time_N: np.ndarray, ends: Mapping[str, np.ndar
                 time_N, np.where(np.isfinite(log_PN[at]), log_PN[at], np.nan), ".-", color=colour, label=f"{step[at]}"
             )
         axes.grid(alpha=0.3)
-    figure.supxlabel("time step t", fontsize="medium")
-    figure.supylabel(r"$\log_{10}$", fontsize="medium")
     _legend(figure, panels[0], "training step")
     return figure
 
 
-def _panels(parts: Mapping[str, np.ndarray], title: str, *, sharey: bool = True) -> tuple[Figure, list[Axes]]:
-    """A panel per part, with its name. With shared axes only the outer ones are labelled."""
+def _panels(
+    parts: Mapping[str, np.ndarray], title: str, xlabel: str, ylabel: str, *, sharey: bool = True, wspace: float = 0.1
+) -> tuple[Figure, list[Axes]]:
+    """A panel per part, with its name. With shared axes only the outer ones are labelled.
+
+    Margins are fixed, as in rnnlab.sinks.figures: a layout engine would draw everything twice to find them.
+    """
     rows = -(-len(parts) // COLUMNS)
     columns = -(-len(parts) // rows)
-    figure = Figure(figsize=(SIZE[0], SIZE[1] + ROW * (rows - 1)), dpi=DPI, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)
-    panels = list(grid.flat)[: len(parts)]
-    for empty in list(grid.flat)[len(parts) :]:
+    height = SIZE[1] + ROW * (rows - 1)
+    figure = Figure(figsize=(SIZE[0], height), dpi=DPI)
+    figure.subplots_adjust(LEFT, 0.5 / height, RIGHT, 1 - 0.65 / height, wspace=wspace, hspace=0.2)
+    grid = list(figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False).flat)
+    for empty in grid[len(parts) :]:
         empty.remove()
-    for axes, name in zip(panels, parts, strict=True):
-        axes.set_title(name.replace("_", " "), fontsize="medium")
+    for axes, name in zip(grid, parts, strict=False):
+        axes.set_title(name.replace("_", " "), fontsize="small")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.tick_params(labelsize="small")
-    figure.suptitle(title, fontsize="large")
-    return figure, panels
+    middle = (LEFT + RIGHT) / 2
+    figure.suptitle(title, x=middle, y=1 - 0.08 / height, fontsize="large")
+    figure.supxlabel(xlabel, x=middle, y=0.04 / height, fontsize="medium")
+    figure.supylabel(ylabel, x=0.01, fontsize="medium")
+    return figure, grid[: len(parts)]
 
 
 def _legend(figure: Figure, of: Axes, title: str) -> None:
     handles, labels = of.get_legend_handles_labels()
-    figure.legend(handles, labels, title=title, loc="outside right center", frameon=False, fontsize="small")
+    figure.legend(handles, labels, title=title, loc="center right", frameon=False, fontsize="small", handlelength=1.2)
 
 
 def _limits(log: np.ndarray) -> tuple[float, float]:

@@ -165,7 +165,7 @@ class TensorBoard(Sink):
 
     def _show(self, step: int, measured: Measured) -> None:
         for panel in self.panels:
-            if panel.take(step, measured):
+            if panel.take(step, measured) and len(panel.step) > 1:  # what is over training needs two steps
                 self.gallery.offer(panel.tag, step, panel.figure)
 
     def _hang(self, tag: str, step: int, pixels_HW3: np.ndarray) -> None:

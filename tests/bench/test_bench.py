@@ -4,6 +4,8 @@ import importlib.util
 import json
 import math
 import os
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import pairwise
 
 import pytest
@@ -388,7 +390,8 @@ def test_dashboard_lists_every_run(bench, monkeypatch):
     def train(folder, steps):
         monkeypatch.chdir(folder)
         small = ("task=adding", "task.length=5", "cell.hidden=3", "evaluate.examples=4", f"steps={steps}")
-        run(validate(composed(*small, "name=dashboard")))
+        with redirect_stdout(StringIO()):
+            run(validate(composed(*small, "name=dashboard")))
 
     monkeypatch.setattr(dashboard, "_train", train)
     result = bench("dashboard", "--runs", "3", "--steps", "2")

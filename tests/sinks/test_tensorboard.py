@@ -227,14 +227,13 @@ def test_pictures_of_probes_are_drawn_at_the_end_and_span_both_sessions(tmp_path
     map_T = {"gates.forget.mean_at_step": np.full((3, 10), 0.5), "gates.forget.mean": np.full(3, 0.5)}
     first = Session(tmp_path, "probes=cheap")
     first.sink.probes(1, first.seeds, map_T)
-    events = first.close("running", "running", "running")
-    assert [event.step for event in events.Images("gates/map_of_openness")] == [1]
+    assert not first.close("running", "running", "running").Tags()["images"], "one training step is no map"
     make_older(tmp_path)
     second = Session(tmp_path, "probes=cheap", start=3, earlier=[(1, map_T)])
     second.sink.probes(5, second.seeds, map_T)
     (shown,) = [panel for panel in second.sink.panels if panel.step]
     assert shown.step == [1, 5]
-    assert [event.step for event in second.close().Images("gates/map_of_openness")] == [1, 5]
+    assert [event.step for event in second.close().Images("gates/map_of_openness")] == [5]
 
 
 @pytest.mark.parametrize("steps", [1, 7, 30, 100, 784])

@@ -32,7 +32,7 @@ GROUPS = {
     "adjoint": "What is done to dL/dh_t inside the backward pass, at every time step.",
     "regulariser": "What is added to a replica's loss or gradients.",
     "dropout": "What is dropped in training, and never in evaluation.",
-    "gradient_noise": "What is added to the gradients.",
+    "gradient_noise": "What is added to the gradients, after clipping.",
     "optimiser": "How gradients become updates.",
     "schedule": "What the learning rate is multiplied with.",
 }

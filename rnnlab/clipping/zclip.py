@@ -9,11 +9,11 @@ from rnnlab.contract import BelowOne, Count, Positive, component
 
 @component
 class ZClip:
-    """g <- g bound / |g| where z = (|g| - m) / s exceeds z_max, with bound = m + s z_max^2 / z.
+    """g <- g bound / |g| where z = (|g| - m) / s exceeds z_max, with bound = m + s z_max^2 / z;
+    m <- alpha m + (1 - alpha) n,  s^2 <- alpha s^2 + (1 - alpha) (n - m)^2 with n each replica's norm after clipping.
 
-    m and s^2 are running mean and variance of each replica's norm n after clipping:
-    m <- alpha m + (1 - alpha) n,  s^2 <- alpha s^2 + (1 - alpha) (n - m)^2. They begin as mean and variance of the
-    first `warmup` norms, during which nothing is clipped. The further out a norm, the nearer to m it is brought.
+    m and s^2 begin as mean and variance of the first `warmup` norms, during which nothing is clipped. The further out
+    a norm, the nearer to m it is brought.
 
     Args:
         alpha: in [0, 1); 0.97 is the paper's.

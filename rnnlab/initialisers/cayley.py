@@ -10,11 +10,11 @@ from rnnlab.contract import Share, component
 
 @component
 class Cayley:
-    """W = (I + A)^-1 (I - A) D, orthogonal, with blocks [[0, s], [-s, 0]] on the diagonal of A.
+    """W = (I + A)^-1 (I - A) D, orthogonal, with blocks [[0, s], [-s, 0]] on the diagonal of A,
+    s = sqrt((1 - cos t) / (1 + cos t)) and t ~ U(0, spread pi).
 
-    s = sqrt((1 - cos t) / (1 + cos t)) with t ~ U(0, spread pi), which makes W rotate each pair of units by t; D is the
-    identity but for a share `negative` of -1 on its diagonal, the last ones. A last odd unit keeps its value, up to
-    that sign. Only for square blocks: recurrent weights.
+    So W rotates each pair of units by t. D is the identity but for a share `negative` of -1 on its diagonal, the last
+    ones. A last odd unit keeps its value, up to that sign. Only for square blocks: recurrent weights.
 
     Args:
         spread: largest angle as a share of pi; 0.5 is the paper's.

@@ -11,11 +11,10 @@ from rnnlab.contract import NonNegative, Positive, component
 @component
 class Adafactor:
     """v_ij = r_i c_j / mean(r) with r, c decaying means of g^2 + eps1 over each row and column;  u = g / sqrt(v);
+    w <- w - max(eps2, rms(w)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / clip).
 
-    w <- w - max(eps2, rms(w)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / clip). The means keep 1 - t^-decay of
-    themselves, so that none needs a bias correction. As in the paper there is no momentum.
-
-    Torch's own asks a device for two numbers per parameter and step; this one for none.
+    The means keep 1 - t^-decay of themselves, so that none needs a bias correction. As in the paper there is no
+    momentum. Torch's own asks a device for two numbers per parameter and step; this one for none.
 
     Args:
         lr: the largest relative step, > 0.

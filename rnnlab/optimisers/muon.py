@@ -13,11 +13,11 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 @component
 class Muon:
-    """m <- momentum m + (1 - momentum) g;  w <- w - lr rms sqrt(H) O(m), for gate blocks (H, H) of recurrent weights.
+    """m <- momentum m + (1 - momentum) g;  w <- w - lr rms sqrt(H) O(m), for gate blocks (H, H) of recurrent weights,
+    O(m) about U V' where m = U S V' (Newton-Schulz: x <- a x + b x x' x + c (x x')^2 x from m / |m|).
 
-    O(m) is about U V' where m = U S V' (Newton-Schulz: x <- a x + b x x' x + c (x x')^2 x from m / |m|), so that every
-    direction moves alike. With `nesterov`, of (1 - momentum) g + momentum m. The step's root mean square is about
-    lr rms, whatever H, beside which AdamW's is about lr (Liu et al. 2025): one lr serves both. Torch's own
+    So every direction moves alike. With `nesterov`, of (1 - momentum) g + momentum m. The step's root mean square is
+    about lr rms, whatever H, beside which AdamW's is about lr (Liu et al. 2025): one lr serves both. Torch's own
     orthogonalises stacked gates as one matrix, and in bfloat16; this one block by block, in the run's dtype.
 
     Args:

@@ -96,6 +96,7 @@ def test_a_replica_starts_as_it_would_alone(option: str, initialiser: str) -> No
 CHRONO = ("bias_initialiser=chrono", "cell.hidden=3000", "initialiser=uniform", "bias_initialiser.t_max=200")
 
 
+@pytest.mark.technique("bias_initialiser=chrono")
 @pytest.mark.parametrize(("option", "kept", "admitted"), [("lstm", "forget", "input"), ("gru", "update", None)])
 def test_chrono_spreads_the_units_memories_from_one_step_to_t_max(option: str, kept: str, admitted: str | None) -> None:
     model = built(f"cell={option}", *CHRONO, seeds=(0, 1))

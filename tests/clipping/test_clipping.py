@@ -74,6 +74,7 @@ def excess(option: str, step: GradientStep, gradients: dict[str, Tensor]) -> Ten
     return torch.stack([gradient_norm([b]) for name in gradients for b in blocks(parts, name)]).amax(0) / BOUND
 
 
+@pytest.mark.technique("clipping=norm", "clipping=value", "clipping=block_norm", "clipping=pascanu", "clipping=agc")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("option", BOUNDED)
 def test_the_bound_holds_and_below_it_nothing_changes(option: str, dtype: torch.dtype) -> None:
@@ -157,6 +158,7 @@ def test_a_gradient_of_zero_stays_zero(option: str) -> None:
         assert all((g == 0).all() for g in step.gradients.values())
 
 
+@pytest.mark.technique("clipping=none")
 def test_none_leaves_everything() -> None:
     step = given()
     result, clipped_R = clip("none", step)
@@ -164,6 +166,7 @@ def test_none_leaves_everything() -> None:
     assert all(torch.equal(result[name], g) for name, g in step.gradients.items())
 
 
+@pytest.mark.technique("clipping=norm")
 def test_norm_agrees_with_torch() -> None:
     step = given()
     result, _ = clip("norm", step)
@@ -177,6 +180,7 @@ def test_norm_agrees_with_torch() -> None:
             torch.testing.assert_close(parameter.grad, result[name][r], rtol=1e-5, atol=0)
 
 
+@pytest.mark.technique("clipping=block_norm")
 def test_block_norm_scales_each_gate_by_itself() -> None:
     step = given(sizes=(0.01, 0.01, 0.01, 0.01))
     cell = step.model.cell
@@ -192,6 +196,7 @@ def test_block_norm_scales_each_gate_by_itself() -> None:
             assert not changed.any()
 
 
+@pytest.mark.technique("clipping=agc")
 def test_agc_bounds_each_unit_beside_its_weights_and_spares_the_readout() -> None:
     step = given()
     result, _ = clip("agc", step, ratio=0.01, eps=0.001, readout=False)
@@ -229,6 +234,7 @@ def through(option: str, norms: list[float], **hyper: float) -> list[float]:
     return found
 
 
+@pytest.mark.technique("clipping=autoclip")
 @pytest.mark.parametrize("percentile", [0.0, 10.0, 37.5, 100.0])
 def test_autoclip_bounds_by_the_percentile_of_all_norms_so_far(percentile: float) -> None:
     norms = (uniform(40, seed=3).exp() ** 3).tolist()
@@ -236,6 +242,7 @@ def test_autoclip_bounds_by_the_percentile_of_all_norms_so_far(percentile: float
     np.testing.assert_allclose(through("autoclip", norms, percentile=percentile), expected, rtol=1e-12)
 
 
+@pytest.mark.technique("clipping=zclip")
 def test_zclip_brings_outliers_to_the_mean_plus_z_max_squared_deviations_over_z() -> None:
     norms = [*(1.0 + 0.1 * uniform(30, seed=4)).tolist(), 30.0, 1.2, 1.4, 0.5, 3.0, 1.0]
     mean, variance, expected = np.mean(norms[:25]), np.var(norms[:25]), norms[:25]
@@ -249,6 +256,7 @@ def test_zclip_brings_outliers_to_the_mean_plus_z_max_squared_deviations_over_z(
     np.testing.assert_allclose(through("zclip", norms), expected, rtol=1e-12)
 
 
+@pytest.mark.technique("clipping=pascanu")
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e11])
 def test_pascanu_shrinks_recurrent_weights_where_the_norm_is_not_believed(wrong: float) -> None:
     step = given()

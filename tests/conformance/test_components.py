@@ -121,6 +121,7 @@ SCALE_LAWS = {
 }
 
 
+@pytest.mark.technique("initialiser=xavier", "initialiser=kaiming")
 @pytest.mark.parametrize(("option", "distribution"), SCALE_LAWS)
 def test_a_scaled_initialiser_has_its_deviation_and_distribution(option: str, distribution: str) -> None:
     out, fan_in, gain = 200, 50, 1.7
@@ -132,17 +133,20 @@ def test_a_scaled_initialiser_has_its_deviation_and_distribution(option: str, di
     assert (furthest <= math.sqrt(3)) == (distribution == "uniform"), "a uniform draw ends at sqrt(3) deviations"
 
 
+@pytest.mark.technique("initialiser=orthogonal")
 def test_orthogonal_weights_have_every_singular_value_equal_to_the_gain() -> None:
     for shape in ((30, 30), (30, 7), (7, 30)):
         values = torch.linalg.svdvals(drawn("initialiser", "orthogonal", *shape, gain=0.8))
         torch.testing.assert_close(values, torch.full_like(values, 0.8))
 
 
+@pytest.mark.technique("initialiser=identity")
 def test_identity_is_scale_times_the_identity() -> None:
     weight = drawn("initialiser", "identity", 30, 30, scale=-0.4)
     assert torch.equal(weight, -0.4 * torch.eye(30, dtype=torch.float64))
 
 
+@pytest.mark.technique("initialiser=cayley")
 @pytest.mark.parametrize("size", [30, 31])
 def test_cayley_weights_turn_pairs_of_units_by_at_most_the_spread(size: int) -> None:
     weight = drawn("initialiser", "cayley", size, size, spread=0.25)
@@ -159,12 +163,14 @@ def test_cayley_weights_turn_pairs_of_units_by_at_most_the_spread(size: int) -> 
     torch.testing.assert_close(turned, weight * sign)
 
 
+@pytest.mark.technique("initialiser=cayley")
 def test_the_angles_of_cayley_weights_are_uniform() -> None:
     weight = drawn("initialiser", "cayley", 1000, 1000)
     angle = torch.acos(weight.diagonal()[::2]) / (math.pi / 2)  # the default spread is half of pi
     assert (angle.sort().values - torch.linspace(0, 1, len(angle))).abs().max() < 0.07
 
 
+@pytest.mark.technique("initialiser=nearly_identity")
 def test_nearly_identity_is_positive_definite_with_largest_eigenvalue_one() -> None:
     weight = drawn("initialiser", "nearly_identity", 200, 200)
     torch.testing.assert_close(weight, weight.T)
@@ -175,6 +181,7 @@ def test_nearly_identity_is_positive_definite_with_largest_eigenvalue_one() -> N
     assert values.mean().item() == pytest.approx(2 / 5, rel=0.05)
 
 
+@pytest.mark.technique("initialiser=spectral_radius")
 @pytest.mark.parametrize("nonzeros", [None, 1, 15, 30])
 def test_spectral_radius_is_what_was_asked_for(nonzeros: int | None) -> None:
     weight = drawn("initialiser", "spectral_radius", 30, 30, radius=0.7, nonzeros=nonzeros)
@@ -182,12 +189,14 @@ def test_spectral_radius_is_what_was_asked_for(nonzeros: int | None) -> None:
     assert ((weight != 0).sum(0) == (nonzeros or 30)).all()
 
 
+@pytest.mark.technique("initialiser=unit_rows")
 @pytest.mark.parametrize("shape", [(30, 30), (30, 2), (2, 30)])
 def test_unit_rows_have_one_length(shape: tuple[int, int]) -> None:
     weight = drawn("initialiser", "unit_rows", *shape, norm=1.3)
     torch.testing.assert_close(weight.norm(dim=1), torch.full((shape[0],), 1.3, dtype=torch.float64))
 
 
+@pytest.mark.technique("initialiser=uniform", "bias_initialiser=uniform")
 @pytest.mark.parametrize(("group", "shape"), [("initialiser", (200, 50)), ("bias_initialiser", (5000,))])
 def test_uniform_is_what_torch_nn_draws(group: str, shape: tuple[int, ...]) -> None:
     values, bound = drawn(group, "uniform", *shape), 1 / math.sqrt(30)

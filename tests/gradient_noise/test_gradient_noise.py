@@ -14,6 +14,7 @@ def noise(seeds: list[int], step: int, dtype: torch.dtype = torch.float64, **cha
     return gradients
 
 
+@pytest.mark.technique("gradient_noise=annealed")
 @pytest.mark.parametrize(("step", "variance"), [(1, 0.3), (10, 0.3 / 10**0.55), (1000, 0.3 / 1000**0.55)])
 def test_its_variance_falls_as_the_paper_has_it(step: int, variance: float) -> None:
     values = torch.cat([n.flatten() for n in noise([0, 1], step, eta=0.3)])

@@ -53,6 +53,19 @@ def gradients(trained: Population, step: int) -> list[Tensor]:
     return [uniform(*p.shape, seed=100 * step + k, bound=2.0 ** -(step % 4)) for k, p in enumerate(trained.stacked)]
 
 
+@pytest.mark.technique(
+    "optimiser=sgd",
+    "optimiser=momentum",
+    "optimiser=rmsprop",
+    "optimiser=adagrad",
+    "optimiser=adadelta",
+    "optimiser=adam",
+    "optimiser=adamw",
+    "optimiser=nadam",
+    "optimiser=radam",
+    "optimiser=adamax",
+    "optimiser=adafactor",
+)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 @pytest.mark.parametrize("name", SAME)
 def test_it_is_torch_s(name: str, weight_decay: float) -> None:
@@ -71,6 +84,7 @@ def test_it_is_torch_s(name: str, weight_decay: float) -> None:
         torch.testing.assert_close(ours.detach()[0], expected.detach(), rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.technique("optimiser=muon")
 def test_newton_schulz_maps_singular_values_and_turns_nothing() -> None:
     left, _ = torch.linalg.qr(uniform(3, 6, 6, seed=1))
     right, _ = torch.linalg.qr(uniform(3, 6, 6, seed=2))
@@ -91,6 +105,7 @@ def test_muon_is_refused_where_there_is_no_recurrent_matrix() -> None:
         Population(model, [0], component("optimiser", "muon"), NoClipping())
 
 
+@pytest.mark.technique("optimiser=muon")
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_muon_is_torch_s_on_each_gate_and_adamw_elsewhere(nesterov: bool) -> None:
     trained = population("muon", lr=0.05, nesterov=nesterov, weight_decay=0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import adjoints, metrics, only_run, read, rnnlab
 from omegaconf import OmegaConf
+from support import composed
 
 from rnnlab.cli import run_command_line
 from rnnlab.runs.identity import run_id
@@ -139,3 +140,11 @@ def test_the_best_evaluation_survives_one_that_is_not_a_number(in_tmp_path):
 def test_a_stored_configuration_does_not_force(in_tmp_path):
     assert rnnlab("force=true") == 0
     assert OmegaConf.load(only_run() / "config.yaml").force is False
+
+
+def test_groups_that_came_later_change_no_id_of_a_run_without_them():
+    """An id as it was before there were any of them."""
+    config = validate(composed("cell=gru"))
+    assert run_id(config, device="cpu", engine="autograd") == "adding-gru-tanh-orthogonal-norm-adam-c7fff308"
+    with_one = validate(composed("cell=gru", "parametrisation=cayley", "dropout=zoneout"))
+    assert "orthogonal-cayley-zoneout-norm" in run_id(with_one, device="cpu", engine="autograd")

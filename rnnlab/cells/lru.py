@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
-from rnnlab.cells.cell import ActivationFactory, Cell, State
+from rnnlab.cells.cell import ActivationFactory, State
+from rnnlab.cells.linear import LinearCell
 from rnnlab.contract import Count, Positive, Share, checked
 
 
-class LRU(Cell):
+class LRU(LinearCell):
     """s_t = lambda s_{t-1} + gamma (x_t B + b),  h_t = phi(Re(s_t C) + x_t D + d),
     lambda = exp(-exp(nu) + i exp(theta)).
 
@@ -66,15 +67,15 @@ class LRU(Cell):
         self.log_gamma[replica].copy_(0.5 * torch.log1p(-square))
         nn.init.normal_(self.weight_mixing[replica], std=1 / math.sqrt(self.hidden), generator=generator)
 
-    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
-        _, re, im = state
-        lambda_re, lambda_im = self.eigenvalues()
-        drive_re, drive_im, direct = self._driven(input_RBI)
-        new_re = lambda_re * re - lambda_im * im + drive_re
-        new_im = lambda_im * re + lambda_re * im + drive_im
+    def coefficients(self, input_RBI: Tensor) -> tuple[State, State]:
+        H, gamma = self.hidden, torch.exp(self.log_gamma)
+        re, im = self._of_input(input_RBI, slice(0, 2 * H)).chunk(2, dim=-1)
+        return self.eigenvalues(), (gamma * re, gamma * im)
+
+    def read(self, input_RBI: Tensor, s: State) -> Tensor:
         C_re, C_im = self.weight_mixing.chunk(2, dim=1)
-        h = self.activation(torch.baddbmm(torch.baddbmm(direct, new_re, C_re), new_im, C_im, alpha=-1))
-        return h, (h, new_re, new_im)
+        direct = self._of_input(input_RBI, slice(2 * self.hidden, None))
+        return self.activation(torch.baddbmm(torch.baddbmm(direct, s[0], C_re), s[1], C_im, alpha=-1))
 
     def eigenvalues(self) -> tuple[Tensor, Tensor]:
         """Real and imaginary part of lambda, (R, 1, H) each."""
@@ -82,9 +83,5 @@ class LRU(Cell):
         modulus, phase = torch.exp(-torch.exp(nu)), torch.exp(theta)
         return modulus * torch.cos(phase), modulus * torch.sin(phase)
 
-    def _driven(self, input_RBI: Tensor) -> tuple[Tensor, ...]:
-        """gamma (x B + b), real and imaginary part, and x D + d."""
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
-        re, im, direct = a.chunk(3, dim=-1)
-        gamma = torch.exp(self.log_gamma)
-        return gamma * re, gamma * im, direct
+    def _of_input(self, input_RBI: Tensor, columns: slice) -> Tensor:
+        return torch.baddbmm(self.bias[..., columns], input_RBI, self.weight_input[..., columns])

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from rnnlab.activations.sigmoid import sigmoid
-from rnnlab.cells.cell import ActivationFactory, Cell, State
+from rnnlab.cells.cell import ActivationFactory, State
+from rnnlab.cells.linear import LinearCell
 from rnnlab.contract import Count, checked
 
 
-class MinGRU(Cell):
+class MinGRU(LinearCell):
     """z = sigmoid(x_t U_z + b_z),  h_t = (1 - z) h_{t-1} + z phi(x_t U_h + b_h).
 
     Linear in h: there are no recurrent weights, and all time steps can be computed at once.
@@ -29,11 +30,9 @@ class MinGRU(Cell):
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden, input_blocks=("update", "candidate"))
         self.activation = activation()
 
-    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
-        (h,) = state
+    def coefficients(self, input_RBI: Tensor) -> tuple[State, State]:
         z, a_h = self._opened(input_RBI)
-        h = torch.lerp(h, self.activation(a_h), z)
-        return h, (h,)
+        return (1 - z,), (z * self.activation(a_h),)
 
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         return {"update": self._opened(input_RBI)[0]}

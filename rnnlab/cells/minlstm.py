@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from rnnlab.activations.sigmoid import sigmoid
-from rnnlab.cells.cell import ActivationFactory, Cell, State
+from rnnlab.cells.cell import ActivationFactory, State
+from rnnlab.cells.linear import LinearCell
 from rnnlab.contract import Count, Finite, checked
 
 
-class MinLSTM(Cell):
+class MinLSTM(LinearCell):
     """h_t = f / (f + i) h_{t-1} + i / (f + i) phi(x_t U_h + b_h), with gates f, i = sigmoid(x_t U + b).
 
     Linear in h: there are no recurrent weights, and all time steps can be computed at once.
@@ -38,11 +39,9 @@ class MinLSTM(Cell):
         """Open the forget gate of a freshly drawn replica."""
         self.block(self.bias[replica], "forget").add_(self.forget_bias)
 
-    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
-        (h,) = state
+    def coefficients(self, input_RBI: Tensor) -> tuple[State, State]:
         f, i, a_h = self._opened(input_RBI)
-        h = torch.lerp(h, self.activation(a_h), i / (f + i))
-        return h, (h,)
+        return (f / (f + i),), (i / (f + i) * self.activation(a_h),)
 
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         f, i, _ = self._opened(input_RBI)

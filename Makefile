@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report smoke kernel test lint tensorboard clean
+.PHONY: help install demo report smoke kernel docs test lint tensorboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ demo: $(STAMP) ## Train four small nets on the adding problem, three seeds each,
 
 report: $(STAMP) ## Compare all runs in runs/: writes report/
 	$(RUN) -m rnnlab.report runs
+
+docs: $(STAMP) ## Write docs/techniques.md from the options' YAML, docstrings and tests
+	$(RUN) -m rnnlab.catalogue
 
 smoke: $(STAMP) ## Run the shortest experiment (under 20 s)
 	$(RUN) -m rnnlab +experiment=smoke force=true

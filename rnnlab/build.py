@@ -12,10 +12,11 @@ from torch import nn
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
 from rnnlab.matching import Match, match
 from rnnlab.probes.probe import Probe
-from rnnlab.schema import Config
+from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
 from rnnlab.training.model import Model
@@ -32,7 +33,8 @@ class Experiment:
     match: Match | None
     task: Task
     rule: AdjointRule
-    clipping: Any
+    clipping: Clipping
+    gradient_noise: Any
     optimiser: Any
     schedule: Any
     probes: dict[str, Probe]
@@ -46,7 +48,7 @@ class Experiment:
         cell = make_cell(parts, replicas=replicas, inputs=self.task.inputs)
         units = cell.hidden
         recurrent, inputs, outputs, bias = (
-            make(group, parts[group], units=units)
+            make(group, parts[group], units=units, steps=self.task.steps)
             for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
         )
         model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
@@ -66,8 +68,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
-    task, rule, clipping, optimiser, schedule = (
-        make(group, config.components[group]) for group in ("task", "adjoint", "clipping", "optimiser", "schedule")
+    task, rule, clipping, gradient_noise, optimiser, schedule = (
+        make(group, config.components[group])
+        for group in ("task", "adjoint", "clipping", "gradient_noise", "optimiser", "schedule")
     )
     if config.shipped("adjoint") == "truncate" and rule.every >= task.steps:
         raise ConfigError(
@@ -82,8 +85,10 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     config, found = _matched(config, task)
     if found:
         say(str(found))
+        refuse_sizes(config)
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     _recurrent_weights(config, cell, say)
+    config = _chrono_alone(config, cell, task, say)
     engine = choose(
         config.engine,
         cell=cell,
@@ -101,6 +106,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         task=task,
         rule=rule,
         clipping=clipping,
+        gradient_noise=gradient_noise,
         optimiser=optimiser,
         schedule=schedule,
         probes=_probes(config, cell, say),
@@ -142,6 +148,26 @@ def _recurrent_weights(config: Config, cell: Cell, say: Callable[[str], None]) -
         )
     if not cell.blocks:
         say(f"initialiser={config.option('initialiser')} draws nothing here: cell={option} has no recurrent matrices.")
+
+
+def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], None]) -> Config:
+    """The configuration in which chrono initialisation, if it is chosen, draws the carrying gates' whole bias."""
+    if config.shipped("bias_initialiser") != "chrono":
+        return config
+    if not cell.carried:
+        raise ConfigError(
+            f"bias_initialiser=chrono: not allowed with cell={config.option('cell')}. It draws the bias of the gate "
+            "that keeps a state, and this cell has none; choose one that has, such as cell=lstm or cell=gru."
+        )
+    if config.components["bias_initialiser"]["t_max"] is None and task.steps < 3:
+        raise ConfigError(
+            f"bias_initialiser.t_max=null: not allowed. A sequence has {task.steps} steps; give a number, at least 3."
+        )
+    own = config.components["cell"]
+    if not own.get("forget_bias"):
+        return config
+    say(f"bias_initialiser=chrono draws the whole bias: cell.forget_bias=0 in place of {own['forget_bias']}.")
+    return replace(config, components={**config.components, "cell": {**own, "forget_bias": 0.0}})
 
 
 def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -> Cell:

@@ -51,15 +51,18 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
 
-CONTEXT = ("replicas", "inputs", "units", "activation")
-"""What a component's signature may name without its YAML doing so: `build` passes R, I, H and the activation."""
+CONTEXT = ("replicas", "inputs", "units", "steps", "activation")
+"""What a component's signature may name without its YAML doing so: `build` passes R, I, H, the task's number of time
+steps and the activation."""
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
-    "Literal": Literal, "bool": bool, "int": int, "float": float, "str": str, "list": list, "None": None,
+    "Percentage": Percentage, "Literal": Literal, "bool": bool, "int": int, "float": float, "str": str, "list": list,
+    "None": None,
 }  # fmt: skip
 
 T = TypeVar("T")

@@ -49,11 +49,14 @@ COMPONENTS = (
     "output_initialiser",
     "bias_initialiser",
     "clipping",
+    "gradient_noise",
     "adjoint",
     "optimiser",
     "schedule",
 )
-SQUARE_ONLY = ("identity", "henaff")
+YOUNGER = {"gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"}}
+"""Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
+SQUARE_ONLY = ("identity", "henaff", "cayley", "nearly_identity", "spectral_radius")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
 
@@ -161,7 +164,7 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
 
 
 def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[str, Any]:
-    node = raw.get(group)
+    node = raw.get(group, YOUNGER.get(group))
     if not isinstance(node, Mapping):
         raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
     checked = check_component(group, node, allowed)
@@ -244,16 +247,24 @@ def _refuse_nonsense(config: Config) -> None:
                 f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
                 "weights only."
             )
+    if config.match_parameters is None:
+        refuse_sizes(config)
+    longest = parts["bias_initialiser"].get("t_max")
+    if config.shipped("bias_initialiser") == "chrono" and longest is not None and longest < 3:
+        raise ConfigError(
+            f"bias_initialiser.t_max={longest}: not allowed. Biases are drawn from log U(1, t_max - 1); at least 3."
+        )
     if config.shipped("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
         raise ConfigError(
             f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "
             "learning rate never gets there."
         )
     optimiser = parts["optimiser"]
-    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or optimiser["dampening"] != 0):
+    dampening = optimiser.get("dampening", 0)
+    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or dampening != 0):
         raise ConfigError(
-            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and "
-            f"optimiser.dampening=0 (given: {optimiser['momentum']} and {optimiser['dampening']})."
+            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and no dampening "
+            f"(given: {optimiser['momentum']} and {dampening})."
         )
     length, shortest = task.get("length"), task.get("shortest")
     least = 2 if config.shipped("task") == "adding" else 1
@@ -275,6 +286,15 @@ def _refuse_nonsense(config: Config) -> None:
     if config.shipped("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(
             f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
+        )
+
+
+def refuse_sizes(config: Config) -> None:
+    """What does not go with cell.hidden; where match_parameters chooses that, to be asked when it has."""
+    hidden, nonzeros = config.components["cell"]["hidden"], config.components["initialiser"].get("nonzeros")
+    if config.shipped("initialiser") == "spectral_radius" and nonzeros is not None and nonzeros > hidden:
+        raise ConfigError(
+            f"initialiser.nonzeros={nonzeros}: not allowed. A unit has at most cell.hidden={hidden} connections."
         )
 
 

@@ -17,6 +17,7 @@ STREAMS = {
     "example": 6,
     "probe": 7,
     "attribution": 8,
+    "gradient_noise": 9,
 }
 
 

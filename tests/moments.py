@@ -27,7 +27,7 @@ def moment(*overrides: str, steps: int = 1, prepare=None) -> Moment:
     """
     experiment = small_experiment(*overrides)
     seeds, task = experiment.config.seeds, experiment.task
-    population = Population(experiment.model(seeds), seeds, experiment.optimiser)
+    population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
     if prepare is not None:
         prepare(population.model)
     prober = _AllAreDue(experiment, seeds)

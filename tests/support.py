@@ -11,6 +11,9 @@ from torch import Tensor
 
 from rnnlab.build import make
 from rnnlab.cells.cell import Cell
+from rnnlab.clipping.gradient_step import GradientStep
+from rnnlab.training.loop import gradient_norm
+from rnnlab.training.model import Model
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -106,6 +109,19 @@ def drawn_cell(
         for k, parameter in enumerate(made.parameters()):
             parameter.copy_(uniform(*parameter.shape, seed=1000 * seed + k, bound=bound))
     return made
+
+
+def gradient_step(
+    *, bound: float = 1.0, seed: int = 0, memory: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float64
+) -> GradientStep:
+    """Gradients from U(-bound, bound) of two replicas of a small LSTM and its readout, for a clipping rule."""
+    model = Model(drawn_cell("lstm", replicas=2, dtype=dtype), replicas=2, outputs=2).to(dtype)
+    with torch.no_grad():
+        model.weight_output.copy_(uniform(2, 4, 2, seed=99))
+    named = enumerate(model.named_parameters())
+    gradients = {name: uniform(*p.shape, seed=100 * seed + k, bound=bound, dtype=dtype) for k, (name, p) in named}
+    norm_R, fine_R = gradient_norm([*gradients.values()]), torch.ones(2, dtype=torch.bool)
+    return GradientStep(model, gradients, norm_R, fine_R, {} if memory is None else memory)
 
 
 def right_aligned_mask(steps: int, replicas: int, batch: int) -> Tensor:

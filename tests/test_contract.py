@@ -16,6 +16,7 @@ from rnnlab.contract import (
     CountOrZero,
     Finite,
     NonNegative,
+    Percentage,
     Positive,
     Seed,
     Share,
@@ -37,6 +38,7 @@ KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "NonNegative": (NonNegative, [0, 0.0, 1, LARGE], [-1e-9, NAN, INF, "0"]),
     "Share": (Share, [0, 0.5, 1], [-0.1, 1.1, NAN, INF, "1"]),
     "BelowOne": (BelowOne, [0, 0.999], [1, 1.0, -0.1, NAN, "0.5"]),
+    "Percentage": (Percentage, [0, 12.5, 100], [-1, 100.1, NAN, "5"]),
     "Literal": (Literal["a", "b"], ["a", "b"], ["c", "", 1, None, ["a"]]),
     "Count or None": (Count | None, [None, 2, 3.0], [0, "2", 2.5]),
 }

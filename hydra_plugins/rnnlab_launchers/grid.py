@@ -13,11 +13,16 @@ from omegaconf import DictConfig
 
 @dataclass
 class GridConfig:
-    """As Hydra's; and params_by_option: {GROUP: {OPTION: {KEY: VALUES}}}, swept where the job has that option."""
+    """As Hydra's, and two more.
+
+    arms: overrides, separated by spaces, one string per arm: each combination of the rest is run with each of them.
+    params_by_option: {GROUP: {OPTION: {KEY: VALUES}}}, swept where the job has that option.
+    """
 
     _target_: str = "hydra_plugins.rnnlab_launchers.grid.GridSweeper"
     max_batch_size: int | None = None
     params: dict[str, Any] | None = None
+    arms: list[str] = field(default_factory=list)
     params_by_option: dict[str, Any] = field(default_factory=dict)
 
 
@@ -25,17 +30,26 @@ ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of what is given with commas, ranges and globs."""
+    """Every combination of what is given with commas, ranges and globs, for every arm."""
 
-    def __init__(self, max_batch_size: int | None, params: Any, params_by_option: DictConfig) -> None:
+    def __init__(self, max_batch_size: int | None, params: Any, arms: Any, params_by_option: DictConfig) -> None:
         super().__init__(max_batch_size, params)
+        self.arms = [arm.split() for arm in arms]
         self.by_option: Any = params_by_option
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Hydra composes every job here, one after the other, and again in the launcher. Ours does it, in parallel."""
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
-        return [list(one) for job in super().get_job_batch() for one in self._with_options(list(job))]
+        batch = [list(job) for job in super().get_job_batch()]
+        jobs = [self._with_arm(arm, job) for arm in self.arms or [[]] for job in batch]
+        return [one for job in jobs for one in self._with_options(job)]
+
+    @staticmethod
+    def _with_arm(arm: list[str], job: list[str]) -> list[str]:
+        """The arm's overrides before the job's; what the user has set stays."""
+        given = {override.split("=", 1)[0] for override in job}
+        return [*(override for override in arm if override.split("=", 1)[0] not in given), *job]
 
     def _with_options(self, job: list[str]) -> list[list[str]]:
         """A job for each combination of what its options ask for; what the user has set stays."""

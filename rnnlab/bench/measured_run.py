@@ -121,7 +121,13 @@ class MeasuredRun:
             save()
             self.save_s = max(self.save_s, time.perf_counter() - began)
 
-        methods = {"gradients": "clip and norm", "step": "hand over", "backup": "backup", "take_back": "finite check"}
+        methods = {
+            "gradients": "clip and norm",
+            "clip": "clip and norm",
+            "step": "hand over",
+            "backup": "backup",
+            "take_back": "finite check",
+        }
         for at, part in methods.items():
             setattr(population, at, timed(part, getattr(population, at)))
         population.optimiser.step = timed("optimiser", population.optimiser.step)
@@ -132,8 +138,9 @@ class MeasuredRun:
             part = "tensorboard" if type(sink).__name__ == "TensorBoard" else "logging"
             for method in ("rows", "adjoints", "progress"):
                 setattr(sink, method, timed(part, getattr(sink, method)))
-        engine = replace(experiment.engine, unroll=self._unroll(experiment.engine.unroll))
-        experiment = replace(experiment, clipping=timed("clip and norm", experiment.clipping), engine=engine)
+        experiment = replace(
+            experiment, engine=replace(experiment.engine, unroll=self._unroll(experiment.engine.unroll))
+        )
         others |= {"save": timed("checkpoint", saved), "interrupted": between_steps}
         with self._timers(type(experiment.task)), self.parts.counting():
             complete = train(experiment, population, progress, record, prober, sinks, **others)

@@ -56,7 +56,7 @@ def measure(
 def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) -> Callable[[], None]:
     """One probe's part of a step that its schedule has, on one fixed batch."""
     seeds, task = experiment.config.seeds, experiment.task
-    population = Population(experiment.model(seeds), seeds, experiment.optimiser)
+    population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
     batch = stack([task.training_batch(s, 1) for s in seeds]).to(experiment.device, experiment.dtype)
     unrolled = experiment.engine.unroll(
         population.model.cell, batch.input, rule=experiment.rule, record=True, last=task.scored

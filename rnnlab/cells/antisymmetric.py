@@ -57,7 +57,7 @@ class AntisymmetricRNN(Cell):
         _, *a_z = self._preactivations(input_RBI, state[0])
         return {"gate": sigmoid(a_z[0])} if a_z else {}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"h": torch.ones_like(gates["gate"])} if gates else {}
 
     def _preactivations(self, input_RBI: Tensor, h: Tensor) -> list[Tensor]:

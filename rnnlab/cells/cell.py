@@ -20,8 +20,9 @@ class Cell(nn.Module):
     A cell sets `blocks`, the names of the H-wide column blocks of its recurrent weights, and `states`, the names of
     its state components (the one that is also the output first; a component may depend, within a step, only on later
     ones), and writes `step`. Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its
-    `gates`, and in `carried` what multiplies a state component's old value in the new one: the straight path of the
-    gradient.
+    `gates`, in `carried` which of them multiplies a state component's old value in the new one, the straight path of
+    the gradient, and in `admitted` which multiplies what is new in it. Where it is not a gate itself that multiplies
+    the old value, but 1 - z, say, `kept` tells what does.
 
     A cell without blocks has no `weight_recurrent`, or makes one of another shape under that name: what an optimiser's
     `recurrent_lr_factor` is for. Parameters that the configured initialisers do not draw a cell draws itself: see
@@ -35,6 +36,10 @@ class Cell(nn.Module):
     blocks: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]]
     weight_recurrent: nn.Parameter
+    carried: ClassVar[dict[str, str]] = {}
+    """State component: the gate that its old value is multiplied by."""
+    admitted: ClassVar[dict[str, str]] = {}
+    """State component: the gate that its new content is multiplied by, where that is not 1 minus the carrying one."""
 
     def __init__(self, *, replicas: int, inputs: int, hidden: int, input_blocks: tuple[str, ...] | None = None) -> None:
         super().__init__()
@@ -54,9 +59,9 @@ class Cell(nn.Module):
         """The gates that `step` computes with, sigmoids (R, B, H) by block; empty for a cell that has none."""
         return {}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         """State component: what its old value is multiplied by, (R, B, H), where `gates` are those of the step."""
-        return {}
+        return {state: gates[gate] for state, gate in self.carried.items()}
 
     @property
     def gated(self) -> bool:
@@ -81,10 +86,14 @@ class Cell(nn.Module):
         R, B, _ = input_RBI.shape
         return tuple(input_RBI.new_zeros(R, B, self.hidden) for _ in self.states)
 
+    def blocks_of(self, parameter: Tensor) -> tuple[str, ...]:
+        """The names of a stacked parameter's column blocks, which its width tells; none for one without."""
+        width = parameter.shape[-1]
+        return next((b for b in (self.blocks, self.input_blocks) if b and width == len(b) * self.hidden), ())
+
     def block(self, parameter: Tensor, name: str) -> Tensor:
-        """One block's columns of a stacked parameter, as a view; its width tells whether it is a recurrent one."""
-        recurrent = parameter.shape[-1] == len(self.blocks) * self.hidden
-        at = (self.blocks if recurrent else self.input_blocks).index(name) * self.hidden
+        """One block's columns of a stacked parameter, as a view."""
+        at = self.blocks_of(parameter).index(name) * self.hidden
         return parameter[..., at : at + self.hidden]
 
 
@@ -104,6 +113,15 @@ class Initialises(Protocol):
         ...
 
 
+@runtime_checkable
+class InitialisesGates(Protocol):
+    """A bias initialiser for which gates are not all alike."""
+
+    def initialise_gates(self, cell: Cell, replica: int, generator: Generator) -> None:
+        """Draw one replica's biases of certain gates, after all blocks were drawn."""
+        ...
+
+
 def initialise_cell(
     cell: Cell, replica: int, recurrent: Initialiser, inputs: Initialiser, bias: Initialiser, generator: Generator
 ) -> None:
@@ -120,6 +138,8 @@ def initialise_cell(
             drawn = torch.empty_like(cell.block(cell.bias[replica, 0], name))
             bias(drawn, generator)
             cell.block(cell.bias[replica, 0], name).copy_(drawn)
+        if isinstance(bias, InitialisesGates):
+            bias.initialise_gates(cell, replica, generator)
         for module in cell.modules():
             if isinstance(module, Initialises):
                 module.initialise(replica, generator)

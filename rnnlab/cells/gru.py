@@ -22,6 +22,7 @@ class GRU(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h",)
+    carried: ClassVar[dict[str, str]] = {"h": "update"}
 
     @checked
     def __init__(self, *, hidden: Count, activation: ActivationFactory, replicas: Count, inputs: Count) -> None:
@@ -40,9 +41,6 @@ class GRU(Cell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         r, z, _, _ = self._opened(input_RBI, state[0])
         return {"reset": r, "update": z}
-
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"h": gates["update"]}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """r, z, and the candidate's preactivation in its two parts, x_t U_n + b_n and h_{t-1} W_n."""

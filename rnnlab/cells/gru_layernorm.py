@@ -27,6 +27,7 @@ class LayerNormGRU(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h",)
+    carried: ClassVar[dict[str, str]] = {"h": "update"}
 
     @checked
     def __init__(
@@ -49,9 +50,6 @@ class LayerNormGRU(Cell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         r, z, _, _ = self._opened(input_RBI, state[0])
         return {"reset": r, "update": z}
-
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"h": gates["update"]}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """r, z, and the candidate's preactivation in its two parts, of x_t and of h_{t-1}."""

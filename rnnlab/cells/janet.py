@@ -23,6 +23,7 @@ class JANET(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("forget", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h",)
+    carried: ClassVar[dict[str, str]] = {"h": "forget"}
 
     @checked
     def __init__(
@@ -52,6 +53,3 @@ class JANET(Cell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         s, _ = self.preactivation(input_RBI, state[0]).chunk(2, dim=-1)
         return {"forget": sigmoid(s)}
-
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"h": gates["forget"]}

@@ -47,7 +47,7 @@ class LEM(Cell):
         s_z, s_h, _, _ = self._opened(input_RBI, state[0])
         return {"step_z": s_z, "step_h": s_h}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"h": 1 - self.dt * gates["step_h"], "z": 1 - self.dt * gates["step_z"]}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:

@@ -21,6 +21,8 @@ class LSTM(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("input", "forget", "output", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h", "c")
+    carried: ClassVar[dict[str, str]] = {"c": "forget"}
+    admitted: ClassVar[dict[str, str]] = {"c": "input"}
 
     @checked
     def __init__(
@@ -45,9 +47,6 @@ class LSTM(Cell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         i, f, o, _ = self._opened(input_RBI, state[0])
         return {"input": i, "forget": f, "output": o}
-
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"c": gates["forget"]}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """i, f, o and a_g."""

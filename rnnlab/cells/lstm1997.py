@@ -41,7 +41,7 @@ class LSTM1997(Cell):
         i, o, _ = self._opened(input_RBI, state[0])
         return {"input": i, "output": o}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"c": torch.ones_like(gates["input"])}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:

@@ -21,6 +21,7 @@ class CoupledLSTM(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("forget", "output", "candidate")
     states: ClassVar[tuple[str, ...]] = ("h", "c")
+    carried: ClassVar[dict[str, str]] = {"c": "forget"}
 
     @checked
     def __init__(
@@ -45,9 +46,6 @@ class CoupledLSTM(Cell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         f, o, _ = self._opened(input_RBI, state[0])
         return {"forget": f, "output": o}
-
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"c": gates["forget"]}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """f, o and a_g."""

@@ -37,7 +37,7 @@ class MGU(Cell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         return {"forget": self._opened(input_RBI, state[0])[0]}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"h": 1 - gates["forget"]}
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

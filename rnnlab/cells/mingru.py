@@ -37,7 +37,7 @@ class MinGRU(LinearCell):
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
         return {"update": self._opened(input_RBI)[0]}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"h": 1 - gates["update"]}
 
     def _opened(self, input_RBI: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ class MinLSTM(LinearCell):
 
     blocks: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h",)
+    carried: ClassVar[dict[str, str]] = {"h": "forget"}
+    admitted: ClassVar[dict[str, str]] = {"h": "input"}
 
     @checked
     def __init__(
@@ -47,7 +49,7 @@ class MinLSTM(LinearCell):
         f, i, _ = self._opened(input_RBI)
         return {"forget": f, "input": i}
 
-    def carried(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"h": gates["forget"] / (gates["forget"] + gates["input"])}
 
     def _opened(self, input_RBI: Tensor) -> tuple[Tensor, ...]:

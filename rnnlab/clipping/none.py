@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from rnnlab.clipping.gradient_step import GradientStep
 from rnnlab.contract import component
 
 
@@ -10,5 +11,5 @@ from rnnlab.contract import component
 class NoClipping:
     """Leaves every gradient as it is."""
 
-    def __call__(self, gradients: list[Tensor], norm_R: Tensor) -> Tensor:
-        return torch.zeros_like(norm_R, dtype=torch.bool)
+    def __call__(self, step: GradientStep) -> Tensor:
+        return torch.zeros_like(step.norm_R, dtype=torch.bool)

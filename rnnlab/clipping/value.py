@@ -3,19 +3,23 @@
 import torch
 from torch import Tensor
 
+from rnnlab.clipping.gradient_step import GradientStep
 from rnnlab.contract import Positive, component
 
 
 @component
 class ValueClipping:
-    """g_i <- min(max(g_i, -max_value), max_value)."""
+    """g_i <- min(max(g_i, -max_value), max_value). A replica counts as clipped when any component was.
+
+    Args:
+        max_value: > 0.
+    """
 
     max_value: Positive
 
-    def __call__(self, gradients: list[Tensor], norm_R: Tensor) -> Tensor:
-        """Clip in place; see NormClipping. A replica counts as clipped when any component was."""
-        clipped_R = torch.zeros_like(norm_R, dtype=torch.bool)
-        for gradient in gradients:
+    def __call__(self, step: GradientStep) -> Tensor:
+        clipped_R = torch.zeros_like(step.norm_R, dtype=torch.bool)
+        for gradient in step.gradients.values():
             clipped_R |= gradient.abs().flatten(1).amax(1) > self.max_value
             gradient.clamp_(-self.max_value, self.max_value)
         return clipped_R

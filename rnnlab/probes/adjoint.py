@@ -39,11 +39,11 @@ class Adjoint:
     def measure(self, moment: Moment) -> Named:
         norm_STRB, mask_TRB, result = moment.adjoint_norm_STRB, moment.batch.mask, {}
         assert norm_STRB is not None
-        mean_RST = batch_mean(norm_STRB, mask_TRB)
+        mean_RST, smallest = batch_mean(norm_STRB, mask_TRB), torch.finfo(moment.batch.input.dtype).tiny
         quantile_QRST = _quantiles(norm_STRB, mask_TRB)
         for s, state in enumerate(moment.model.cell.states):
             curves = {"mean": mean_RST[:, s], **dict(zip(QUANTILES, quantile_QRST[:, :, s], strict=True))}
-            result |= {f"{state}.{key}": value for key, value in (curves | _figures(mean_RST[:, s])).items()}
+            result |= {f"{state}.{key}": value for key, value in (curves | _figures(mean_RST[:, s], smallest)).items()}
         return result
 
 
@@ -55,7 +55,7 @@ def _quantiles(norm_STRB: Tensor, mask_TRB: Tensor | None) -> Tensor:
     return torch.nanquantile(norm_STRB, level_Q, dim=-1, interpolation="nearest").permute(0, 3, 1, 2)
 
 
-def _figures(mean_RT: Tensor) -> Named:
-    summaries = [summarise(norm_T) for norm_T in mean_RT.cpu().numpy()]
+def _figures(mean_RT: Tensor, smallest: float) -> Named:
+    summaries = [summarise(norm_T, smallest) for norm_T in mean_RT.cpu().numpy()]
     names = ("slope", "slope_error", "e_folding", "first_live", "live")
     return {name: mean_RT.new_tensor([getattr(summary, name) for summary in summaries]) for name in names}

@@ -29,8 +29,8 @@ def batch_mean(norm_STRB: Tensor, mask_TRB: Tensor | None) -> Tensor:
 class Summary:
     """One state component's norms along a sequence, in five figures. NaN where one does not exist.
 
-    slope: decades per time step, forward in t, least squares over the steps with a finite norm above zero: above zero
-        the adjoint vanishes on its way back, below zero it explodes.
+    slope: decades per time step, forward in t, least squares over the steps with a finite norm that `summarise` fits:
+        above zero the adjoint vanishes on its way back, below zero it explodes.
     slope_error: its standard error; the steps' deviations from the line are taken as independent.
     ratio: norm at the first step over norm at the last.
     live: share of steps with a norm of at least LIVE.
@@ -49,14 +49,21 @@ class Summary:
         return 1 / (self.slope * math.log(10)) if self.slope else math.inf
 
 
-def summarise(norm_T: np.ndarray) -> Summary:
-    """The summary of one state component's norms, (T,); NaN where no example has the step."""
+def summarise(norm_T: np.ndarray, smallest: float) -> Summary:
+    """The summary of one state component's norms.
+
+    Args:
+        norm_T: NaN where no example has the step.
+        smallest: the smallest normal number of the run's dtype, `torch.finfo(dtype).tiny`. Norms below it are not
+            fitted: they no longer fall as the adjoint would. Where a step's factor is at least a half, rounding holds
+            them at the smallest number that there is.
+    """
     present = np.flatnonzero(~np.isnan(norm_T))
     if len(present) == 0:
         return Summary()
     first, last = float(norm_T[present[0]]), float(norm_T[present[-1]])  # NumPy's would warn of an overflow
     ratio = first / last if last > 0 and math.isfinite(first) and math.isfinite(last) else math.nan
-    fitted = np.flatnonzero(np.isfinite(norm_T) & (norm_T > 0))
+    fitted = np.flatnonzero(np.isfinite(norm_T) & (norm_T >= smallest) & (norm_T > 0))
     slope = error = math.nan
     if len(fitted) >= 2:
         slope, error = _slope(fitted - fitted.mean(), np.log10(norm_T[fitted]))

@@ -25,7 +25,7 @@ class Gates:
     Per gate (`forget`, ...), over steps, examples and units: `mean` (R,), and `quantiles` (R, Q) at LEVELS; over
     examples and units of one step: `mean_at_step` (R, T) and `quantiles_at_step` (R, T, Q).
 
-    Per state component s with s_t = f_t s_{t-1} + ..., where the cell makes f of its gates (`Cell.carried`: the forget
+    Per state component s with s_t = f_t s_{t-1} + ..., where the cell makes f of its gates (`Cell.kept`: the forget
     gate for `c` of an LSTM, the update gate for `h` of a GRU): `memory_length` (R, H), each unit's 1 / (1 - f), f its
     mean, in time steps, and the units' `memory_length_median`.
 
@@ -65,7 +65,7 @@ class Gates:
         task = moment.experiment.task
         output_KRBH = torch.stack([step.output_RBH for step in steps[-task.scored :]])
         loss = task.losses(model.readout(output_KRBH), batch).sum()
-        for state, factor_RNH in model.cell.carried(gates).items():
+        for state, factor_RNH in model.cell.kept(gates).items():
             made_TRBH = [step.made[model.cell.states.index(state)] for step in steps]
             length_RH = 1 / (1 - along.unit_means(factor_RNH))
             figures = {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}

@@ -134,7 +134,8 @@ def _measured_slopes(moment: Moment, warm_up: float) -> Named:
     live_TRB = torch.ones_like(norm_STRB[0], dtype=torch.bool) if mask_TRB is None else mask_TRB
     steps_TRB, _ = _steps_that_count(live_TRB, warm_up, blocks=1)
     norm_SRBT = norm_STRB.where(steps_TRB, math.nan).permute(0, 2, 3, 1)
-    slopes = [summarise(norm_T).slope for norm_T in norm_SRBT.flatten(0, 2).cpu().numpy()]
+    smallest = torch.finfo(moment.batch.input.dtype).tiny
+    slopes = [summarise(norm_T, smallest).slope for norm_T in norm_SRBT.flatten(0, 2).cpu().numpy()]
     slope_SRB = torch.tensor(slopes, dtype=torch.float64, device=norm_SRBT.device).view(norm_SRBT.shape[:3])
     slope_SR = slope_SRB.nanmean(-1)
     return {f"{state}.slope_measured": slope_SR[s] for s, state in enumerate(moment.model.cell.states)}

@@ -32,6 +32,7 @@ class Moment:
     adjoint_norm_STRB: float64, as `Unrolled` has it; None unless a probe needs `adjoints`.
     initial: the parameters that training began with; None unless a probe needs `initial`.
     previous: the gradients of the step before; None unless a probe needs `previous`, and at the first step.
+    memory: what the clipping rule remembered before this step; see rnnlab.clipping.gradient_step.
     """
 
     experiment: "Experiment"
@@ -44,6 +45,7 @@ class Moment:
     adjoint_norm_STRB: Tensor | None
     initial: Named | None
     previous: Named | None
+    memory: Named
 
 
 class Probe(Protocol):

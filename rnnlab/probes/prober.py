@@ -64,6 +64,7 @@ class Prober:
                 adjoint_norm_STRB=adjoint_norm_STRB if self.needs(step, "adjoints") else None,
                 initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
                 previous=self._previous_of(population.active) if self.needs(step, "previous") else None,
+                memory={name: remembered.clone() for name, remembered in population.memory.items()},
             )
         self._previous = None
         if self.needs(step + 1, "previous"):

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rnnlab.clipping.gradient_step import GradientStep
 from rnnlab.contract import CountOrZero, component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Batch
@@ -71,11 +72,11 @@ def _cosine(gradient: list[Tensor], previous: list[Tensor] | None) -> Tensor:
 
 
 def _clip(moment: Moment) -> Named:
-    clipping = copy.deepcopy(moment.experiment.clipping)  # one with a memory keeps it to itself
-    gradients = [g.clone() for g in moment.gradients.values()]
-    norm_R = gradient_norm(gradients)
-    clipping(gradients, norm_R.clone())
-    return {"gradient_norm": norm_R, "clip_factor": gradient_norm(gradients) / norm_R}
+    gradients = {name: g.clone() for name, g in moment.gradients.items()}
+    norm_R = gradient_norm([*gradients.values()])
+    step = GradientStep(moment.model, gradients, norm_R.clone(), torch.isfinite(norm_R), dict(moment.memory))
+    moment.experiment.clipping(step)
+    return {"gradient_norm": norm_R, "clip_factor": gradient_norm([*gradients.values()]) / norm_R}
 
 
 def _noise(moment: Moment) -> Named:

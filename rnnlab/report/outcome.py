@@ -50,7 +50,7 @@ def from_metrics(path: Path, seeds: list[int], metric: str) -> list[Outcome]:
     A seed has diverged when its loss or gradient norm was not finite, or when its lines end before the others' do
     although it was not solved.
     """
-    rows = _rows(path, "")
+    rows = rows_of(path, "")
     last = {seed: max((row["step"] for row in rows if row["seed"] == seed), default=0) for seed in seeds}
     evaluated = {seed: [row for row in rows if row["seed"] == seed and row["split"] == "eval"] for seed in seeds}
     newest = max((row["step"] for row in rows if row["split"] == "train"), default=0)
@@ -76,12 +76,12 @@ class Evaluations:
     def read(cls, path: Path) -> "Evaluations":
         """From metrics.jsonl; no seeds where the file cannot be read."""
         found: dict[int, list[tuple[int, float]]] = {}
-        for row in _rows(path, '"split": "eval"'):
+        for row in rows_of(path, '"split": "eval"'):
             found.setdefault(row["seed"], []).append((row["step"], number(row.get("loss"))))
         return cls({seed: (np.array([s for s, _ in of]), np.array([x for _, x in of])) for seed, of in found.items()})
 
 
-def _rows(path: Path, holding: str) -> list[dict[str, Any]]:
+def rows_of(path: Path, holding: str) -> list[dict[str, Any]]:
     """Lines that hold a text; the last may be half written, and a line that is no row is left out."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

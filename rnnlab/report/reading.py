@@ -15,6 +15,7 @@ import yaml
 
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
 from rnnlab.runs.state import STATES, state_of
+from rnnlab.schema import YOUNGER
 
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
@@ -130,7 +131,7 @@ def read(path: Path) -> Run:
 
 def _read(path: Path) -> Run:
     manifest = _json(path / "manifest.json")
-    config = flat(_config(path / "config.yaml"))
+    config = flat(YOUNGER | _config(path / "config.yaml"))
     _check(config)
     state = _state(path, manifest)
     remarks = []

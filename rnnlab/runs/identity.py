@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from rnnlab.schema import Config
+from rnnlab.schema import YOUNGER, Config
 
 # These choose where results go, how often they are saved, who may be loaded, or how time and memory are spent; they do
 # not change a result. match_parameters has, by then, become a cell.hidden.
@@ -11,11 +11,13 @@ IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads"
 
 
 def technique(config: Config) -> str:
-    """The choices that a reader compares: task-cell-activation-initialiser-clipping[-adjoint]-optimiser."""
-    groups = ["task", "cell", "activation", "initialiser", "clipping", "adjoint", "optimiser"]
-    if config.option("adjoint") == "none":
-        groups.remove("adjoint")
-    return "-".join(config.option(group) for group in groups)
+    """The choices that a reader compares: task-cell-activation-initialiser[-...]-clipping[-...]-optimiser.
+
+    Groups in brackets are named where the choice is not `none`.
+    """
+    groups = ("task", "cell", "activation", "initialiser", "clipping", "gradient_noise", "adjoint", "optimiser")
+    chosen = [group for group in groups if group not in (*YOUNGER, "adjoint") or config.option(group) != "none"]
+    return "-".join(config.option(group) for group in chosen)
 
 
 def run_id(config: Config, *, device: str, engine: str) -> str:
@@ -32,6 +34,9 @@ def run_id(config: Config, *, device: str, engine: str) -> str:
     determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
     if determining["precision"] == "ieee":
         del determining["precision"]  # younger than the runs that there are, all of which are that
+    for group in YOUNGER:
+        if config.shipped(group) == "none":
+            del determining[group]  # likewise
     determining |= {"device": device, "engine": engine}
     text = json.dumps(determining, sort_keys=True)
     return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

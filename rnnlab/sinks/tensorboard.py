@@ -142,11 +142,13 @@ class TensorBoard(Sink):
         began = time.monotonic()
         step, unit, seeds = record.step, self.task.unit, len(record.seeds)
         for index, state in enumerate(record.states):
-            median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
             norms_PRT = [norm_RST[:, index] for norm_RST in record.norm_RST]
-            heat_map = figures.heat_map(step, median_PT, state=state, unit=unit, seeds=seeds)
-            curves = figures.curves(step, norms_PRT, state=state, unit=unit)
-            for tag, figure in ((f"adjoint/heat_map_{state}", heat_map), (f"adjoint/curves_{state}", curves)):
+            drawn = {f"adjoint/curves_{state}": figures.curves(step, norms_PRT, state=state, unit=unit)}
+            if len(step) > 1:  # one training step is no map, and the curve shows it
+                median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
+                heat_map = figures.heat_map(step, median_PT, state=state, unit=unit, seeds=seeds)
+                drawn[f"adjoint/heat_map_{state}"] = heat_map
+            for tag, figure in drawn.items():
                 self.writer.add_image(tag, figures.pixels(figure), step[-1], dataformats="HWC")
         self.last_drawing, self.drawn_step = time.monotonic() - began, step[-1]
         self.drawing += self.last_drawing

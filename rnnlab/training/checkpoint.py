@@ -63,19 +63,44 @@ def load(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
         warn: told about every damaged file, which is renamed to *.damaged.
     """
     for path in _found(folder):
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()[:16]
-        match = _NAME.fullmatch(path.name)
         try:
-            if match is None or digest != match.group(2):
-                raise ValueError("its content does not match its checksum")
-            state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-            return state
-        except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            return _read(path)
+        except _DAMAGED as error:
             aside = path.with_name(path.name + ".damaged")
             path.replace(aside)
             warn(f"Checkpoint {path.name} is damaged ({error}); set aside as {aside.name}.")
     return None
+
+
+def look(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest good checkpoint, or None; for those who do not work on the run, and leave everything as it is.
+
+    Args:
+        warn: told about every damaged file.
+    """
+    passed_over: set[Path] = set()
+    while left := [path for path in _found(folder) if path not in passed_over]:
+        try:
+            return _read(left[0])
+        except FileNotFoundError:  # the run has written newer ones meanwhile: look again
+            passed_over.add(left[0])
+        except _DAMAGED as error:
+            passed_over.add(left[0])
+            warn(f"Checkpoint {left[0].name} is damaged ({error}); the one before it is taken.")
+    return None
+
+
+_DAMAGED = (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    match = _NAME.fullmatch(path.name)
+    if match is None or digest != match.group(2):
+        raise ValueError("its content does not match its checksum")
+    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    return state
 
 
 def _found(folder: Path) -> list[Path]:

@@ -119,9 +119,11 @@ def train(
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
         moment = prober.before_update(step, population, batch, gradients, unrolled.adjoint_norm_STRB)
-        clipped_R = experiment.clipping(gradients, norm_R)
+        fine_R = torch.isfinite(loss_R) & torch.isfinite(norm_R)
+        clipped_R = population.clip(gradients, norm_R, fine_R)
+        experiment.gradient_noise(gradients, seeds, step)
         lr_factor = experiment.schedule.factor(step, config.steps)
-        healthy_R = population.step(gradients, torch.isfinite(loss_R) & torch.isfinite(norm_R), lr_factor)
+        healthy_R = population.step(gradients, fine_R, lr_factor)
 
         measured = {} if moment is None else prober.measure(moment, population)
         adjoint_RST = None
@@ -245,7 +247,7 @@ def _log(
         result.clipped = result.updates = 0
         if adjoints is not None:
             for state, norm_T in zip(record.states, adjoints[record.seeds.index(replica.seed)], strict=True):
-                summary = summarise(norm_T)
+                summary = summarise(norm_T, torch.finfo(experiment.dtype).tiny)
                 row[f"adjoint_slope_{state}"] = summary.slope
                 row[f"adjoint_ratio_{state}"] = summary.ratio
                 row[f"adjoint_live_{state}"] = summary.live

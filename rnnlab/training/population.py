@@ -2,7 +2,8 @@
 
 Parameters are stacked as (R, ...), so that products are batched. The optimiser sees per-replica leaves that share the
 stacked storage, so every optimiser of torch.optim serves, and a replica that has ended is skipped by having no
-gradient. A replica that ends leaves the stack: those that go on pay only for themselves.
+gradient. A replica that ends leaves the stack: those that go on pay only for themselves. What the clipping rule
+remembers of each replica is stacked likewise.
 """
 
 import math
@@ -11,20 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnlab.clipping.gradient_step import Clipping, GradientStep
 from rnnlab.device import waits
 from rnnlab.training.model import Model
 
 
 class Population:
-    """The model, its replicas' leaves and their optimiser.
+    """The model, its replicas' leaves, their optimiser and what clipping remembers of them.
 
     Args:
         model: for len(seeds) replicas.
         seeds: one per replica.
         optimiser: makes a torch optimiser from parameter groups; has `lr` and `recurrent_lr_factor`.
+        clipping: the rule for gradients.
     """
 
-    def __init__(self, model: Model, seeds: list[int], optimiser: Any) -> None:
+    def __init__(self, model: Model, seeds: list[int], optimiser: Any, clipping: Clipping) -> None:
         self.model = model
         self.seeds = list(seeds)
         self.active = list(seeds)
@@ -37,11 +40,13 @@ class Population:
                 "params": [leaf for s in seeds for leaf, r in zip(self.leaves[s], recurrent, strict=True) if r == kind],
                 "lr": optimiser.lr * factor,
                 "full_lr": optimiser.lr * factor,
+                "recurrent": kind,
             }
             for kind, factor in ((False, 1.0), (True, optimiser.recurrent_lr_factor))
         ]
         self.optimiser: torch.optim.Optimizer = optimiser(groups)
         self.healthy_R = torch.ones(len(seeds), dtype=torch.bool, device=self.stacked[0].device)
+        self.clipping, self.memory = clipping, dict[str, Tensor]()
 
     def gradients(self, examples: int) -> list[Tensor]:
         """The gradients of each replica's mean loss, (R, ...) per parameter, from those of the summed loss.
@@ -56,6 +61,11 @@ class Population:
             parameter.grad = None
         return result
 
+    def clip(self, gradients: list[Tensor], norm_R: Tensor, fine_R: Tensor) -> Tensor:
+        """Clip in place; (R,) bool, which replicas were clipped. See `GradientStep` for the arguments."""
+        named = dict(zip(self.names, gradients, strict=True))
+        return self.clipping(GradientStep(self.model, named, norm_R, fine_R, self.memory))
+
     def step(self, gradients: list[Tensor], fine_R: Tensor, lr_factor: float) -> Tensor:
         """Update every healthy replica; the others stay as they are, from the first step that was not fine.
 
@@ -63,7 +73,7 @@ class Population:
 
         Args:
             gradients: one tensor (R, ...) per parameter.
-            fine_R: bool, whether a replica's loss and gradient are finite.
+            fine_R: bool, whether a replica's loss and gradient are finite, or made so.
             lr_factor: the schedule's.
         Returns:
             (R,) bool: which replicas are healthy: all was fine, and every update left finite parameters.
@@ -100,6 +110,8 @@ class Population:
         """Only these replicas train on; the others keep the parameters they have."""
         if seeds == self.active:
             return
+        rows = [self.active.index(seed) for seed in seeds]
+        self.memory = {name: remembered[rows] for name, remembered in self.memory.items()}
         for seed in self.active:
             if seed not in seeds:
                 for leaf in self.leaves[seed]:
@@ -123,6 +135,7 @@ class Population:
         return {
             "weights": {str(seed): {n: w.cpu() for n, w in self.weights(seed).items()} for seed in self.seeds},
             "optimiser": self.optimiser.state_dict(),
+            "clipping": dict(self.memory),
             "active": list(self.active),
         }
 
@@ -133,3 +146,5 @@ class Population:
                 leaf.data.copy_(state["weights"][str(seed)][name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.keep([int(seed) for seed in state["active"]])
+        remembered = state.get("clipping", {})  # checkpoints were once without
+        self.memory = {name: value.to(self.healthy_R.device) for name, value in remembered.items()}

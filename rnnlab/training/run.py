@@ -77,7 +77,7 @@ def _run(
     experiment: Experiment, interrupted: Callable[[], bool], output: Callable[[Path], AbstractContextManager[None]]
 ) -> Path:
     config, folder = experiment.config, run_folder(experiment)
-    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser)
+    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser, experiment.clipping)
     with folder.locked(), output(folder.path):
         if not folder.manifest():
             _tell_of_other_engines(experiment, folder.path)

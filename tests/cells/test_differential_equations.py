@@ -18,6 +18,7 @@ def parts(cell: Cell, name: str) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(cell.block(p, name) for p in (cell.weight_input, cell.weight_recurrent, cell.bias))  # type: ignore[return-value]
 
 
+@pytest.mark.technique("cell=leaky")
 def test_the_leaky_net_with_alpha_1_is_the_elman_net_to_the_bit() -> None:
     leaky, elman = drawn_cell("leaky", replicas=2), drawn_cell("rnn", replicas=2)
     leaky.alpha = 1.0
@@ -25,6 +26,7 @@ def test_the_leaky_net_with_alpha_1_is_the_elman_net_to_the_bit() -> None:
     assert torch.equal(unroll(leaky, x).output_KRBH, unroll(elman, x).output_KRBH)
 
 
+@pytest.mark.technique("cell=leaky")
 def test_a_leaky_unit_left_alone_forgets_by_1_minus_alpha_a_step() -> None:
     cell = drawn_cell("leaky", "identity", replicas=2)
     cell.alpha = 0.3
@@ -36,6 +38,7 @@ def test_a_leaky_unit_left_alone_forgets_by_1_minus_alpha_a_step() -> None:
     torch.testing.assert_close(unrolled.output_KRBH[-1], 0.7**10 * h, **CLOSE)
 
 
+@pytest.mark.technique("cell=antisymmetric")
 @pytest.mark.parametrize("gated", [False, True])
 def test_the_antisymmetric_net_is_the_paper_s_equation(gated: bool) -> None:
     cell = antisymmetric(gated=gated, gamma=0.3, epsilon=0.2)
@@ -60,6 +63,7 @@ def antisymmetric(activation: str = "tanh", **changes: object) -> Cell:
     return cell
 
 
+@pytest.mark.technique("cell=antisymmetric")
 @pytest.mark.parametrize("gamma", [0.0, 0.4])
 def test_an_antisymmetric_net_s_differential_equation_never_grows(gamma: float) -> None:
     """The Jacobian of (h_t - h_{t-1}) / epsilon has eigenvalues of real parts in [-gamma, 0]; those of A: -gamma."""
@@ -77,6 +81,7 @@ def test_an_antisymmetric_net_s_differential_equation_never_grows(gamma: float) 
                 torch.testing.assert_close(real, torch.full_like(real, -gamma), rtol=0, atol=1e-12)
 
 
+@pytest.mark.technique("cell=cornn")
 @pytest.mark.parametrize("implicit", [False, True])
 def test_cornn_is_the_paper_s_equation(implicit: bool) -> None:
     cell = drawn_cell("cornn", replicas=2)
@@ -90,6 +95,7 @@ def test_cornn_is_the_paper_s_equation(implicit: bool) -> None:
     torch.testing.assert_close(y_new, y + 0.1 * z_new, **CLOSE)
 
 
+@pytest.mark.technique("cell=cornn")
 def test_an_undamped_oscillator_of_a_cornn_keeps_its_frequency_and_loses_nothing() -> None:
     """h'' = -gamma h: the state comes back after 2 pi / sqrt(gamma), as far as steps of dt can tell."""
     cell = drawn_cell("cornn")
@@ -107,6 +113,7 @@ def test_an_undamped_oscillator_of_a_cornn_keeps_its_frequency_and_loses_nothing
     torch.testing.assert_close(furthest.output_KRBH[0], -h, rtol=0, atol=5e-3)
 
 
+@pytest.mark.technique("cell=lem")
 def test_lem_is_the_paper_s_equation() -> None:
     cell = drawn_cell("lem", replicas=2)
     cell.dt = 0.6
@@ -123,11 +130,13 @@ def test_lem_is_the_paper_s_equation() -> None:
         torch.testing.assert_close(mine, expected, **CLOSE)
 
 
+@pytest.mark.technique("cell=lem")
 def test_a_lem_with_tanh_stays_within_1() -> None:
     cell = drawn_cell("lem", bound=20.0)
     assert unroll(cell, uniform(50, 1, 4, 3, seed=1, bound=50.0)).output_KRBH.abs().max() <= 1
 
 
+@pytest.mark.technique("cell=indrnn")
 def test_a_unit_of_an_indrnn_remembers_by_its_own_weight_alone() -> None:
     """With the identity, an input's trace and its gradient decay as w^t, unit by unit."""
     cell, T = drawn_cell("indrnn", "identity", replicas=2), 9

@@ -40,7 +40,7 @@ def test_a_carried_component_s_old_value_is_multiplied_by_its_gate(option):
     for name in [name for name, _ in cell.named_children()]:
         setattr(cell, name, Constant(0.0))
     gates, old, new, _ = stepped(cell)
-    carried = cell.carried(gates)
+    carried = cell.kept(gates)
     assert set(carried) <= set(cell.states)
     for state, factor in carried.items():
         at = cell.states.index(state)

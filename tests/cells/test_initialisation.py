@@ -41,7 +41,7 @@ def test_every_gate_block_of_every_replica_is_orthogonal(option: str) -> None:
     assert all(not torch.equal(a, b) for k, a in enumerate(seen) for b in seen[:k]), "each has a draw of its own"
 
 
-@pytest.mark.parametrize("drawn", options("bias_initialiser"))
+@pytest.mark.parametrize("drawn", [o for o in options("bias_initialiser") if o != "chrono"])
 def test_the_forget_bias_is_added_once(drawn: str) -> None:
     shifted, plain = (
         built("cell=lstm", f"bias_initialiser={drawn}", f"cell.forget_bias={shift}") for shift in (1.5, 0.0)
@@ -82,19 +82,71 @@ START_AS_CONSTANTS = ("gain", "bias_candidate_recurrent", "bias_cell")
 
 @pytest.mark.parametrize(
     ("option", "initialiser"),
-    [*((c, "xavier") for c in CELLS), *(("lstm", o) for o in options("initialiser") if serves_any_shape(o))],
+    [*((c, "xavier") for c in CELLS), *(("lstm", o) for o in options("initialiser") if o != "xavier")],
 )
 def test_a_replica_starts_as_it_would_alone(option: str, initialiser: str) -> None:
+    elsewhere = initialiser if serves_any_shape(initialiser) else "xavier"
     overrides = (
         f"cell={option}", "activation=modrelu", f"initialiser={initialiser}", "bias_initialiser=uniform",
-        f"initialiser@input_initialiser={initialiser}", f"initialiser@output_initialiser={initialiser}",
+        f"initialiser@input_initialiser={elsewhere}", f"initialiser@output_initialiser={elsewhere}",
     )  # fmt: skip
     together, alone = built(*overrides, seeds=(7, 3, 11)), built(*overrides, seeds=(3,))
     for (name, a), b in zip(together.named_parameters(), alone.parameters(), strict=True):
         assert torch.equal(a[1], b[0]), name
+    still = START_AS_CONSTANTS + (("weight_recurrent",) if initialiser == "identity" else ())
     for name, a in together.named_parameters():
-        constant = name.removeprefix("cell.").startswith(START_AS_CONSTANTS)
+        constant = name.removeprefix("cell.").startswith(still)
         assert torch.equal(a[0], a[1]) == constant, f"another seed draws other numbers for {name}"
+
+
+CHRONO = ("bias_initialiser=chrono", "cell.hidden=3000", "initialiser=uniform", "bias_initialiser.t_max=200")
+
+
+@pytest.mark.technique("bias_initialiser=chrono")
+@pytest.mark.parametrize(("option", "kept", "admitted"), [("lstm", "forget", "input"), ("gru", "update", None)])
+def test_chrono_spreads_the_units_memories_from_one_step_to_t_max(option: str, kept: str, admitted: str | None) -> None:
+    model = built(f"cell={option}", *CHRONO, seeds=(0, 1))
+    bias = blocks(model, model.cell.bias)
+    steps = 1 / torch.sigmoid(-bias[kept])  # 1 / (1 - gate) = u + 1
+    assert 2 <= steps.min().item() < 3
+    assert 199 < steps.max().item() <= 200
+    assert steps.mean().item() == pytest.approx(101, rel=0.03)
+    assert not torch.equal(bias[kept][0], bias[kept][1])
+    for name, block in bias.items():
+        if name == admitted:
+            assert torch.equal(block, -bias[kept])
+        elif name != kept:
+            assert (block == 0).all()
+    assert (model.bias_output == 0).all()
+
+
+def test_chrono_takes_t_max_from_the_task_and_a_replica_starts_as_alone() -> None:
+    given, taken = built("bias_initialiser=chrono", "bias_initialiser.t_max=5"), built("bias_initialiser=chrono")
+    assert torch.equal(given.cell.bias, taken.cell.bias)
+    longer = built("bias_initialiser=chrono", "task.length=50")
+    assert longer.cell.bias.abs().max() > taken.cell.bias.abs().max()
+    assert torch.equal(built("bias_initialiser=chrono", seeds=(1,)).cell.bias[0], taken.cell.bias[1])
+
+
+def test_with_chrono_no_forget_bias_is_added_and_that_is_said() -> None:
+    said: list[str] = []
+    config = validate(composed("bias_initialiser=chrono", "cell.forget_bias=2"))
+    experiment = build(config, say=said.append)
+    assert experiment.config.components["cell"]["forget_bias"] == 0
+    assert "bias_initialiser=chrono draws the whole bias: cell.forget_bias=0 in place of 2.0." in said
+    assert experiment.config == build(validate(composed("bias_initialiser=chrono", "cell.forget_bias=0"))).config
+
+
+def test_more_connections_than_units_are_refused_whoever_chose_the_size() -> None:
+    sparse = ("initialiser=spectral_radius", "initialiser.nonzeros=20", "match_parameters=300")
+    with pytest.raises(ConfigError, match=r"^initialiser\.nonzeros=20: not allowed\..*cell\.hidden=7 "):
+        built(*sparse, seeds=(0,))
+
+
+@pytest.mark.parametrize(("overrides", "reason"), [(["cell=rnn"], "cell=rnn"), (["task.length=2"], "2 steps")])
+def test_chrono_is_refused_where_it_says_nothing(overrides: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^bias_initialiser\S*=\w+: not allowed.*{reason}"):
+        built("bias_initialiser=chrono", *overrides)
 
 
 def test_initialisation_neither_reads_nor_moves_the_ambient_generator() -> None:

@@ -25,6 +25,7 @@ def outputs(cell: Cell) -> Tensor:
     return unroll(cell, uniform(5, 2, 3, 3, seed=1), state=state).output_KRBH
 
 
+@pytest.mark.technique("cell=rnn_layernorm", "cell=lstm_layernorm", "cell=gru_layernorm")
 @pytest.mark.parametrize(("option", "scaled"), [(o, scaled) for o, sets in NORMALISED.items() for scaled in sets])
 def test_scaling_the_weights_changes_nothing(option: str, scaled: tuple[str, ...]) -> None:
     cell = drawn_cell(option, replicas=2)
@@ -50,6 +51,7 @@ def normalised(a: Tensor) -> Tensor:
     return functional.layer_norm(a, a.shape[-1:], eps=1e-5)
 
 
+@pytest.mark.technique("cell=lstm_layernorm")
 def test_the_normalised_lstm_is_the_paper_s_equation() -> None:
     cell = drawn_cell("lstm_layernorm", replicas=2)
     x, h, c = uniform(2, 3, 3, seed=1), uniform(2, 3, 4, seed=2), uniform(2, 3, 4, seed=3)
@@ -62,6 +64,7 @@ def test_the_normalised_lstm_is_the_paper_s_equation() -> None:
         torch.testing.assert_close(mine, expected, **CLOSE)
 
 
+@pytest.mark.technique("cell=gru_layernorm")
 def test_the_normalised_gru_is_the_paper_s_equation() -> None:
     cell = drawn_cell("gru_layernorm", replicas=2)
     x, h, H = uniform(2, 3, 3, seed=1), uniform(2, 3, 4, seed=2), 4

@@ -19,6 +19,7 @@ def preactivations(cell: Cell, x: Tensor) -> dict[str, Tensor]:
     return {name: x @ cell.block(cell.weight_input, name) + cell.block(cell.bias, name) for name in cell.input_blocks}
 
 
+@pytest.mark.technique("cell=mingru")
 def test_mingru_is_the_paper_s_equation() -> None:
     cell = drawn_cell("mingru", "identity", replicas=2)
     x, h = uniform(2, 3, 3, seed=1), uniform(2, 3, 4, seed=2)
@@ -27,6 +28,7 @@ def test_mingru_is_the_paper_s_equation() -> None:
     torch.testing.assert_close(cell.step(x, (h,))[0], (1 - z) * h + z * a["candidate"], **CLOSE)
 
 
+@pytest.mark.technique("cell=minlstm")
 def test_minlstm_is_the_paper_s_equation() -> None:
     cell = drawn_cell("minlstm", "identity", replicas=2)
     x, h = uniform(2, 3, 3, seed=1), uniform(2, 3, 4, seed=2)
@@ -47,6 +49,7 @@ def test_the_state_is_linear_in_the_initial_state(option: str) -> None:
         torch.testing.assert_close(ends[2][k], 0.3 * ends[0][k] + 0.7 * ends[1][k], **CLOSE)
 
 
+@pytest.mark.technique("cell=lru")
 def test_lru_s_state_and_output_are_the_paper_s_in_complex_numbers() -> None:
     cell, T = drawn_cell("lru", "identity", replicas=2), 6
     x = uniform(T, 2, 3, 3, seed=1)
@@ -64,6 +67,7 @@ def test_lru_s_state_and_output_are_the_paper_s_in_complex_numbers() -> None:
     torch.testing.assert_close(torch.complex(unrolled.state[1], unrolled.state[2]), s, **CLOSE)
 
 
+@pytest.mark.technique("cell=lru")
 def test_lru_s_answer_to_an_impulse_is_the_powers_of_lambda() -> None:
     cell, T = drawn_cell("lru", "identity"), 12
     x = torch.zeros(T, 1, 1, 3, dtype=torch.float64)
@@ -85,6 +89,7 @@ def ring(**changes: float) -> Cell:
     return cell
 
 
+@pytest.mark.technique("cell=lru")
 def test_lru_starts_evenly_on_its_ring_with_the_gain_that_keeps_variance() -> None:
     cell = ring(r_min=0.5, r_max=0.9, max_phase=math.pi / 2)
     eigenvalue = torch.complex(*cell.eigenvalues()).detach().flatten()

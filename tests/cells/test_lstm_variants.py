@@ -29,6 +29,7 @@ def states(cell: Cell, count: int = 2) -> tuple[Tensor, tuple[Tensor, ...]]:
     return uniform(2, 3, 3, seed=1), tuple(uniform(2, 3, 4, seed=2 + k) for k in range(count))
 
 
+@pytest.mark.technique("cell=lstm1997")
 def test_the_first_lstm_is_the_lstm_with_its_forget_gate_open() -> None:
     first, lstm = drawn_cell("lstm1997", replicas=2), drawn_cell("lstm", replicas=2, seed=1)
     copy_blocks(first, lstm)
@@ -38,6 +39,7 @@ def test_the_first_lstm_is_the_lstm_with_its_forget_gate_open() -> None:
         torch.testing.assert_close(a, b, **CLOSE)
 
 
+@pytest.mark.technique("cell=lstm_coupled")
 def test_the_coupled_lstm_is_the_lstm_with_the_forget_gate_s_complement_as_input_gate() -> None:
     """sigmoid(-a) = 1 - sigmoid(a)."""
     coupled, lstm = drawn_cell("lstm_coupled", replicas=2), drawn_cell("lstm", replicas=2, seed=1)
@@ -59,6 +61,7 @@ def janet_by_the_paper(cell: Cell, x: Tensor, h: Tensor) -> Tensor:
     return torch.sigmoid(s) * h + (1 - torch.sigmoid(s - cell.beta)) * torch.tanh(x @ U_c + h @ W_c + b_c)
 
 
+@pytest.mark.technique("cell=janet")
 @pytest.mark.parametrize("beta", [0.0, 1.0, -0.7])
 def test_janet_is_the_paper_s_equation(beta: float) -> None:
     cell = drawn_cell("janet", replicas=2)
@@ -70,6 +73,7 @@ def test_janet_is_the_paper_s_equation(beta: float) -> None:
         assert (cell.step(x, (h,))[0].abs() <= largest).all(), "it writes what it forgets: a mean of h and tanh"
 
 
+@pytest.mark.technique("cell=mgu")
 def test_the_minimal_gated_unit_is_the_paper_s_equation() -> None:
     cell = drawn_cell("mgu", replicas=2)
     x, (h,) = states(cell, 1)

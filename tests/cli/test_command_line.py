@@ -152,9 +152,9 @@ def test_a_component_of_the_users_own(in_tmp_path, capfd, monkeypatch):
     (in_tmp_path / "mine" / "sign.py").write_text(
         "from rnnlab.contract import Positive, component\n\n"
         "@component\nclass SignClipping:\n    scale: Positive\n\n"
-        "    def __call__(self, gradients, norm_R):\n"
-        "        for gradient in gradients:\n            gradient.sign_().mul_(self.scale)\n"
-        "        return norm_R > 0\n"
+        "    def __call__(self, step):\n"
+        "        for gradient in step.gradients.values():\n            gradient.sign_().mul_(self.scale)\n"
+        "        return step.norm_R > 0\n"
     )
     (in_tmp_path / "conf" / "clipping").mkdir(parents=True)
     (in_tmp_path / "conf" / "clipping" / "sign.yaml").write_text("_target_: mine.sign.SignClipping\nscale: 0.01\n")

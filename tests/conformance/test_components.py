@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import unroll
+from rnnlab.clipping.none import NoClipping
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, Marks, Task, stack
 from rnnlab.training.model import Model
@@ -88,7 +89,7 @@ def test_an_activation_acts_on_every_element_alone(activation: str) -> None:
 
 
 def drawn(group: str, option: str, *shape: int, seed: int = 0, **changes: object) -> Tensor:
-    made = component(group, option, {"units": 30}, **changes)
+    made = component(group, option, {"units": 30, "steps": 20}, **changes)
     tensor = torch.full(shape, 7.0, dtype=torch.float64)
     with torch.no_grad():
         assert made(tensor, generator(seed, "init")) is None, "it draws in place"
@@ -113,7 +114,7 @@ def test_an_initialiser_draws_everything_from_the_generator_it_is_given(
     assert (first != 7).all()
     assert torch.isfinite(first).all()
     assert torch.equal(first, drawn(group, option, *shape))
-    fixed = option in ("identity", "zeros")
+    fixed = option in ("identity", "zeros", "chrono")  # chrono draws gates, and this is none
     assert torch.equal(first, drawn(group, option, *shape, seed=1)) == fixed
 
 
@@ -125,6 +126,7 @@ SCALE_LAWS = {
 }
 
 
+@pytest.mark.technique("initialiser=xavier", "initialiser=kaiming")
 @pytest.mark.parametrize(("option", "distribution"), SCALE_LAWS)
 def test_a_scaled_initialiser_has_its_deviation_and_distribution(option: str, distribution: str) -> None:
     out, fan_in, gain = 200, 50, 1.7
@@ -136,17 +138,70 @@ def test_a_scaled_initialiser_has_its_deviation_and_distribution(option: str, di
     assert (furthest <= math.sqrt(3)) == (distribution == "uniform"), "a uniform draw ends at sqrt(3) deviations"
 
 
+@pytest.mark.technique("initialiser=orthogonal")
 def test_orthogonal_weights_have_every_singular_value_equal_to_the_gain() -> None:
     for shape in ((30, 30), (30, 7), (7, 30)):
         values = torch.linalg.svdvals(drawn("initialiser", "orthogonal", *shape, gain=0.8))
         torch.testing.assert_close(values, torch.full_like(values, 0.8))
 
 
+@pytest.mark.technique("initialiser=identity")
 def test_identity_is_scale_times_the_identity() -> None:
     weight = drawn("initialiser", "identity", 30, 30, scale=-0.4)
     assert torch.equal(weight, -0.4 * torch.eye(30, dtype=torch.float64))
 
 
+@pytest.mark.technique("initialiser=cayley")
+@pytest.mark.parametrize("size", [30, 31])
+def test_cayley_weights_turn_pairs_of_units_by_at_most_the_spread(size: int) -> None:
+    weight = drawn("initialiser", "cayley", size, size, spread=0.25)
+    torch.testing.assert_close(weight @ weight.T, torch.eye(size, dtype=torch.float64))
+    pairs = torch.eye(size // 2, dtype=torch.bool).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert (weight[: len(pairs), : len(pairs)][~pairs] == 0).all()
+    angle = torch.linalg.eigvals(weight).angle().abs() / math.pi
+    assert angle.max() <= 0.25
+    assert angle.max() > 0.2
+    assert (angle == 0).sum() == size % 2, "a last odd unit keeps its value"
+    turned = drawn("initialiser", "cayley", size, size, spread=0.25, negative=0.5)
+    sign = (turned / weight)[range(size), range(size)]
+    assert sign.tolist() == [1.0] * (size - round(size / 2)) + [-1.0] * round(size / 2)
+    torch.testing.assert_close(turned, weight * sign)
+
+
+@pytest.mark.technique("initialiser=cayley")
+def test_the_angles_of_cayley_weights_are_uniform() -> None:
+    weight = drawn("initialiser", "cayley", 1000, 1000)
+    angle = torch.acos(weight.diagonal()[::2]) / (math.pi / 2)  # the default spread is half of pi
+    assert (angle.sort().values - torch.linspace(0, 1, len(angle))).abs().max() < 0.07
+
+
+@pytest.mark.technique("initialiser=nearly_identity")
+def test_nearly_identity_is_positive_definite_with_largest_eigenvalue_one() -> None:
+    weight = drawn("initialiser", "nearly_identity", 200, 200)
+    torch.testing.assert_close(weight, weight.T)
+    values = torch.linalg.eigvalsh(weight)
+    assert values[-1].item() == pytest.approx(1, rel=1e-12)
+    # G^T G / H has its eigenvalues in [0, 4] (Marchenko & Pastur), so (I + A) / e in [1/5, 1], the mean at 2/5.
+    assert values[0].item() == pytest.approx(1 / 5, rel=0.05)
+    assert values.mean().item() == pytest.approx(2 / 5, rel=0.05)
+
+
+@pytest.mark.technique("initialiser=spectral_radius")
+@pytest.mark.parametrize("nonzeros", [None, 1, 15, 30])
+def test_spectral_radius_is_what_was_asked_for(nonzeros: int | None) -> None:
+    weight = drawn("initialiser", "spectral_radius", 30, 30, radius=0.7, nonzeros=nonzeros)
+    assert torch.linalg.eigvals(weight).abs().max().item() == pytest.approx(0.7, rel=1e-9)
+    assert ((weight != 0).sum(0) == (nonzeros or 30)).all()
+
+
+@pytest.mark.technique("initialiser=unit_rows")
+@pytest.mark.parametrize("shape", [(30, 30), (30, 2), (2, 30)])
+def test_unit_rows_have_one_length(shape: tuple[int, int]) -> None:
+    weight = drawn("initialiser", "unit_rows", *shape, norm=1.3)
+    torch.testing.assert_close(weight.norm(dim=1), torch.full((shape[0],), 1.3, dtype=torch.float64))
+
+
+@pytest.mark.technique("initialiser=uniform", "bias_initialiser=uniform")
 @pytest.mark.parametrize(("group", "shape"), [("initialiser", (200, 50)), ("bias_initialiser", (5000,))])
 def test_uniform_is_what_torch_nn_draws(group: str, shape: tuple[int, ...]) -> None:
     values, bound = drawn(group, "uniform", *shape), 1 / math.sqrt(30)
@@ -167,7 +222,7 @@ def population(option: str, seeds: tuple[int, ...] = (0, 1), **changes: object) 
     with torch.no_grad():
         for k, parameter in enumerate(model.parameters()):
             parameter.copy_(uniform(*parameter.shape, seed=50 + k))
-    return Population(model, list(seeds), made)
+    return Population(model, list(seeds), made, NoClipping())
 
 
 FINE = torch.tensor([True, True])
@@ -184,7 +239,7 @@ def distance(trained: Population) -> float:
 
 @pytest.mark.parametrize("option", options("optimiser"))
 def test_an_optimiser_goes_down_a_quadratic(option: str) -> None:
-    trained = population(option, lr=0.01)
+    trained = population(option, lr={"adadelta": 10.0, "adafactor": 0.1, "adagrad": 0.1, "muon": 0.1}.get(option, 0.01))
     distances = [distance(trained)]
     for _ in range(12):
         trained.step(quadratic_gradients(trained), FINE, 1.0)

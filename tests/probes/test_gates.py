@@ -88,7 +88,7 @@ def test_the_gradient_is_the_chain_of_single_steps_and_absent_steps_do_not_count
                 x = batch.input[t, :, b : b + 1]
                 gates = model.cell.gates(x, state)
                 opened[r, t, b] = gates[name][r, 0].detach()
-                factor[r, t, b] = model.cell.carried(gates)[carried][r, 0].detach()
+                factor[r, t, b] = model.cell.kept(gates)[carried][r, 0].detach()
                 state = tuple(s.detach().requires_grad_() for s in state)
                 trail.append((state, model.cell.step(x, state)[1]))
                 state = trail[-1][1]

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from rnnlab.cli import run_command_line
 from rnnlab.runs.identity import run_id
-from rnnlab.schema import validate
+from rnnlab.schema import YOUNGER, validate
 
 
 @pytest.fixture
@@ -88,6 +88,9 @@ def test_identity_is_what_determines_the_results(folder):
         return run_id(validate({**raw, **changes}), device="cpu", engine=engine)
 
     assert identity() == folder.name
+    for group in YOUNGER:
+        older = {key: value for key, value in raw.items() if key != group}
+        assert run_id(validate(older), device="cpu", engine=engine) == folder.name
     for change in ({"name": "other"}, {"force": True}, {"tensorboard": True}, {"checkpoint": {"every": 1, "keep": 1}}):
         assert identity(**change) == folder.name
     for change in (

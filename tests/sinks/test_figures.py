@@ -46,7 +46,7 @@ def test_axes_and_colour_bar_say_what_they_are():
     assert "3 seeds" in axes.get_title()
     axes = figures.curves(STEP, list(norms()), state="c", unit="nats").axes[0]
     assert axes.get_xlabel() == "time step t"
-    assert "c_t" in axes.get_ylabel()
+    assert "∂cₜ" in axes.get_ylabel()
     assert "nats" in axes.get_ylabel()
 
 

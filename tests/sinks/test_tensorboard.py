@@ -78,7 +78,7 @@ class Session:
             stored_RST = self.record.add(step, self.seeds[: len(rows)], self.norms(norm, len(rows)))
             for row, norm_ST in zip(rows, stored_RST, strict=False):
                 for state, norm_T in zip(STATES, norm_ST, strict=True):
-                    found = summarise(norm_T)
+                    found = summarise(norm_T, 0.0)
                     row |= {f"adjoint_slope_{state}": found.slope, f"adjoint_ratio_{state}": found.ratio}
                     row[f"adjoint_live_{state}"] = found.live
         self.sink.rows(rows)
@@ -106,10 +106,17 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr(figures, "pixels", lambda figure: np.zeros((4, 4, 3), dtype=np.uint8))
 
 
+def test_one_probed_step_is_a_curve_and_no_map(tmp_path):
+    session = Session(tmp_path)
+    session.train(1, [0.1, 0.4, 0.2], norm=1.0)
+    assert set(session.close().Tags()["images"]) == {f"adjoint/curves_{s}" for s in STATES}
+
+
 def test_everything_a_user_looks_for_is_there(tmp_path):
     session = Session(tmp_path)
     session.evaluate(0, [1.0, 3.0, 2.0])
-    session.train(1, [0.1, 0.4, 0.2], norm=1.0)
+    for step in (1, 2):
+        session.train(step, [0.1, 0.4, 0.2], norm=1.0)
     events = session.close()
     tags = events.Tags()
     spread = [f"{tag}{end}" for tag in ("loss/train", "loss/eval", "accuracy/eval") for end in ENDS]
@@ -118,11 +125,11 @@ def test_everything_a_user_looks_for_is_there(tmp_path):
     assert set(tags["scalars"]) == {*spread, *single, *adjoint, "replicas/solved", "replicas/diverged"}
     assert set(tags["images"]) == {f"adjoint/{p}_{s}" for p in ("heat_map", "curves") for s in STATES}
     assert set(tags["histograms"]) == {PROFILE, PROFILE[:-1] + "c"}
-    assert [value for _, value in scalars(events, "loss/baseline")] == pytest.approx([1 / 6] * 2)
+    assert [value for _, value in scalars(events, "loss/baseline")] == pytest.approx([1 / 6] * 3)
     assert [scalars(events, f"loss/eval{end}")[0] for end in ENDS] == [(0, 2.0), (0, 1.0), (0, 3.0)]
-    assert scalars(events, "adjoint_slope/h") == [(1, pytest.approx(1.0))]  # decades per time step
-    assert scalars(events, "adjoint_ratio/h") == [(1, pytest.approx(-9.0))]
-    assert scalars(events, "adjoint_live/h") == [(1, 1.0)]
+    assert scalars(events, "adjoint_slope/h")[0] == (1, pytest.approx(1.0))  # decades per time step
+    assert scalars(events, "adjoint_ratio/h")[0] == (1, pytest.approx(-9.0))
+    assert scalars(events, "adjoint_live/h")[0] == (1, 1.0)
     width = events.Images("adjoint/heat_map_h")[0].width
     assert width >= 600  # TensorBoard does not enlarge
 

@@ -71,6 +71,15 @@ def test_a_learning_rate_of_the_user_s_goes_before_the_grid(in_tmp_path):
     assert [c.components["optimiser"]["lr"] for c in found] == [0.5, 0.5]
 
 
+def test_every_arm_meets_every_combination_and_the_user_s_choice_goes_first(in_tmp_path):
+    arms = 'hydra.sweeper.arms=["cell=rnn clipping=none","cell=lstm"]'
+    found = configurations("-m", arms, "task.length=10,20", "clipping=norm")
+    cells = [(c.option("cell"), c.components["task"]["length"], c.option("clipping")) for c in found]
+    assert cells == [(cell, length, "norm") for cell in ("rnn", "lstm") for length in (10, 20)]
+    (first, second) = configurations("-m", arms)
+    assert (first.option("clipping"), second.option("clipping")) == ("none", "norm")
+
+
 def test_globs_and_ranges_sweep(in_tmp_path):
     assert len(configurations("-m", "cell=glob(*)")) == 3
     assert [c.seeds for c in configurations("-m", "seeds=range(1,4)")] == [[0], [0, 1], [0, 1, 2]]

@@ -17,11 +17,11 @@ from pathlib import Path
 from rnnlab.contract import component
 
 class _Counting:
-    def __call__(self, gradients, norm_R):
+    def __call__(self, step):
         calls = self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1
         if calls == 6 and not Path("repaired").exists():
             self.act()
-        return norm_R < 0
+        return step.norm_R < 0
 """
 ACT = "from mine.base import *\n\n@component\nclass {name}(_Counting):\n    def act(self):\n        {act}\n"
 FAIL = ACT.format(name="Fail", act="raise ValueError('as told')")

@@ -9,7 +9,8 @@ SETTINGS = {
     "adding lstm, odd sizes": ["cell.hidden=13", "task.length=11", "task.batch=7"],
     "copy gru sigmoid, varying lags": [
         "task=copy", "cell=gru", "activation=sigmoid", "task.length=6", "task.symbols=3", "task.shortest=2",
-        "cell.hidden=9",
+        "cell.hidden=9", "gradient_noise=annealed", "bias_initialiser=chrono", "initialiser=cayley",
+        "clipping=block_norm",
     ],
     "modrelu, orthogonal, fixed data": [
         "task=copy", "cell=rnn", "activation=modrelu", "clipping=none", "task.length=5", "task.symbols=4",
@@ -19,10 +20,13 @@ SETTINGS = {
         "dtype=float64", "adjoint=clip_norm", "adjoint.max_norm=0.01", "schedule=warmup_cosine", "schedule.warmup=5",
         "clipping=value", "cell.hidden=10",
     ],
-    "some solve early": ["task.solved_mse=0.35", "task.shortest=4", "optimiser.lr=0.05", "steps=30"],
+    "some solve early": [
+        "task.solved_mse=0.35", "task.shortest=4", "optimiser.lr=0.05", "steps=30", "clipping=zclip",
+        "clipping.warmup=3", "clipping.z_max=0.5",
+    ],
     "identity, uniform, momentum": [
         "cell=rnn", "activation=relu", "initialiser=identity", "bias_initialiser=uniform", "optimiser=momentum",
-        "adjoint=truncate", "adjoint.every=3", "optimiser.recurrent_lr_factor=0.1",
+        "adjoint=truncate", "adjoint.every=3", "optimiser.recurrent_lr_factor=0.1", "clipping=agc",
     ],
 }  # fmt: skip
 
@@ -68,6 +72,21 @@ def test_a_diverging_replica_stops_and_the_others_go_on_unchanged(in_tmp_path):
     last = max(row["step"] for row in metrics(folder, diverged[0]))
     assert last == summary[diverged[0]]["steps"] < 40
     assert max(row["step"] for row in metrics(folder, fine[0])) == 40
+
+
+def test_with_pascanu_s_rule_replicas_that_would_diverge_go_on(in_tmp_path):
+    setting = [
+        "cell=rnn", "activation=identity", "initialiser=identity", "initialiser.scale=1e3", "optimiser=sgd",
+        "optimiser.lr=0.5", "task.length=40", "steps=40", "seeds=2",
+    ]  # fmt: skip
+    assert rnnlab(*setting, "clipping=norm", "name=norm") == 0
+    assert [row["status"] for row in read(only_run("norm"), "summary.json")["seeds"]] == ["diverged", "diverged"]
+    assert rnnlab(*setting, "clipping=pascanu", "clipping.shrink=0.5", "name=pascanu") == 0
+    assert [row["status"] for row in read(only_run("pascanu"), "summary.json")["seeds"]] == ["unsolved", "unsolved"]
+    lines = [row for row in metrics(only_run("pascanu"), 0) if row["split"] == "train"]
+    assert lines[0]["grad_norm"] is None or lines[0]["grad_norm"] > 1e10
+    assert lines[0]["clip_fraction"] == 1
+    assert lines[-1]["loss"] < 1e3
 
 
 def test_not_a_number_is_caught_before_the_optimiser_step(in_tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import adjoints, metrics, only_run, read, rnnlab, weights
+from support import options
 from torch import Tensor
 
 from rnnlab import device
@@ -24,6 +25,10 @@ SETTINGS = {
     "some solve early": ["seeds=3", "task.solved_mse=0.35", "task.shortest=4", "optimiser.lr=0.05", "steps=30"],
     "some diverge": BLOWING_UP,
     "some diverge between the lines, none probed": [*BLOWING_UP, "log.every=40", "probe.every=0"],
+    "with a memory, one solves early": [
+        "seeds=3", "task.solved_mse=0.35", "task.shortest=4", "optimiser.lr=0.05", "steps=30", "clipping=zclip",
+        "clipping.warmup=3", "clipping.z_max=0.5",
+    ],
     "all diverge by the update itself": ["optimiser=sgd", "optimiser.lr=1e38", "clipping=none", "seeds=2"],
 }  # fmt: skip
 
@@ -49,7 +54,11 @@ def test_reading_late_changes_no_result(setting, late, in_tmp_path):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_between_two_lines_of_metrics_nothing_is_read(late, in_tmp_path, monkeypatch):
+OWN = ["gradient_noise=annealed", "optimiser=adafactor", "optimiser=muon"]
+
+
+@pytest.mark.parametrize("chosen", [*(f"clipping={option}" for option in options("clipping")), *OWN])
+def test_between_two_lines_of_metrics_nothing_is_read(chosen, late, in_tmp_path, monkeypatch):
     """Each of these would make a CUDA device finish what it was given before the host goes on."""
     late()
     seen: Counter[str] = Counter()
@@ -64,7 +73,7 @@ def test_between_two_lines_of_metrics_nothing_is_read(late, in_tmp_path, monkeyp
     reads: list[int] = []
     original_read = loop.read
     monkeypatch.setattr(loop, "read", lambda records: (reads.append(len(records)), original_read(records))[1])
-    setting = ["seeds=2", "log.every=10", "probe.every=0", "evaluate.every=1000", "checkpoint.every=1000"]
+    setting = [chosen, "seeds=2", "log.every=10", "probe.every=0", "evaluate.every=1000", "checkpoint.every=1000"]
     assert rnnlab(*setting, "steps=20", "name=short") == 0
     short, few = seen.copy(), list(reads)
     assert rnnlab(*setting, "steps=30", "name=long") == 0

@@ -1,0 +1,156 @@
+"""docs/techniques.md: every option of every group, from its YAML, its docstrings and the tests that hold its law.
+
+    python -m rnnlab.catalogue            write it anew
+    python -m rnnlab.catalogue --check    status 1 if it is not what would be written
+
+Files are read and parsed, never imported. A module's first docstring line is name and paper, a class's first paragraph
+the equation; a test says whose law it states with `@pytest.mark.technique("clipping=norm", …)`. Costs come from
+docs/technique_costs.json, which `python -m rnnlab.bench techniques --json` prints.
+"""
+
+import argparse
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE, COSTS = Path("docs/techniques.md"), Path("docs/technique_costs.json")
+GROUPS = {
+    "cell": "The recurrent step itself.",
+    "activation": "The nonlinearity phi of a cell.",
+    "initialiser": "How recurrent weights are drawn, per gate block; others by `input_` and `output_initialiser`.",
+    "bias_initialiser": "How biases are drawn, per gate.",
+    "parametrisation": "What recurrent weights are made of, once per training step.",
+    "clipping": "What is done to a replica's parameter gradients after the backward pass.",
+    "adjoint": "What is done to dL/dh_t inside the backward pass, at every time step.",
+    "regulariser": "What is added to a replica's loss or gradients.",
+    "dropout": "What is dropped in training, and never in evaluation.",
+    "gradient_noise": "What is added to the gradients, after clipping.",
+    "optimiser": "How gradients become updates.",
+    "schedule": "What the learning rate is multiplied with.",
+}
+"""Groups in the order of the page; one that is not there yet is left out."""
+HEADING = """# Techniques
+
+Written by `make docs` from the options' YAML, docstrings and tests: do not edit.
+
+Choose an option with `GROUP=OPTION`, change one of its keys with `GROUP.KEY=VALUE`. *Cost*: the time of a training step
+over that of the same step without the option, at its natural cell; a cell's is over that of `cell=rnn`
+(`python -m rnnlab.bench techniques`). *Engine*: the one that `engine=auto` takes with it on a CPU with a compiler.
+"""
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One option of a group. `keys` are its YAML's, `tests` are as PATH::NAME."""
+
+    group: str
+    option: str
+    name: str
+    paper: str
+    equation: str
+    keys: dict[str, object]
+    tests: list[str]
+
+    @property
+    def override(self) -> str:
+        return f"{self.group}={self.option}"
+
+
+def techniques(root: Path = ROOT) -> list[Technique]:
+    """Every option of every group, in the page's order."""
+    tests = marked_tests(root / "tests")
+    return [
+        _technique(root, group, path, tests)
+        for group in GROUPS
+        for path in sorted((root / "configs" / group).glob("*.yaml"))
+    ]
+
+
+def _technique(root: Path, group: str, path: Path, tests: dict[str, list[str]]) -> Technique:
+    keys = yaml.safe_load(path.read_text())
+    module, _, name = keys.pop("_target_").rpartition(".")
+    tree = ast.parse((root / f"{module.replace('.', '/')}.py").read_text())
+    (made,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    title, paper = title_and_paper(ast.get_docstring(tree) or "")
+    equation = re.split(r"(?<![,;])\n\n", ast.get_docstring(made) or "")[0]  # one may go on in the next paragraph
+    override = f"{group}={path.stem}"
+    return Technique(group, path.stem, title, paper, _one_line(equation), keys, tests.get(override, []))
+
+
+def title_and_paper(docstring: str) -> tuple[str, str]:
+    """Of a module's docstring: what stands in the first sentence, and every (Author year) in its first paragraph."""
+    first = _one_line(docstring.partition("\n\n")[0])
+    papers = re.findall(r"\(([^()]*\b(?:1[89]|20)\d\d[^()]*)\)", first)
+    title = re.sub(r"\s*\([^()]*\b(?:1[89]|20)\d\d[^()]*\)", "", first).rstrip(".")
+    return title, "; ".join(papers)
+
+
+def marked_tests(tests: Path) -> dict[str, list[str]]:
+    """The tests that name an option in `@pytest.mark.technique(…)`, by option."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(tests.rglob("test_*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                for override in _marks(function):
+                    found.setdefault(override, []).append(f"{path.relative_to(tests.parent)}::{function.name}")
+    return found
+
+
+def _marks(function: ast.FunctionDef) -> Iterator[str]:
+    for decorator in function.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.technique":
+            yield from (str(ast.literal_eval(argument)) for argument in decorator.args)
+
+
+def page(root: Path = ROOT) -> str:
+    """The whole document."""
+    costs = json.loads((root / COSTS).read_text())["cost"] if (root / COSTS).exists() else {}
+    parts, found = [HEADING], techniques(root)
+    for group, about in GROUPS.items():
+        members = [technique for technique in found if technique.group == group]
+        if members:
+            parts.append(f"\n## `{group}`\n\n{about}\n\n")
+            parts.append(
+                "| option | what | paper | keys | cost | engine | law held by |\n|---|---|---|---|---|---|---|\n"
+            )
+            parts += [_row(technique, costs.get(technique.override)) for technique in members]
+    return "".join(parts)
+
+
+def _row(technique: Technique, cost: dict[str, Any] | None) -> str:
+    keys = " ".join(f"`{key}={json.dumps(value)}`" for key, value in technique.keys.items())
+    tests = " ".join(f"`{test.removeprefix('tests/')}`" for test in technique.tests)
+    equation = technique.equation.replace("`", "")
+    what = f"{technique.name}. `{equation}`" if equation else technique.name
+    measured = (f"{cost['ratio']:.2f}", cost["engine"]) if cost else ("", "")
+    cells = (f"`{technique.option}`", what, technique.paper, keys, *measured, tests)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or compare it."""
+    parser = argparse.ArgumentParser(prog="rnnlab.catalogue", description="docs/techniques.md from YAML and docstrings")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the page is not up to date")
+    given, path, wanted = parser.parse_args(arguments), ROOT / PAGE, page()
+    if not given.check:
+        path.write_text(wanted)
+    elif not path.exists() or path.read_text() != wanted:
+        print(f"{PAGE} is not up to date: make docs", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

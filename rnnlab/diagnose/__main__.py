@@ -1,0 +1,130 @@
+"""`python -m rnnlab.diagnose RUN`: why a run learns, or does not. Imports torch once there is something to measure.
+
+Exit status: 0 the diagnosis is written, whatever it says; 2 a bad argument, or no run there; 1 the run cannot be read
+or has no checkpoint yet, or the diagnosis cannot be written; 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from rnnlab.diagnose.findings import Findings
+
+LISTED = 5
+"""Runs named, where a folder holds several."""
+EXAMPLES = 20
+"""In the diagnostic batch; a probe's figures are means over them."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage text."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Diagnose a run; returns the exit status.
+
+    Args:
+        argv: the arguments; those of the process when None.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _diagnose(arguments)
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; nothing of the run was changed.")
+    except OSError as error:
+        return _fail(1, f"{error.filename or arguments.run}: {error.strerror or error}.")
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from rnnlab.contract import ConfigError, RunError
+    from rnnlab.report.reading import UnreadableError, find, read
+
+    if not arguments.run.is_dir():
+        return _fail(2, f"{arguments.run}: no such folder. Give a run folder, runs/NAME/RUN_ID.")
+    folders = list(find([arguments.run]))
+    if not folders:
+        return _fail(2, f"{arguments.run}: no run folder there (one has a manifest.json). Train something first.")
+    if len(folders) > 1:
+        names = ", ".join(map(str, folders[:LISTED])) + (", …" if len(folders) > LISTED else "")
+        return _fail(2, f"{arguments.run}: holds {len(folders)} runs; give one of them: {names}")
+    (folder,) = folders
+    out = arguments.out or folder / "diagnosis"
+    if out.exists() and not out.is_dir():
+        return _fail(2, f"--out {out}: not allowed, it is a file; the diagnosis is a folder.")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # components of the user's own
+    try:
+        run = read(folder)
+        import torch
+
+        from rnnlab.diagnose.examine import examine
+
+        torch.set_num_threads(1)  # the run may be at work on this machine
+        findings = examine(run, arguments.seed, arguments.examples, _say)
+    except UnreadableError as error:
+        return _fail(1, f"{folder}: {' '.join(str(error).split())}.")
+    except ConfigError as error:
+        return _fail(2, str(error))
+    except RunError as error:
+        return _fail(1, str(error))
+    _write(findings, out)
+    return 0
+
+
+def _write(findings: "Findings", out: Path) -> None:
+    from rnnlab.diagnose.figure import picture
+    from rnnlab.diagnose.page import page
+    from rnnlab.diagnose.verdicts.table import verdicts
+    from rnnlab.runs.folder import write_atomically
+
+    found = verdicts(findings)
+    text = page(findings, found)
+    drawn = picture(findings, found)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        out / "diagnosis.md", f"{text}\n![The way of the gradient back through time](diagnosis.png)\n".encode()
+    )
+    write_atomically(out / "diagnosis.png", drawn)
+    print(text)
+    print(f"Figure: {out / 'diagnosis.png'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="rnnlab.diagnose",
+        description="Say of a run, finished or still at work, where along the sequence its gradient was lost, why, and "
+        "which technique acts on it: from its newest checkpoint, which is only read.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a folder that holds one run")
+    parser.add_argument("--out", type=Path, help="folder of the diagnosis (default: RUN/diagnosis)")
+    parser.add_argument("--seed", type=int, action="append", default=[], help="only this seed; may be given again")
+    parser.add_argument(
+        "--examples", type=_count, default=EXAMPLES, help=f"held-out examples to measure on (default: {EXAMPLES})"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 250:
+        raise argparse.ArgumentTypeError(f"{text}: not allowed; from 2 to 250")
+    return int(text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(status: int, message: str) -> int:
+    print(f"rnnlab.diagnose: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""From a run folder to findings. Nothing in the folder is changed, and a run that is at work does not wait.
+
+T time, B batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from rnnlab.build import Experiment, build
+from rnnlab.contract import ConfigError, RunError
+from rnnlab.diagnose.decay import lost
+from rnnlab.diagnose.findings import Findings, Measured, Replica
+from rnnlab.diagnose.history import histories
+from rnnlab.diagnose.measure import measure
+from rnnlab.diagnose.transport import carrier
+from rnnlab.diagnose.verdict import middle
+from rnnlab.report.reading import Run
+from rnnlab.runs.folder import RunFolder
+from rnnlab.schema import Config, validate
+from rnnlab.tasks.task import Batch, Marks, Task
+from rnnlab.training import checkpoint
+from rnnlab.training.model import Model
+
+HELD_OUT = 250
+"""Examples that the loss is measured on."""
+CPU = torch.device("cpu")
+
+
+def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], None]) -> Findings:
+    """Measure a run at its newest good checkpoint.
+
+    Args:
+        run: as `rnnlab.report.reading.read` reads it.
+        seeds: of the run; all when empty.
+        examples: in the diagnostic batch, the first so many held-out ones.
+        say: is told what is passed over, and how far it has come.
+    Raises:
+        ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
+        RunError: there is no checkpoint that can be read, or it is of another net.
+    """
+    config = _config(run.path)
+    unknown = sorted(set(seeds) - set(config.seeds))
+    if unknown:
+        raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
+    state = _checkpoint(run, config, say)
+    experiment = build(
+        replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={})
+    )
+    task, chosen = experiment.task, list(seeds) or config.seeds
+    held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
+    batch = _first(held_out[0], examples)
+    past = histories(run.path / "metrics.jsonl", config.seeds)
+    replicas = []
+    for number, outcome in enumerate(o for o in run.outcomes if o.seed in chosen):
+        say(f"Measuring seed {outcome.seed} ({number + 1} of {len(chosen)}) …")
+        found = _measured(experiment, outcome.seed, state["population"]["weights"], batch, held_out)
+        replicas.append(Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found))
+    lag = _lag(task, batch)
+    name = carrier(experiment.model(chosen[:1]).cell)
+    return Findings(
+        path=run.path,
+        state=run.state,
+        update=int(state["progress"]["step"]),
+        steps=config.steps,
+        config=run.config,
+        length=task.steps,
+        lag=lag,
+        marked=isinstance(task, Marks),
+        scored=task.scored,
+        carrier=name,
+        cuts=tuple(t for t in range(task.steps) if experiment.rule.cuts(t)),
+        baseline=task.baseline,
+        unit=task.unit,
+        replicas=replicas,
+        recorded=dict(_recorded(run, chosen, name, lag)),
+        examples=batch.input.shape[2],
+    )
+
+
+def _config(path: Path) -> Config:
+    raw: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=True)
+    try:
+        return validate(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{path / 'config.yaml'}: {error}") from None
+
+
+def _checkpoint(run: Run, config: Config, say: Callable[[str], None]) -> dict[str, Any]:
+    folder = RunFolder(run.path).checkpoints
+    state = checkpoint.look(folder, say)
+    if state is not None:
+        return state
+    if folder.is_dir() and any(folder.glob("*.pt")):
+        raise RunError(f"{run.path}: none of its checkpoints can be read; there is nothing to measure.")
+    at = max((outcome.steps for outcome in run.outcomes), default=0)
+    raise RunError(
+        f"{run.path}: has no checkpoint yet, so there is nothing to measure. It is {run.state}, at update {at} or "
+        f"later; one is written every {config.checkpoint_every} updates (checkpoint.every) and at the end."
+    )
+
+
+def _first(batch: Batch, examples: int) -> Batch:
+    """The first so many examples, with a replica axis."""
+    mask = None if batch.mask is None else batch.mask[:, :examples]
+    return Batch(batch.input[:, :examples], batch.target[:, :examples], mask).shared(1)
+
+
+def _measured(
+    experiment: Experiment, seed: int, weights: dict[str, dict[str, Tensor]], batch: Batch, held_out: list[Batch]
+) -> Measured | None:
+    """None where a parameter is not finite."""
+    model = experiment.model([seed]).double()
+    try:
+        ours = weights[str(seed)]
+        if not all(weight.isfinite().all() for weight in ours.values()):
+            return None
+        _put(model, ours)
+    except (KeyError, RuntimeError) as error:
+        raise RunError(f"The checkpoint is not of the net that config.yaml describes ({error}).") from error
+    return measure(experiment, seed, model, batch, held_out)
+
+
+@torch.no_grad()
+def _put(model: Model, weights: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        parameter[0].copy_(weights[name])
+
+
+def _lag(task: Task, batch: Batch) -> int:
+    """How many steps before the last the earliest marked step lies, in the median example."""
+    if not isinstance(task, Marks):
+        return task.steps - 1
+    first_B = task.marked(batch)[:, 0].byte().argmax(0)
+    return task.steps - 1 - int(first_B.median())
+
+
+def _recorded(run: Run, seeds: Sequence[int], state: str, lag: int) -> Iterator[tuple[int, float]]:
+    """(update, decades) from adjoints.npz."""
+    found = run.adjoints()
+    if found is None or state not in found.state or found.norm_PRST.shape[3] <= lag:
+        return
+    norm_PRT = found.norm_PRST[:, np.isin(found.seed, seeds), found.state.index(state)]
+    for step, norm_RT in zip(found.step, norm_PRT, strict=True):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            decades = middle([-lost(norm_T / norm_T[-1], lag) for norm_T in norm_RT])
+        if not np.isnan(decades):
+            yield int(step), decades

@@ -1,0 +1,94 @@
+"""The techniques that carry a gradient further back, or keep it from growing."""
+
+import math
+from collections.abc import Sequence
+
+from rnnlab.diagnose.findings import Findings
+from rnnlab.diagnose.verdict import Technique, said
+from rnnlab.diagnose.why import blamed
+
+ORTHOGONAL = ("orthogonal", "henaff", "identity")
+"""Initialisers whose matrices keep the length of every vector (with a gain or scale of 1)."""
+GAINS = ("initialiser.gain", "initialiser.scale")
+CLOSE = 0.5
+"""A forget bias this near to the one proposed counts as it."""
+
+
+def carry(findings: Findings, seeds: Sequence[int]) -> list[Technique]:
+    """What makes the gradient last longer, the measured cause first."""
+    cause = blamed(findings, seeds)
+    found = []
+    if cause == "slope":
+        found += _steeper(findings)
+    elif cause == "weights":
+        found += length_preserving(findings)
+    if findings.config.get("cell") == "lstm":
+        found += _opened(findings)
+    else:
+        bias = forget_bias(findings.lag)
+        found.append(Technique(f"cell=lstm cell.forget_bias={bias}", "the forget gate carries the gradient on"))
+    if cause in ("gate", "detours", ""):
+        found.append(slower(findings))
+    return found
+
+
+def forget_bias(lag: int) -> float:
+    """log(lag): the gate opens to lag / (lag + 1), so that the state lasts for that long (Tallec & Ollivier 2018)."""
+    return round(math.log(max(lag, 2)), 1)
+
+
+def length_preserving(findings: Findings) -> list[Technique]:
+    """Recurrent weights that neither shrink nor stretch, or, where training began with such, that stay so."""
+    if findings.config.get("initialiser") not in ORTHOGONAL:
+        return [Technique("initialiser=orthogonal", "recurrent weights that keep the length of every vector, at first")]
+    found = [
+        Technique(f"{key}=1.0", "every singular value is 1, at first")
+        for key in GAINS
+        if findings.config.get(key, 1.0) != 1.0
+    ]
+    return found or [slower(findings)]
+
+
+def slower(findings: Findings) -> Technique:
+    """The recurrent weights learn more slowly than the others."""
+    factor = findings.config.get("optimiser.recurrent_lr_factor", 1.0)
+    lower = said(float(factor) / 10)
+    return Technique(f"optimiser.recurrent_lr_factor={lower}", "the recurrent weights stay nearer to where they began")
+
+
+def lower_rate(findings: Findings) -> Technique:
+    lr = float(findings.config.get("optimiser.lr", 0.0))
+    return Technique(f"optimiser.lr={said(lr / 10)}", "smaller updates")
+
+
+def clip(findings: Findings) -> list[Technique]:
+    """Bounds on the gradient, where the run has none: of the weights, and on its way back."""
+    found = []
+    if findings.config.get("clipping") == "none":
+        found.append(Technique("clipping=norm", "bounds the gradient of the weights"))
+    if findings.config.get("adjoint") == "none":
+        found.append(Technique("adjoint=clip_norm", "bounds the adjoint at every time step of the way back"))
+    return found
+
+
+def _steeper(findings: Findings) -> list[Technique]:
+    found = []
+    if findings.config.get("activation") in ("tanh", "sigmoid"):
+        found.append(Technique("activation=modrelu", "slope 1 wherever a unit is on, whatever its size"))
+    gain = findings.config.get("input_initialiser.gain")
+    if gain is not None and findings.config.get("activation") in ("tanh", "sigmoid"):
+        found.append(
+            Technique(f"input_initialiser.gain={said(float(gain) / 2)}", "smaller inputs leave the steep middle later")
+        )
+    if findings.config.get("activation") == "relu":
+        found.append(
+            Technique("activation=leaky_relu activation.slope=0.3", "a unit that is off passes some gradient on")
+        )
+    return found
+
+
+def _opened(findings: Findings) -> list[Technique]:
+    bias = forget_bias(findings.lag)
+    if float(findings.config.get("cell.forget_bias", bias)) > bias - CLOSE:
+        return []
+    return [Technique(f"cell.forget_bias={bias}", f"opens the forget gate for about {findings.lag} steps, at first")]

@@ -1,0 +1,1 @@
+"""Noise on parameter gradients, per replica, after clipping and before the update."""

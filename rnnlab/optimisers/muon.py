@@ -1,0 +1,98 @@
+"""Muon (Jordan et al. 2024): momentum, orthogonalised. For recurrent weights; AdamW for the rest."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.contract import BelowOne, ConfigError, Count, NonNegative, Positive, component
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of Jordan's quintic: it brings singular values from anywhere in (0, 1] to about 0.7 to 1.2 in five iterations."""
+
+
+@component
+class Muon:
+    """m <- momentum m + (1 - momentum) g;  w <- w - lr rms sqrt(H) O(m), for gate blocks (H, H) of recurrent weights,
+    O(m) about U V' where m = U S V' (Newton-Schulz: x <- a x + b x x' x + c (x x')^2 x from m / |m|).
+
+    So every direction moves alike. With `nesterov`, of (1 - momentum) g + momentum m. The step's root mean square is
+    about lr rms, whatever H, beside which AdamW's is about lr (Liu et al. 2025): one lr serves both. Torch's own
+    orthogonalises stacked gates as one matrix, and in bfloat16; this one block by block, in the run's dtype.
+
+    Args:
+        lr: learning rate, > 0.
+        momentum: in [0, 1).
+        nesterov: look ahead along the momentum.
+        iterations: of Newton-Schulz.
+        rms: root mean square of a step in units of lr, > 0.
+        beta1, beta2, eps: AdamW's, for every parameter that is not recurrent weights.
+        weight_decay: decoupled decay of all parameters, >= 0.
+        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
+    """
+
+    lr: Positive
+    momentum: BelowOne
+    nesterov: bool
+    iterations: Count
+    rms: Positive
+    beta1: BelowOne
+    beta2: BelowOne
+    eps: Positive
+    weight_decay: NonNegative
+    recurrent_lr_factor: NonNegative
+
+    def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return _Muon(groups, self)
+
+
+class _Muon(torch.optim.AdamW):
+    """AdamW, which leaves out what has no gradient: the recurrent matrices have had their step by then."""
+
+    def __init__(self, groups: list[dict[str, Any]], rule: Muon) -> None:
+        betas, decay = (rule.beta1, rule.beta2), rule.weight_decay
+        super().__init__(groups, lr=rule.lr, betas=betas, eps=rule.eps, weight_decay=decay, fused=True)
+        self.rule = rule
+        if not any(_square(weight) for group in groups if group["recurrent"] for weight in group["params"]):
+            raise ConfigError(
+                "optimiser=muon: not allowed. It is for recurrent weights in square blocks of at least 2 units, and "
+                "this cell has none; optimiser=adamw is what would be left of it."
+            )
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for weight in group["params"] if group["recurrent"] else []:
+                if weight.grad is not None and _square(weight):
+                    gradient, weight.grad = weight.grad, None
+                    self._update(weight, gradient, group["lr"], self.state[weight])
+        super().step()
+
+    def _update(self, weight: Tensor, gradient: Tensor, lr: float, state: dict[str, Any]) -> None:
+        rule = self.rule
+        if not state:
+            # AdamW looks for the step in every state that it loads.
+            state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(gradient)}
+        state["step"] += 1
+        mean = state["momentum"].lerp_(gradient, 1 - rule.momentum)
+        ahead = gradient.lerp(mean, rule.momentum) if rule.nesterov else mean
+        H = weight.shape[0]
+        blocks_NHH = ahead.unflatten(1, (-1, H)).transpose(0, 1)
+        update = orthogonalised(blocks_NHH, rule.iterations).transpose(0, 1).flatten(1)
+        weight.mul_(1 - lr * rule.weight_decay)
+        weight.sub_(update, alpha=lr * rule.rms * H**0.5)
+
+
+def _square(weight: Tensor) -> bool:
+    """Whether a leaf consists of square blocks side by side."""
+    return weight.dim() == 2 and weight.shape[0] > 1 and weight.shape[1] % weight.shape[0] == 0
+
+
+def orthogonalised(matrix_NHH: Tensor, iterations: int) -> Tensor:
+    """About U V' of each matrix U S V': Newton-Schulz with Jordan's coefficients; zero where the matrix is zero."""
+    a, b, c = COEFFICIENTS
+    x = matrix_NHH / torch.linalg.matrix_norm(matrix_NHH, keepdim=True).clamp(min=1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x

@@ -4,7 +4,9 @@ import rnnlab  # first: it sets an environment variable that MKL reads once
 
 # isort: split
 import importlib
+import os
 import pkgutil
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from jaxtyping import install_import_hook
 sys.path.insert(0, str(Path(__file__).parent))  # tests/support.py
 
 torch.set_num_threads(1)
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def _import_checked(*packages: str) -> None:
@@ -37,3 +41,18 @@ def in_tmp_path(tmp_path, monkeypatch):
     """An empty current folder: runs/ is made in it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium of the system."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        # Chromium's sandbox refuses to run as root, which is what a container's user often is.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        opened = driver.chromium.launch(executable_path=path, args=arguments)
+        yield opened
+        opened.close()

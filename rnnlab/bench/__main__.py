@@ -103,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--seeds", type=_count, default=2, help="per run")
     report.add_argument("--search", action="store_true", help="every run has a configuration of its own: as many arms")
 
+    dashboard = _command(commands, "dashboard", "seconds until TensorBoard lists many runs, and what HParams loads")
+    dashboard.add_argument("--runs", type=_count, default=50)
+    dashboard.add_argument("--steps", type=_count, default=2000, help="training steps of each run")
+
     kernels = _command(commands, "kernels", "what ptxas says of the CUDA kernels; needs Triton, and no device")
     kernels.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")
     kernels.add_argument("--hidden", type=_counts, default=[64, 128, 256], help="H, separated by commas")

@@ -83,6 +83,7 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
         adjoint_norm_STRB=None,
         initial={name: p.detach() for name, p in fresh.named_parameters()},
         previous=None,
+        memory={},
     )
 
 

@@ -7,9 +7,12 @@ from rnnlab.diagnose.findings import Findings
 from rnnlab.diagnose.verdict import Technique, said
 from rnnlab.diagnose.why import blamed
 
-ORTHOGONAL = ("orthogonal", "henaff", "identity")
+ORTHOGONAL = ("orthogonal", "henaff", "cayley", "identity")
 """Initialisers whose matrices keep the length of every vector (with a gain or scale of 1)."""
+GATED = ("lstm", "gru")
 GAINS = ("initialiser.gain", "initialiser.scale")
+SHORTEST = 3
+"""That chrono initialisation takes."""
 CLOSE = 0.5
 """A forget bias this near to the one proposed counts as it."""
 
@@ -22,7 +25,7 @@ def carry(findings: Findings, seeds: Sequence[int]) -> list[Technique]:
         found += _steeper(findings)
     elif cause == "weights":
         found += length_preserving(findings)
-    if findings.config.get("cell") == "lstm":
+    if findings.config.get("cell") in GATED:
         found += _opened(findings)
     else:
         bias = forget_bias(findings.lag)
@@ -88,7 +91,12 @@ def _steeper(findings: Findings) -> list[Technique]:
 
 
 def _opened(findings: Findings) -> list[Technique]:
-    bias = forget_bias(findings.lag)
-    if float(findings.config.get("cell.forget_bias", bias)) > bias - CLOSE:
+    if findings.config.get("bias_initialiser") == "chrono":  # it draws the whole bias
         return []
-    return [Technique(f"cell.forget_bias={bias}", f"opens the forget gate for about {findings.lag} steps, at first")]
+    bias, found = forget_bias(findings.lag), []
+    if float(findings.config.get("cell.forget_bias", bias)) <= bias - CLOSE:
+        effect = f"opens the forget gate for about {findings.lag} steps, at first"
+        found.append(Technique(f"cell.forget_bias={bias}", effect))
+    longest = max(findings.lag + 1, SHORTEST)
+    chrono = f"bias_initialiser=chrono bias_initialiser.t_max={longest}"
+    return [*found, Technique(chrono, f"units that carry their state on for 1 to {longest} steps, at first")]

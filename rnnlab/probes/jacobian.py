@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnlab.contract import Count, CountOrZero, component
 from rnnlab.probes.probe import Moment, Named
+from rnnlab.probes.spectrum import singular_values, spectral_radius
 from rnnlab.probes.trajectory import Trajectory, random_frame, spread
 
 
@@ -73,12 +74,7 @@ def _side_by_side(figures: list[Named]) -> Named:
 
 
 def _of_a_step(jacobian_RBDD: Tensor) -> Named:
-    finite_RB = jacobian_RBDD.isfinite().flatten(-2).all(-1)
-    radius_RB = torch.linalg.eigvals(_zero_unless(finite_RB, jacobian_RBDD)).abs().amax(-1)
-    return {
-        "singular_values": _singular_values(jacobian_RBDD),
-        "spectral_radius": radius_RB.where(finite_RB, math.nan),
-    }
+    return {"singular_values": singular_values(jacobian_RBDD), "spectral_radius": spectral_radius(jacobian_RBDD)}
 
 
 def _of_products(moment: Moment, trajectory: Trajectory, times: list[int]) -> list[Named]:
@@ -126,10 +122,10 @@ class _Product:
         inverse_RBDD = torch.linalg.solve_triangular(
             unit, torch.diag_embed((low_RB.unsqueeze(-1) - log).exp()), upper=True
         )
-        smallest_RB = low_RB - _singular_values(inverse_RBDD)[..., 0].log()
+        smallest_RB = low_RB - singular_values(inverse_RBDD)[..., 0].log()
         singular_RB = self.log_determinant_RB == -math.inf
         return {
-            "largest": high_RB + _singular_values(scaled_RBDD)[..., 0].log(),
+            "largest": high_RB + singular_values(scaled_RBDD)[..., 0].log(),
             "geometric_mean": self.log_determinant_RB / D,
             "smallest": smallest_RB.where(~singular_RB, -math.inf),
         }
@@ -137,13 +133,3 @@ class _Product:
 
 def _log_determinant(triangular_RBDD: Tensor) -> Tensor:
     return triangular_RBDD.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-
-
-def _singular_values(matrix_RBDD: Tensor) -> Tensor:
-    """Falling; NaN for a matrix that is not finite (the library refuses all for one)."""
-    finite_RB = matrix_RBDD.isfinite().flatten(-2).all(-1)
-    return torch.linalg.svdvals(_zero_unless(finite_RB, matrix_RBDD)).where(finite_RB.unsqueeze(-1), math.nan)
-
-
-def _zero_unless(keep_RB: Tensor, matrix_RBDD: Tensor) -> Tensor:
-    return matrix_RBDD.where(keep_RB[..., None, None], 0.0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnlab.contract import CountOrZero, component
 from rnnlab.probes.probe import Moment, Named
+from rnnlab.probes.spectrum import singular_values, spectral_radius
 
 
 @component
@@ -47,8 +48,8 @@ def _figures(now_RHH: Tensor, begun_RHH: Tensor) -> Named:
     gram = now_RHH.mT @ now_RHH
     eye = torch.eye(H, dtype=gram.dtype, device=gram.device)
     return {
-        "singular_values": torch.linalg.svdvals(now_RHH),
-        "spectral_radius": torch.linalg.eigvals(now_RHH).abs().amax(-1),
+        "singular_values": singular_values(now_RHH),
+        "spectral_radius": spectral_radius(now_RHH),
         "distance_from_orthogonal": torch.linalg.matrix_norm(gram - eye) / H**0.5,
         "drift": torch.linalg.matrix_norm(now_RHH - begun_RHH) / torch.linalg.matrix_norm(begun_RHH),
     }

@@ -3,6 +3,7 @@
 R replica.
 """
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -36,8 +37,11 @@ class ProbeFiles(Sink):
 
 def read_probes(run: Path) -> dict[int, dict[str, np.ndarray]]:
     """What a run folder's probes measured, by training step: `seed` (R,), and PROBE.NAME (R, ...)."""
-    result = {}
+    return dict(each_probed(run))
+
+
+def each_probed(run: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The same, one training step at a time."""
     for path in sorted((run / "probes").glob("step-*.npz")):
         with np.load(path, allow_pickle=False) as data:
-            result[int(path.stem.removeprefix("step-"))] = dict(data)
-    return result
+            yield int(path.stem.removeprefix("step-")), dict(data)

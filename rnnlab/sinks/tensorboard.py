@@ -5,36 +5,35 @@ P probed training steps, R replica, S state component, T time.
 
 import math
 import statistics
-import time
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from tensorboard.compat.proto import summary_pb2
-from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import histogram_raw, hparams
+from torch.utils.tensorboard.summary import histogram_raw
 
 from rnnlab.build import Experiment
 from rnnlab.probes.adjoint_record import LIVE, AdjointRecord
-from rnnlab.schema import COMPONENTS, Config
 from rnnlab.sinks import figures
+from rnnlab.sinks.gallery import Gallery
+from rnnlab.sinks.hparams import begun_and_ended, outcome
+from rnnlab.sinks.layout import layout
+from rnnlab.sinks.panels import panels
 from rnnlab.sinks.sink import Sink
 
 _messages: Any = summary_pb2  # classes made at run time, unseen by a type checker
-_hparams_messages: Any = plugin_data_pb2
 
+Measured = Mapping[str, np.ndarray]
+"""PROBE.NAME: (R, ...)."""
 TRAINING_TAGS = {
     "grad_norm": "gradient/norm_before_clipping",
     "clip_fraction": "gradient/clip_fraction",
     "lr": "learning_rate",
 }
-SHOWN_FIRST = ("activation", "adjoint", "cell", "clipping", "initialiser")
-"""Columns that the hparams tab shows without being asked for."""
-DRAWING_SHARE = 0.02
-"""Pictures during training may take this share of the elapsed time. At the end they are drawn in any case."""
-FIRST_DRAWING = 1.0
-"""Seconds that a round of pictures is taken to cost before one was timed."""
 BUCKETS = 30
 """TensorBoard's front end makes 30 buckets of any histogram; exactly so many pass through it unchanged."""
 OFFSET = -round(math.log10(LIVE))
@@ -55,22 +54,30 @@ class TensorBoard(Sink):
         folder: where the event files go.
         start_step: the step that the session starts from; what an earlier session wrote after it is hidden.
         parameters: learned numbers of one replica.
+        earlier: what the probes measured in earlier sessions, by training step.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, start_step: int, parameters: int) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        start_step: int,
+        parameters: int,
+        earlier: Iterable[tuple[int, Measured]] = (),
+    ) -> None:
         self.task, self.several = experiment.task, len(experiment.config.seeds) > 1
         # A start from nothing hides what it finds, too: a session may have died before its first checkpoint.
         self.writer = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else 0)
         # SummaryWriter.add_hparams would make these a run of their own, and show them only at the end.
-        choices = hyper_parameters(experiment, parameters)
-        columns, values, self.ended = hparams(choices, dict.fromkeys(outcome_tags(self.task.metric), 0))
-        _show_first(columns, SHOWN_FIRST)
-        self._write(columns)
-        self._write(values)
+        begun, self.ended = begun_and_ended(experiment, parameters)
+        self._write(begun)
+        self._write(layout(experiment))
         self.results: dict[int, Any] = {}
         self.medians_ST: list[np.ndarray] = []  # of every probed step
-        self.began, self.drawing, self.last_drawing = time.monotonic(), 0.0, FIRST_DRAWING
-        self.drawn_step = -1
+        self.gallery = Gallery(self._hang)
+        self.panels = panels(experiment)
+        for step, measured in earlier:
+            self._show(step, measured)
 
     def rows(self, rows: list[dict[str, Any]]) -> None:
         rows = self._of_active_seeds(rows)
@@ -85,10 +92,11 @@ class TensorBoard(Sink):
             losses = _column(rows, "loss") + [r.final_loss for r in resting]
             metrics = _column(rows, self.task.metric) + [r.final_metric for r in resting]
             scalars |= self._with_spread("loss/eval", losses) | self._with_spread(f"{self.task.metric}/eval", metrics)
+            scalars |= outcome(self.results, self.task.metric)
         else:
             scalars |= self._with_spread("loss/train", _column(rows, "loss"))
             scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items()}
-        self._scalars(scalars | _adjoint_figures(rows) | _replicas(self.results), rows[0]["step"])
+        self._scalars(scalars | _adjoint_figures(rows), rows[0]["step"])
 
     def _of_active_seeds(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Without a seed that has just diverged, as long as others go on: medians are theirs."""
@@ -108,27 +116,27 @@ class TensorBoard(Sink):
         self._take_medians(record)
         for state, median_T in zip(record.states, self.medians_ST[-1], strict=True):
             self._write(_profile_summary(state, median_T), step)
-        elapsed = time.monotonic() - self.began
-        if self.drawing + self.last_drawing < DRAWING_SHARE * elapsed:
-            self._draw(record)
+        self._offer(record)
+        self.gallery.draw_some()
 
-    def probes(self, step: int, seeds: list[int], measured: dict[str, np.ndarray]) -> None:
-        """Medians over the seeds of what is one number per replica, where it is finite: tag PROBE/NAME."""
+    def probes(self, step: int, seeds: list[int], measured: Measured) -> None:
+        """Medians over the seeds of what is one number per replica, where it is finite: tag PROBE/NAME. Pictures."""
         numbers = {name: values_R for name, values_R in measured.items() if values_R.ndim == 1}
         medians = {name.replace(".", "/", 1): middle(values_R.tolist()) for name, values_R in numbers.items()}
         self._scalars({tag: value for tag, value in medians.items() if math.isfinite(value)}, step)
+        self._show(step, measured)
+        self.gallery.draw_some()
 
     def progress(self, step: int, results: dict[int, Any]) -> None:
         self.results = results
 
     def close(self, results: dict[int, Any], record: AdjointRecord) -> None:
         self._take_medians(record)
-        if record.step and record.step[-1] != self.drawn_step:
-            self._draw(record)
-        last = max((r.steps for r in results.values()), default=0)
-        self._scalars(_replicas(results), last)
+        if record.step:
+            self._offer(record)
+        self.gallery.draw_rest()
+        self._scalars(outcome(results, self.task.metric), max(r.steps for r in results.values()))
         if all(r.status != "running" for r in results.values()):
-            self._scalars(_outcome(results, self.task.metric), last)
             self._write(self.ended)
         self.writer.close()
 
@@ -137,21 +145,31 @@ class TensorBoard(Sink):
         for norm_RST in record.norm_RST[len(self.medians_ST) :]:
             self.medians_ST.append(figures.median_over_seeds(norm_RST))
 
-    def _draw(self, record: AdjointRecord) -> None:
-        """Every picture anew from the whole record, under one tag: TensorBoard shows only some per tag."""
-        began = time.monotonic()
-        step, unit, seeds = record.step, self.task.unit, len(record.seeds)
-        for index, state in enumerate(record.states):
+    def _offer(self, record: AdjointRecord) -> None:
+        """The adjoint's two pictures per state component."""
+        seeds, unit = len(record.seeds), self.task.unit
+
+        def heat_map(index: int, state: str) -> Figure:
+            median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
+            return figures.heat_map(record.step, median_PT, state=state, unit=unit, seeds=seeds)
+
+        def curves(index: int, state: str) -> Figure:
             norms_PRT = [norm_RST[:, index] for norm_RST in record.norm_RST]
-            drawn = {f"adjoint/curves_{state}": figures.curves(step, norms_PRT, state=state, unit=unit)}
-            if len(step) > 1:  # one training step is no map, and the curve shows it
-                median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
-                heat_map = figures.heat_map(step, median_PT, state=state, unit=unit, seeds=seeds)
-                drawn[f"adjoint/heat_map_{state}"] = heat_map
-            for tag, figure in drawn.items():
-                self.writer.add_image(tag, figures.pixels(figure), step[-1], dataformats="HWC")
-        self.last_drawing, self.drawn_step = time.monotonic() - began, step[-1]
-        self.drawing += self.last_drawing
+            return figures.curves(record.step, norms_PRT, state=state, unit=unit)
+
+        # One training step is no map, and the curve shows it.
+        pictures = (curves, heat_map) if len(record.step) > 1 else (curves,)
+        for index, state in enumerate(record.states):
+            for draw in pictures:
+                self.gallery.offer(f"adjoint/{draw.__name__}_{state}", record.step[-1], partial(draw, index, state))
+
+    def _show(self, step: int, measured: Measured) -> None:
+        for panel in self.panels:
+            if panel.take(step, measured) and len(panel.step) > 1:  # what is over training needs two steps
+                self.gallery.offer(panel.tag, step, panel.figure)
+
+    def _hang(self, tag: str, step: int, pixels_HW3: np.ndarray) -> None:
+        self.writer.add_image(tag, pixels_HW3, step, dataformats="HWC")
 
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
         # One event for all: several times cheaper than add_scalar, which also prints a warning for each NaN.
@@ -215,77 +233,3 @@ def _profile_summary(state: str, median_T: np.ndarray) -> Any:
         bucket_limits=border[1:].tolist(),
         bucket_counts=height.tolist(),
     )
-
-
-def _replicas(results: dict[int, Any]) -> dict[str, float]:
-    if not results:
-        return {}
-    return {
-        "replicas/solved": sum(r.steps_to_solve is not None for r in results.values()),
-        "replicas/diverged": sum(r.status == "diverged" for r in results.values()),
-    }
-
-
-def _outcome(results: dict[int, Any], metric: str) -> dict[str, float]:
-    """Medians over all seeds at the end of a run, those that have ended earlier included.
-
-    A seed that never solved the task has taken infinitely many steps; one that diverged counts as the worst
-    loss and metric. Where that is so for the median seed, the figure is left out and its cell stays empty.
-    """
-    ends = [r for r in results.values() if r.status != "diverged"]
-    missing = len(results) - len(ends)
-    solve = [math.inf if r.steps_to_solve is None else r.steps_to_solve for r in results.values()]
-    loss = [r.final_loss for r in ends if r.final_loss is not None] + [math.inf] * missing
-    value = [r.final_metric for r in ends if r.final_metric is not None] + [-math.inf] * missing
-    figures = zip(_OUTCOMES, (solve, loss, value), strict=True)
-    outcome = {tag.format(metric=metric): middle(values) for tag, values in figures}
-    return {tag: value for tag, value in outcome.items() if math.isfinite(value)}
-
-
-_OUTCOMES = ("final/steps_to_solve", "final/loss", "final/{metric}")
-
-
-def outcome_tags(metric: str) -> list[str]:
-    """Scalar tags that the hparams tab has as columns; the first five are shown without being asked for."""
-    outcomes = [tag.format(metric=metric) for tag in _OUTCOMES]
-    return ["loss/eval", f"{metric}/eval", "replicas/solved", *outcomes, "replicas/diverged"]
-
-
-def hyper_parameters(experiment: Experiment, parameters: int) -> dict[str, str | float]:
-    """What the hparams tab shows of a run.
-
-    The tab takes its columns from whichever run it meets first, so every run has the same ones: a name per
-    group, the numbers that all options have, and what else an option has as text.
-    """
-    config, task = experiment.config, experiment.task
-    names = {group: config.option(group) for group in COMPONENTS}
-    numbers = {
-        "cell.hidden": config.components["cell"]["hidden"],
-        "optimiser.lr": config.components["optimiser"]["lr"],
-        "task.batch": task.batch,
-        "sequence_steps": task.steps,
-        "parameters": parameters,
-        "steps": config.steps,
-        "seeds": len(config.seeds),
-    }
-    return {
-        **names,
-        **numbers,
-        **{f"{group}.settings": _settings(config, group, numbers) for group in COMPONENTS},
-    }
-
-
-def _show_first(columns: Any, names: tuple[str, ...]) -> None:
-    """The tab shows five columns: those said to differ between runs, then others, in the alphabet's order."""
-    plugin = columns.value[0].metadata.plugin_data
-    data = _hparams_messages.HParamsPluginData.FromString(plugin.content)
-    for column in data.experiment.hparam_infos:
-        column.differs = column.name in names
-    plugin.content = data.SerializeToString()
-
-
-def _settings(config: Config, group: str, shown: dict[str, Any]) -> str:
-    """An option's hyper-parameters but for those that have a column."""
-    items = config.components[group].items()
-    rest = [(k, v) for k, v in items if k != "_target_" and f"{group}.{k}" not in shown]
-    return " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in rest) or "-"

@@ -20,7 +20,7 @@ from rnnlab.schema import Config
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
-from rnnlab.sinks.probe_files import ProbeFiles
+from rnnlab.sinks.probe_files import ProbeFiles, each_probed
 from rnnlab.sinks.sink import Sink
 from rnnlab.training import checkpoint
 from rnnlab.training.loop import Progress, Result, Stopwatch, train
@@ -191,7 +191,9 @@ class _Session:
         if config.tensorboard:
             from rnnlab.sinks.tensorboard import TensorBoard
 
-            self.sinks.append(TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters))
+            earlier = each_probed(folder.path)
+            writer = TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters, earlier)
+            self.sinks.append(writer)
         self.sinks.append(ConsoleSink(steps=config.steps, start=self.progress.step, baseline=task.baseline))
         for sink in self.sinks:
             sink.progress(self.progress.step, self.progress.results)

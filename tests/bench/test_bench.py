@@ -4,10 +4,13 @@ import importlib.util
 import json
 import math
 import os
+from contextlib import redirect_stdout
+from io import StringIO
 from itertools import pairwise
 
 import pytest
 import torch
+from support import composed
 
 from rnnlab.bench import floor, jax_scan, script, suite, train, unroll
 from rnnlab.bench.__main__ import main
@@ -19,6 +22,8 @@ from rnnlab.bench.timing import LEAST_ROUNDS, exponent, interleaved
 from rnnlab.bench.unroll import RATIOS
 from rnnlab.bench.work import random_cell
 from rnnlab.bptt.unroll import unroll as autograd_unroll
+from rnnlab.schema import validate
+from rnnlab.training.run import run
 
 TINY = ["--length", "6", "--batch", "3", "--hidden", "4"]
 OVERHEAD = ["overhead", "--cell", "rnn", *TINY, "--steps", "10"]
@@ -376,3 +381,20 @@ def test_sweep_takes_the_start_off(bench, monkeypatch):
     assert result["jobs_per_cpu_s"] == pytest.approx(5)
     assert result["start_s"] == pytest.approx(7)
     assert result["all_jobs_per_s_and_core"] == pytest.approx(100 / 17 / 2)
+
+
+def test_dashboard_lists_every_run(bench, monkeypatch):
+    """A shorter run than the benchmark's own; the copies, TensorBoard and its answers are real."""
+    from rnnlab.bench import dashboard
+
+    def train(folder, steps):
+        monkeypatch.chdir(folder)
+        small = ("task=adding", "task.length=5", "cell.hidden=3", "evaluate.examples=4", f"steps={steps}")
+        with redirect_stdout(StringIO()):
+            run(validate(composed(*small, "name=dashboard")))
+
+    monkeypatch.setattr(dashboard, "_train", train)
+    result = bench("dashboard", "--runs", "3", "--steps", "2")
+    assert 0 < result["answers_s"] <= result["listed_s"]
+    assert result["scalar_tags"] > 10
+    assert result["hparams_bytes"] > 3 * 100

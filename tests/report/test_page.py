@@ -1,8 +1,5 @@
 """The page in a real browser, opened from disk: no errors, nothing loaded, and other people's text is text."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 
@@ -10,26 +7,10 @@ from rnnlab.bench.synthetic_runs import write_run, write_runs
 from rnnlab.report.page import DETAILS, render
 from rnnlab.report.write import collect, make_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = (
     """</script><script>document.title='owned'</script><img src=x onerror="document.title='owned'">'"&amp;{{7*7}}"""
 )
 LONG = "long " * 2048  # 10 kB
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium of the system."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        # Chromium's sandbox refuses to run as root, which is what a container's user often is.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        opened = driver.chromium.launch(executable_path=path, args=arguments)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

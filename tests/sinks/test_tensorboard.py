@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -16,17 +17,9 @@ from rnnlab.build import Experiment, build
 from rnnlab.probes.adjoint_record import AdjointRecord, summarise
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.schema import validate
-from rnnlab.sinks import figures
+from rnnlab.sinks import gallery
 from rnnlab.sinks.address import comparison_address
-from rnnlab.sinks.tensorboard import (
-    BUCKETS,
-    OFFSET,
-    TensorBoard,
-    hyper_parameters,
-    middle,
-    outcome_tags,
-    profile,
-)
+from rnnlab.sinks.tensorboard import BUCKETS, OFFSET, TensorBoard, middle, profile
 from rnnlab.training.loop import Result
 
 PROFILE = f"adjoint/profile_over_t_log10_plus_{OFFSET}_h"
@@ -55,12 +48,13 @@ def make_older(folder: Path) -> None:
 class Session:
     """Feeds a sink as the training loop does, with made-up numbers."""
 
-    def __init__(self, folder: Path, *overrides: str, start: int = 0) -> None:
+    def __init__(self, folder: Path, *overrides: str, start: int = 0, earlier: Any = ()) -> None:
         self.experiment = experiment(*overrides)
         self.folder, self.seeds = folder, self.experiment.config.seeds
         self.results = {seed: Result() for seed in self.seeds}
         self.record = AdjointRecord(self.seeds, STATES, self.experiment.task.steps)
-        self.sink = TensorBoard(self.experiment, folder, start, parameters=123)
+        self.sink = TensorBoard(self.experiment, folder, start, 123, earlier)
+        self.sink.progress(start, self.results)
 
     def evaluate(self, step: int, losses: list[float], metric: float = 0.5) -> None:
         rows = [{"step": step, "seed": s, "loss": v} for s, v in zip(self.seeds, losses, strict=False)]
@@ -103,7 +97,7 @@ class Session:
 @pytest.fixture
 def no_drawing(monkeypatch):
     """For tests that look at something else: drawing takes a second."""
-    monkeypatch.setattr(figures, "pixels", lambda figure: np.zeros((4, 4, 3), dtype=np.uint8))
+    monkeypatch.setattr(gallery, "pixels", lambda figure: np.zeros((4, 4, 3), dtype=np.uint8))
 
 
 def test_one_probed_step_is_a_curve_and_no_map(tmp_path):
@@ -122,7 +116,8 @@ def test_everything_a_user_looks_for_is_there(tmp_path):
     spread = [f"{tag}{end}" for tag in ("loss/train", "loss/eval", "accuracy/eval") for end in ENDS]
     single = ["loss/baseline", "gradient/norm_before_clipping", "gradient/clip_fraction", "learning_rate"]
     adjoint = [f"adjoint_{f}/{s}" for f in ("slope", "ratio", "live", "nonfinite") for s in STATES]
-    assert set(tags["scalars"]) == {*spread, *single, *adjoint, "replicas/solved", "replicas/diverged"}
+    outcome = ["Outcome/solved_share", "Outcome/diverged_share"]
+    assert set(tags["scalars"]) == {*spread, *single, *adjoint, *outcome}
     assert set(tags["images"]) == {f"adjoint/{p}_{s}" for p in ("heat_map", "curves") for s in STATES}
     assert set(tags["histograms"]) == {PROFILE, PROFILE[:-1] + "c"}
     assert [value for _, value in scalars(events, "loss/baseline")] == pytest.approx([1 / 6] * 3)
@@ -163,7 +158,7 @@ def test_what_is_not_finite_is_written_or_counted(tmp_path, no_drawing, value, c
     events = session.close("diverged", "diverged", "diverged")
     assert len(scalars(events, "loss/train")) == 2
     assert [count for _, count in scalars(events, "adjoint_nonfinite/h")][1] == 3
-    assert scalars(events, "replicas/diverged")[-1] == (2, 3.0)
+    assert scalars(events, "Outcome/diverged_share")[-1] == (2, 1.0)
     assert not caplog.records  # a diverged run does not flood the terminal
 
 
@@ -210,54 +205,35 @@ def test_hyper_parameters_are_in_the_run_itself(tmp_path, no_drawing):
     start, columns, end = (getattr(metadata, tag) for tag in tags)
     content = read(tmp_path).summary_metadata
     assert end not in content  # while it runs
+    assert columns not in content, "one run's columns would stand for those of all runs"
     chosen = metadata.parse_session_start_info_plugin_data(content[start].plugin_data.content).hparams
-    assert (chosen["cell"].string_value, chosen["clipping"].string_value) == ("rnn", "value")
-    assert chosen["clipping.settings"].string_value == "max_value=1"
-    assert (chosen["cell.hidden"].number_value, chosen["parameters"].number_value) == (4, 123)
-    shown = metadata.parse_experiment_plugin_data(content[columns].plugin_data.content)
-    assert [info.name.tag for info in shown.metric_infos] == outcome_tags("accuracy")
+    assert (chosen["cell"].string_value, chosen["clipping.max_value"].number_value) == ("rnn", 1.0)
     assert end in session.close().summary_metadata
     assert not [entry for entry in tmp_path.iterdir() if entry.is_dir()]
 
 
-def test_hyper_parameters_have_the_same_keys_in_every_run():
-    runs = [
-        experiment(),
-        experiment("cell=rnn", "clipping=none", "adjoint=truncate", "adjoint.every=3", "optimiser=sgd"),
-        build(validate(composed("task=copy", "schedule=warmup_cosine", "initialiser=identity"))),
-    ]
-    keys = [list(hyper_parameters(run, 1)) for run in runs]
-    kinds = [[type(v) is str for v in hyper_parameters(run, 1).values()] for run in runs]
-    assert keys[0] == keys[1] == keys[2]
-    assert kinds[0] == kinds[1] == kinds[2]
-
-
-@pytest.mark.parametrize(
-    ("steps_to_solve", "shown"), [((10, 30, 20), 20), ((10, None, 20), 20), ((None, None, 20), None)]
-)
-def test_steps_to_solve_is_the_median_seeds_or_nothing(tmp_path, no_drawing, steps_to_solve, shown):
+def test_how_the_run_stands_is_written_at_evaluations_and_at_the_end(tmp_path, no_drawing):
     session = Session(tmp_path)
+    session.evaluate(0, [0.2] * 3)
     session.train(40, [0.1] * 3)
-    for result, steps in zip(session.results.values(), steps_to_solve, strict=True):
+    for result, steps in zip(session.results.values(), (10, None, 20), strict=True):
         result.steps_to_solve, result.final_loss, result.final_metric = steps, 0.1, 0.9
     events = session.close()
-    found = scalars(events, "final/steps_to_solve") if shown else []
-    assert found == ([(40, shown)] if shown else [])
-    assert ("final/steps_to_solve" in events.Tags()["scalars"]) == (shown is not None)
-    assert scalars(events, "final/loss") == [(40, pytest.approx(0.1))]
+    assert scalars(events, "Outcome/solved_share") == [(0, 0.0), (40, pytest.approx(2 / 3))]
+    assert scalars(events, "Outcome/steps_to_solve") == [(40, 20.0)]
 
 
-def test_pictures_are_drawn_only_while_that_costs_little(tmp_path, no_drawing):
-    session = Session(tmp_path)
-    session.train(1, [0.1] * 3, norm=1.0)
-    assert session.sink.drawn_step == -1
-    session.sink.began -= 1000.0  # seconds ago
-    session.train(2, [0.1] * 3, norm=1.0)
-    assert session.sink.drawn_step == 2
-    session.sink.drawing = 100.0
-    session.train(3, [0.1] * 3, norm=1.0)
-    assert session.sink.drawn_step == 2
-    assert [event.step for event in session.close().Images("adjoint/heat_map_h")] == [2, 3]
+def test_pictures_of_probes_are_drawn_at_the_end_and_span_both_sessions(tmp_path, no_drawing):
+    map_T = {"gates.forget.mean_at_step": np.full((3, 10), 0.5), "gates.forget.mean": np.full(3, 0.5)}
+    first = Session(tmp_path, "probes=cheap")
+    first.sink.probes(1, first.seeds, map_T)
+    assert not first.close("running", "running", "running").Tags()["images"], "one training step is no map"
+    make_older(tmp_path)
+    second = Session(tmp_path, "probes=cheap", start=3, earlier=[(1, map_T)])
+    second.sink.probes(5, second.seeds, map_T)
+    (shown,) = [panel for panel in second.sink.panels if panel.step]
+    assert shown.step == [1, 5]
+    assert [event.step for event in second.close().Images("gates/map_of_openness")] == [5]
 
 
 @pytest.mark.parametrize("steps", [1, 7, 30, 100, 784])

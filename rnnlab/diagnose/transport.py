@@ -127,7 +127,7 @@ def _gated(
     norms = [torch.linalg.vector_norm(straight_RBH[0], dim=-1)]
     with torch.no_grad():
         for t in range(len(steps) - 1, 0, -1):
-            gate_RBH = cell.gates(batch.input[t], steps[t].before)[cell.carried[name]]
+            gate_RBH = cell.kept(cell.gates(batch.input[t], steps[t].before))[name]
             straight_RBH = straight_RBH * gate_RBH
             norms.append(torch.linalg.vector_norm(straight_RBH[0], dim=-1))
     straight_TB = torch.stack(norms[::-1])

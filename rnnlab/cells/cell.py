@@ -66,8 +66,16 @@ class Cell(nn.Module):
     @property
     def gated(self) -> bool:
         """Whether it has gates."""
+        return bool(self._gates_of_nothing())
+
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        """The state components whose old value gates multiply; see `kept`."""
+        return tuple(self.kept(self._gates_of_nothing()))
+
+    def _gates_of_nothing(self) -> dict[str, Tensor]:
         nothing = self.weight_input.new_zeros(len(self.weight_input), 1, self.inputs)
-        return bool(self.gates(nothing, self.zero_state(nothing)))
+        return self.gates(nothing, self.zero_state(nothing))
 
     @property
     def recurrent(self) -> bool:

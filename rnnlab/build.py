@@ -115,6 +115,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         say(str(found))
         refuse_sizes(config)
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
+    _recurrent_weights(config, cell, say)
     _refuse_misfit(config, parametrisation, cell)
     _refuse_blind(config, regulariser, cell)
     if not {Cell, type(cell)} & set(dropout.cells):
@@ -188,6 +189,18 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
     return replace(config, components=sized(found.hidden), match_parameters=None), found
 
 
+def _recurrent_weights(config: Config, cell: Cell, say: Callable[[str], None]) -> None:
+    """What is configured for recurrent weights that this cell has not: a learning rate is refused, a draw is said."""
+    factor, option = config.components["optimiser"]["recurrent_lr_factor"], config.option("cell")
+    if factor != 1 and not cell.recurrent:
+        raise ConfigError(
+            f"optimiser.recurrent_lr_factor={factor}: not allowed with cell={option}, which has no recurrent weights. "
+            "Allowed: 1."
+        )
+    if not cell.blocks:
+        say(f"initialiser={config.option('initialiser')} draws nothing here: cell={option} has no recurrent matrices.")
+
+
 def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], None]) -> Config:
     """The configuration in which chrono initialisation, if it is chosen, draws the carrying gates' whole bias."""
     if config.shipped("bias_initialiser") != "chrono":
@@ -246,15 +259,26 @@ def _refuse_blind(config: Config, regulariser: Regulariser, cell: Cell) -> None:
 def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:
     """The configured probes that this cell has something for: a bundle serves every cell."""
     probes: dict[str, Probe] = {name: make(f"probes.{name}", probe) for name, probe in config.probes.items()}
-    blind = [name for name, probe in probes.items() if "gates" in probe.needs and not cell.gated]
-    if blind and len(blind) == len(probes):
-        raise ConfigError(
-            f"probes.{blind[0]}: not allowed with cell={config.option('cell')}, which has no gates to look at. "
-            f"Leave it out with ~probes.{blind[0]}, or choose a gated cell: cell=lstm, cell=gru."
-        )
-    for name in blind:
-        say(f"probes.{name} measures nothing here: cell={config.option('cell')} has no gates.")
+    blind = {name: lacks for name, probe in probes.items() if (lacks := _lacks(cell, probe.needs))}
+    for name, (what, cells) in blind.items():
+        if len(blind) == len(probes):
+            raise ConfigError(
+                f"probes.{name}: not allowed with cell={config.option('cell')}, which has no {what} to look at. "
+                f"Leave it out with ~probes.{name}, or choose another cell: {cells}."
+            )
+        say(f"probes.{name} measures nothing here: cell={config.option('cell')} has no {what}.")
     return {name: probe for name, probe in probes.items() if name not in blind}
+
+
+def _lacks(cell: Cell, needs: tuple[str, ...]) -> tuple[str, str] | None:
+    """What a cell does not have of what a probe looks at, and cells that have it."""
+    if "gates" in needs and not cell.gated:
+        return "gates", "cell=lstm, cell=gru"
+    if "recurrent" in needs and not cell.recurrent:
+        return "recurrent weights", "cell=rnn, cell=lstm"
+    if "blocks" in needs and not cell.blocks:
+        return "recurrent matrices", "cell=rnn, cell=lstm"
+    return None
 
 
 def make(group: str, config: dict[str, Any], **context: Any) -> Any:

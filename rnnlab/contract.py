@@ -49,8 +49,8 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-AboveZero = Annotated[float, Field(gt=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
@@ -61,9 +61,9 @@ steps and the activation."""
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
-    "NonNegative": NonNegative, "Share": Share, "BelowOne": BelowOne, "AboveZero": AboveZero, "OpenShare": OpenShare,
-    "Percentage": Percentage, "Literal": Literal,
-    "bool": bool, "int": int, "float": float, "str": str, "list": list, "None": None,
+    "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
+    "OpenShare": OpenShare, "Percentage": Percentage, "Literal": Literal, "bool": bool, "int": int, "float": float,
+    "str": str, "list": list, "None": None,
 }  # fmt: skip
 
 T = TypeVar("T")

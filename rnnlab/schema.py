@@ -26,7 +26,7 @@ SCALARS: dict[str, Any] = {
     "match_parameters": Literal[None] | Count,
     "device": Literal["auto", "cpu", "cuda"],
     "dtype": Literal["float32", "float64"],
-    "engine": Literal["auto", "fused", "autograd"],
+    "engine": Literal["auto", "fused", "scan", "autograd"],
     "threads": Literal["auto"] | Count,
     "recompute": CountOrZero,
     "precision": Literal["ieee", "tf32", "bf16", "fp16"],
@@ -234,20 +234,24 @@ def _refuse_nonsense(config: Config) -> None:
             f"cell.hidden=1: not allowed with {len(config.seeds)} seeds. Products with one unit differ in the last bit "
             "between a population and a solo run; run the seeds one by one (seeds=[0], seeds=[1], …)."
         )
-    if config.engine == "autograd" and config.threads not in ("auto", 1):
+    plain = config.engine in ("autograd", "scan")
+    if plain and config.threads not in ("auto", 1):
         raise ConfigError(
-            f"threads={config.threads}: not allowed. engine=autograd computes on one thread, so that a replica is "
-            "bit-identical to its solo run; allowed: auto, 1."
+            f"threads={config.threads}: not allowed. engine={config.engine} computes on one thread, so that a replica "
+            "is bit-identical to its solo run; allowed: auto, 1."
         )
-    if config.engine == "autograd" and config.recompute:
-        raise ConfigError(f"recompute={config.recompute}: not allowed. engine=autograd keeps every step; allowed: 0.")
+    if plain and config.recompute:
+        raise ConfigError(
+            f"recompute={config.recompute}: not allowed. engine={config.engine} keeps every step; allowed: 0."
+        )
     if config.recompute == 1:
         raise ConfigError(
             "recompute=1: not allowed. Every state would be kept and nothing computed again; allowed: 0, or 2 and more."
         )
-    if config.precision != "ieee" and config.engine == "autograd":
+    if config.precision != "ieee" and plain:
         raise ConfigError(
-            f"precision={config.precision}: not allowed. engine=autograd multiplies what it is given; allowed: ieee."
+            f"precision={config.precision}: not allowed. engine={config.engine} multiplies what it is given; allowed: "
+            "ieee."
         )
     if config.precision != "ieee" and config.dtype != "float32":
         raise ConfigError(

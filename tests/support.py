@@ -20,7 +20,12 @@ CONFIGS = ROOT / "configs"
 NO_COMPONENTS = ("experiment", "probes", "sweep")
 GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NO_COMPONENTS)
 CELLS = sorted(p.stem for p in (CONFIGS / "cell").glob("*.yaml"))
+FUSED_CELLS = ["gru", "lstm", "rnn"]
 ACTIVATIONS = sorted(p.stem for p in (CONFIGS / "activation").glob("*.yaml"))
+PAIRS = sorted(
+    {(c, a) for c in CELLS for a in ("tanh", "modrelu")} | {(c, a) for c in FUSED_CELLS for a in ACTIVATIONS}
+)
+"""(cell, activation) where all would take too long: every cell with an activation without and with parameters."""
 DTYPES = [torch.float32, torch.float64]
 
 

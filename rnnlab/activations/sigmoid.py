@@ -26,9 +26,14 @@ class _Sigmoid(torch.autograd.Function):
         return gradients[0] * (result * (1 - result))
 
 
+def sigmoid(preactivation: Tensor) -> Tensor:
+    """1 / (1 + exp(-a)) of a tensor of any shape and layout, each element from itself alone to the last bit."""
+    result: Any = _Sigmoid.apply(preactivation)
+    return result
+
+
 class Sigmoid(nn.Module):
     """phi(a) = 1 / (1 + exp(-a)), of any shape; phi' <= 1/4."""
 
     def forward(self, preactivation: Tensor) -> Tensor:
-        result: Any = _Sigmoid.apply(preactivation)
-        return result
+        return sigmoid(preactivation)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
-from rnnlab.contract import AboveZero, component
+from rnnlab.contract import PositiveShare, component
 
 
 @component
@@ -20,7 +20,7 @@ class HDetach:
         share: the paper's p, above 0 and at most 1.
     """
 
-    share: AboveZero
+    share: PositiveShare
     acts: ClassVar[bool] = False
 
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:

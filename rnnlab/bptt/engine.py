@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.bptt import scan
 from rnnlab.bptt.fused.library import KernelUnavailable, NoCompiler
 from rnnlab.bptt.fused.unroll import fused_unroll, why_not
 from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell
+from rnnlab.cells.linear import LinearCell
 from rnnlab.contract import ConfigError
 
-ENGINES = ("fused", "autograd")
+ENGINES = ("fused", "scan", "autograd")
 LOST = "The autograd engine is used; with the kernel training would be about 3 to 10 times as fast."
 LOST_FOR_A_COMPILER = "The autograd engine is used; with a C++ compiler training would be about 3 to 10 times as fast."
 
@@ -22,7 +24,7 @@ LOST_FOR_A_COMPILER = "The autograd engine is used; with a C++ compiler training
 class Engine:
     """One way to unroll a cell, as chosen for a run.
 
-    name: `fused` or `autograd`.
+    name: one of ENGINES.
     why: a clause on why it was chosen.
     threads: how many it computes with.
     unroll: has the signature and the meaning of `rnnlab.bptt.unroll.unroll`.
@@ -41,6 +43,11 @@ def autograd_engine(why: str, *, vectors: bool = False) -> Engine:
         vectors: whether it keeps the adjoints themselves.
     """
     return Engine("autograd", why, 1, functools.partial(unroll, vectors=True) if vectors else unroll)
+
+
+def scan_engine(why: str) -> Engine:
+    """All steps of a linear recurrence together, on one thread of the CPU (for the same reason) or on a device."""
+    return Engine("scan", why, 1, scan.scan_unroll)
 
 
 def fused_engine(why: str, *, threads: int, recompute: int, say: Callable[[str], None]) -> Engine:
@@ -80,20 +87,26 @@ def choose(
     """The engine of a run.
 
     Args:
-        requested: `auto` (fused where it serves), `fused` or `autograd`.
+        requested: `auto` (fused where it serves, else scan where that serves), or one of ENGINES.
         cell: one like the run's; its parameters and their number of replicas do not matter.
         threads, recompute: for the fused engine.
         precision: of the products; other than `ieee` only on a CUDA device.
         say: is told what takes time, and what is lost without a kernel.
-        unserved: what else of the run the fused engine does not serve, as a clause.
+        unserved: what else of the run the autograd engine alone serves, as a clause.
         vectors: whether the adjoints themselves are needed, not only their norms.
     Raises:
-        ConfigError: `engine=fused` cannot be had, or `recompute` or `precision` was given and the engine has it not.
+        ConfigError: the engine asked for cannot be had, or has no such choice as the `recompute` or `precision` given.
     """
     if requested == "autograd":
-        return _without(recompute, precision, "it was asked for", vectors)
-    reason = "it does not keep the adjoints, which the regulariser needs" if vectors else None
-    reason = unserved or reason or why_not(cell, rule, device, dtype)
+        return _plain(autograd_engine("it was asked for", vectors=vectors), recompute, precision)
+    lacks = unserved or ("it does not keep the adjoints, which the regulariser needs" if vectors else None)
+    no_scan = lacks or scan.why_not(cell, rule)
+    if requested == "scan" or (requested == "auto" and no_scan is None):
+        if no_scan:
+            raise ConfigError(f"engine=scan: not allowed here, because {no_scan}. Allowed: auto, fused, autograd.")
+        why = "it was asked for" if requested == "scan" else "the cell is a linear recurrence"
+        return _plain(scan_engine(why), recompute, precision)
+    reason = lacks or why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
         if device.type == "cuda":
@@ -108,17 +121,19 @@ def choose(
                 say(f"There is no CPU kernel: {error}. {lost}")
     if requested == "fused":
         raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
-    return _without(recompute, precision, f"the fused engine cannot be had: {reason}", vectors)
+    other, lacking = ("scan", no_scan) if isinstance(cell, LinearCell) else ("fused", reason)
+    return _plain(
+        autograd_engine(f"the {other} engine cannot be had: {lacking}", vectors=vectors), recompute, precision
+    )
 
 
-def _without(recompute: int, precision: str, why: str, vectors: bool) -> Engine:
+def _plain(engine: Engine, recompute: int, precision: str) -> Engine:
+    """An engine made of torch's own operations, which has no such choices."""
+    used = f"The {engine.name} engine is used, because {engine.why}"
     if recompute:
-        raise ConfigError(
-            f"recompute={recompute}: not allowed here. The autograd engine is used, because {why}; it keeps all steps. "
-            "Allowed: 0."
-        )
-    _refuse(precision, f"The autograd engine is used, because {why}; its products are torch's")
-    return autograd_engine(why, vectors=vectors)
+        raise ConfigError(f"recompute={recompute}: not allowed here. {used}; it keeps all steps. Allowed: 0.")
+    _refuse(precision, f"{used}; its products are torch's")
+    return engine
 
 
 def _refuse(precision: str, because: str) -> None:

@@ -17,29 +17,38 @@ State = tuple[Tensor, ...]
 class Cell(nn.Module):
     """One step of a recurrent net for R replicas at once.
 
-    A cell sets `blocks`, the names of the H-wide column blocks of its weights, and `states`, the names of its state
-    components (the one that is also the output first; a component may depend, within a step, only on later ones),
-    and writes `step`. Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its `gates`,
-    in `carried` which of them multiplies a state component's old value in the new one, the straight path of the
-    gradient, and in `admitted` which multiplies what is new in it.
+    A cell sets `blocks`, the names of the H-wide column blocks of its recurrent weights, and `states`, the names of
+    its state components (the one that is also the output first; a component may depend, within a step, only on later
+    ones), and writes `step`. Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its
+    `gates`, in `carried` which of them multiplies a state component's old value in the new one, the straight path of
+    the gradient, and in `admitted` which multiplies what is new in it. Where it is not a gate itself that multiplies
+    the old value, but 1 - z, say, `kept` tells what does.
+
+    A cell without blocks has no `weight_recurrent`, or makes one of another shape under that name: what an optimiser's
+    `recurrent_lr_factor` is for. Parameters that the configured initialisers do not draw a cell draws itself: see
+    `Initialises`.
 
     Args:
         replicas, inputs, hidden: R, I, H.
+        input_blocks: names of the column blocks of input weights and biases, where they are others than `blocks`.
     """
 
     blocks: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]]
+    weight_recurrent: nn.Parameter
     carried: ClassVar[dict[str, str]] = {}
     """State component: the gate that its old value is multiplied by."""
     admitted: ClassVar[dict[str, str]] = {}
     """State component: the gate that its new content is multiplied by, where that is not 1 minus the carrying one."""
 
-    def __init__(self, *, replicas: int, inputs: int, hidden: int) -> None:
+    def __init__(self, *, replicas: int, inputs: int, hidden: int, input_blocks: tuple[str, ...] | None = None) -> None:
         super().__init__()
         self.inputs, self.hidden = inputs, hidden
-        rows = len(self.blocks) * hidden
+        self.input_blocks = self.blocks if input_blocks is None else input_blocks
+        rows = len(self.input_blocks) * hidden
         self.weight_input = nn.Parameter(torch.zeros(replicas, inputs, rows))
-        self.weight_recurrent = nn.Parameter(torch.zeros(replicas, hidden, rows))
+        if self.blocks:
+            self.weight_recurrent = nn.Parameter(torch.zeros(replicas, hidden, len(self.blocks) * hidden))
         self.bias = nn.Parameter(torch.zeros(replicas, 1, rows))
 
     def step(self, input_RBI: Float[Tensor, "R B I"], state: State) -> tuple[Float[Tensor, "R B H"], State]:
@@ -47,14 +56,31 @@ class Cell(nn.Module):
         raise NotImplementedError
 
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
-        """The gates that `step` computes with, each (R, B, H) in [0, 1]; empty for a cell that has none."""
+        """The gates that `step` computes with, sigmoids (R, B, H) by block; empty for a cell that has none."""
         return {}
+
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+        """State component: what its old value is multiplied by, (R, B, H), where `gates` are those of the step."""
+        return {state: gates[gate] for state, gate in self.carried.items()}
 
     @property
     def gated(self) -> bool:
         """Whether it has gates."""
+        return bool(self._gates_of_nothing())
+
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        """The state components whose old value gates multiply; see `kept`."""
+        return tuple(self.kept(self._gates_of_nothing()))
+
+    def _gates_of_nothing(self) -> dict[str, Tensor]:
         nothing = self.weight_input.new_zeros(len(self.weight_input), 1, self.inputs)
-        return bool(self.gates(nothing, self.zero_state(nothing)))
+        return self.gates(nothing, self.zero_state(nothing))
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it has recurrent weights."""
+        return hasattr(self, "weight_recurrent")
 
     def preactivation(self, input_RBI: Tensor, state_RBH: Tensor) -> Tensor:
         """x U + h W + b for all blocks side by side, (R, B, G)."""
@@ -68,9 +94,14 @@ class Cell(nn.Module):
         R, B, _ = input_RBI.shape
         return tuple(input_RBI.new_zeros(R, B, self.hidden) for _ in self.states)
 
+    def blocks_of(self, parameter: Tensor) -> tuple[str, ...]:
+        """The names of a stacked parameter's column blocks, which its width tells; none for one without."""
+        width = parameter.shape[-1]
+        return next((b for b in (self.blocks, self.input_blocks) if b and width == len(b) * self.hidden), ())
+
     def block(self, parameter: Tensor, name: str) -> Tensor:
         """One block's columns of a stacked parameter, as a view."""
-        at = self.blocks.index(name) * self.hidden
+        at = self.blocks_of(parameter).index(name) * self.hidden
         return parameter[..., at : at + self.hidden]
 
 
@@ -83,7 +114,7 @@ Initialiser = Callable[[Tensor, Generator], None]
 
 @runtime_checkable
 class Initialises(Protocol):
-    """An activation with parameters of its own, which it draws itself."""
+    """An activation or a cell with parameters of its own, which it draws itself."""
 
     def initialise(self, replica: int, generator: Generator) -> None:
         """Draw one replica's parameters."""
@@ -107,13 +138,11 @@ def initialise_cell(
     An initialiser sees each block as torch has it, (out, in).
     """
     with torch.no_grad():
-        for weight, initialiser in ((cell.weight_recurrent, recurrent), (cell.weight_input, inputs)):
-            for name in cell.blocks:
-                block = cell.block(weight[replica], name)
-                drawn = torch.empty_like(block.T.contiguous())
-                initialiser(drawn, generator)
-                block.copy_(drawn.T)
         for name in cell.blocks:
+            _draw(cell.block(cell.weight_recurrent[replica], name), recurrent, generator)
+        for name in cell.input_blocks:
+            _draw(cell.block(cell.weight_input[replica], name), inputs, generator)
+        for name in cell.input_blocks:
             drawn = torch.empty_like(cell.block(cell.bias[replica, 0], name))
             bias(drawn, generator)
             cell.block(cell.bias[replica, 0], name).copy_(drawn)
@@ -123,3 +152,9 @@ def initialise_cell(
             if isinstance(module, Initialises):
                 module.initialise(replica, generator)
         cell.shift_biases(replica)
+
+
+def _draw(block_IO: Tensor, initialiser: Initialiser, generator: Generator) -> None:
+    drawn_OI = torch.empty_like(block_IO.T.contiguous())
+    initialiser(drawn_OI, generator)
+    block_IO.copy_(drawn_OI.T)

@@ -35,5 +35,5 @@ class BlockNormClipping:
 def blocks(step: GradientStep, name: str) -> list[Tensor]:
     """A parameter's gradient as views of its gate blocks, or as it is where it has none."""
     gradient, cell = step.gradients[name], step.model.cell
-    stacked = name.startswith("cell.") and gradient.shape[-1] == len(cell.blocks) * cell.hidden
-    return [cell.block(gradient, block) for block in cell.blocks] if stacked else [gradient]
+    names = cell.blocks_of(gradient) if name.startswith("cell.") else ()
+    return [cell.block(gradient, block) for block in names] or [gradient]

@@ -43,13 +43,14 @@ class Measured:
         causes: log10 of the factor that each cause has on the adjoint's way from t to t-1, (T,) by cause; they add up
             to the step's change of log10 gain. `slope` and `weights` of an ungated cell, `gate` and `detours` of a
             gated one; empty where neither split is exact.
-        contribution_T: |G_t| / sum |G|, where G_t is what step t adds to the gradient of the recurrent weights.
+        contribution_T: |G_t| / sum |G|, where G_t is what step t adds to the gradient of the recurrent weights;
+            empty for a cell that has none.
         units: figures in [0, 1] of the units at every step, (T,) by name: mean slopes, mean gates, saturated shares.
         saturated: share of (unit, step, example) with a slope below 0.05, by the name of an activation that can be flat
             at both ends.
         dead: share of units that no example moves, by the name of an activation.
         weights: figures of the recurrent weights by name.
-        recurrent_gradient: norm of the gradient of the recurrent weights.
+        recurrent_gradient: norm of the gradient of the recurrent weights; NaN for a cell that has none.
         addends: how much of each marked number the answer follows, in their order of time (adding task).
         marked: share of the inputs that the answer uses most which are those it depends on; `chance`, of a random pick.
     """

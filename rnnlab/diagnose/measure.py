@@ -51,12 +51,12 @@ def measure(experiment: Experiment, seed: int, model: Model, batch: Batch, held_
         loss=loss_R.item(),
         gain_T=way.gain_T,
         causes=way.causes,
-        contribution_T=_shares(found["contribution.norm"]),
+        contribution_T=_shares(found.get("contribution.norm", np.empty(0))),
         units=_units(model.cell, found),
         saturated={n: float(found[f"saturation.{n}.saturated"]) for n, a in _activations(model.cell) if _flat_far(a)},
         dead={n: float(found[f"saturation.{n}.dead"]) for n, _ in _activations(model.cell)},
         weights=_weights(model.cell, found),
-        recurrent_gradient=moment.gradients["cell.weight_recurrent"].norm().item(),
+        recurrent_gradient=moment.gradients.get("cell.weight_recurrent", torch.tensor(math.nan)).norm().item(),
         addends=addends(still, experiment.task, experiment.engine, held_out),
         marked=float(found.get("attribution.precision_at_k", math.nan)),
         chance=float(found.get("attribution.chance", math.nan)),
@@ -95,13 +95,13 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
 
 def _figures(moment: Moment) -> dict[str, np.ndarray]:
     """PROBE.NAME, without the replica axis."""
-    probes = {
-        "contribution": Contribution(**NEVER),
-        "saturation": Saturation(saturated=FLAT, dead=DEAD, **NEVER),
-        "weights": Weights(**NEVER),
-        "attribution": Attribution(**NEVER),
-    }
-    if moment.model.cell.gated:
+    cell = moment.model.cell
+    probes = {"saturation": Saturation(saturated=FLAT, dead=DEAD, **NEVER), "attribution": Attribution(**NEVER)}
+    if cell.recurrent:
+        probes["contribution"] = Contribution(**NEVER)
+    if cell.blocks:
+        probes["weights"] = Weights(**NEVER)
+    if cell.gated:
         probes["gates"] = Gates(**NEVER)
     found: dict[str, Tensor] = {}
     for name, probe in probes.items():

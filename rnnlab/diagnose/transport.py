@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import Cell
+from rnnlab.cells.linear import LinearCell
 from rnnlab.probes.steps import Step, walk
 from rnnlab.tasks.task import Batch, Task
 from rnnlab.training.model import Model
@@ -27,8 +28,9 @@ class Transport:
 
 
 def carrier(cell: Cell) -> str:
-    """The state component that a gate carries on, `c` of an LSTM; without one, the one that is the output."""
-    return next(iter(cell.carried), cell.states[0])
+    """The state component that a gate carries on, `c` of an LSTM; without one, the first that is carried on at all."""
+    # The output of an LRU, its first component, is made anew at every step.
+    return next(iter(cell.carriers), cell.states[int(isinstance(cell, LinearCell) and len(cell.states) > 1)])
 
 
 def transport(model: Model, task: Task, batch: Batch) -> Transport:
@@ -54,7 +56,7 @@ def transport(model: Model, task: Task, batch: Batch) -> Transport:
     back = partial(_norms, last_RBH, direct_RBH, batch.mask)
     norm_TB = back(carried)
     gain_T = _relative(norm_TB, norm_TB)
-    if name in cell.carried:
+    if name in cell.carriers:
         causes = _gated(cell, name, steps, batch, norm_TB, gain_T, direct_RBH)
     else:
         causes = _ungated(cell, calls, len(steps), back, norm_TB, gain_T)
@@ -127,7 +129,7 @@ def _gated(
     norms = [torch.linalg.vector_norm(straight_RBH[0], dim=-1)]
     with torch.no_grad():
         for t in range(len(steps) - 1, 0, -1):
-            gate_RBH = cell.gates(batch.input[t], steps[t].before)[cell.carried[name]]
+            gate_RBH = cell.kept(cell.gates(batch.input[t], steps[t].before))[name]
             straight_RBH = straight_RBH * gate_RBH
             norms.append(torch.linalg.vector_norm(straight_RBH[0], dim=-1))
     straight_TB = torch.stack(norms[::-1])

@@ -62,6 +62,7 @@ def _behind(findings: Findings, seeds: Sequence[int], cause: str) -> str:
         known = not np.isnan(largest)
         return f" (largest singular value {said(largest)}, spectral radius {said(radius)})" if known else ""
     if cause == "gate":
-        where = said(10 ** causes(findings, seeds)[cause])
-        return f" (it is open to {where} where the gradient is, to {said(figure('units', 'carrying gate'))} on average)"
+        where, throughout = said(10 ** causes(findings, seeds)[cause]), figure("units", "carrying gate")
+        average = "" if np.isnan(throughout) else f", to {said(throughout)} on average"
+        return f" (it is open to {where} where the gradient is{average})"
     return ""

@@ -33,7 +33,7 @@ class Contribution:
     first: CountOrZero
     per_decade: CountOrZero
 
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ("recurrent",)
 
     def measure(self, moment: Moment) -> Named:
         cell, batch, cotangent_TRBH = moment.model.cell, moment.batch, _cotangent(moment)

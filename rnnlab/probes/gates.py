@@ -20,13 +20,14 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @component
 class Gates:
-    """Every gate's distribution; of the gates that carry a state on, memory length and share of the gradient.
+    """Every gate's distribution; of the state that they carry on, memory length and share of the gradient.
 
     Per gate (`forget`, ...), over steps, examples and units: `mean` (R,), and `quantiles` (R, Q) at LEVELS; over
     examples and units of one step: `mean_at_step` (R, T) and `quantiles_at_step` (R, T, Q).
 
-    Per state component s with s_t = f_t s_{t-1} + ... (`c` of an LSTM; `h` of a GRU, whose f is the update gate):
-    `memory_length` (R, H), each unit's 1 / (1 - f), f its mean, in time steps, and the units' `memory_length_median`.
+    Per state component s with s_t = f_t s_{t-1} + ..., where the cell makes f of its gates (`Cell.kept`: the forget
+    gate for `c` of an LSTM, the update gate for `h` of a GRU): `memory_length` (R, H), each unit's 1 / (1 - f), f its
+    mean, in time steps, and the units' `memory_length_median`.
 
     How much of the gradient takes the straight path, through the products with f and nothing else: v = dL/ds_T is the
     direction, per example, that the loss asks of the last state. The gradient of v . s_T is g_t = (ds_T/ds_t)^T v at
@@ -64,11 +65,11 @@ class Gates:
         task = moment.experiment.task
         output_KRBH = torch.stack([step.output_RBH for step in steps[-task.scored :]])
         loss = task.losses(model.readout(output_KRBH), batch).sum()
-        for state, name in model.cell.carried.items():
+        for state, factor_RNH in model.cell.kept(gates).items():
             made_TRBH = [step.made[model.cell.states.index(state)] for step in steps]
-            length_RH = 1 / (1 - along.unit_means(gates[name]))
+            length_RH = 1 / (1 - along.unit_means(factor_RNH))
             figures = {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}
-            figures |= _straight(loss, made_TRBH, along.apart(gates[name], absent=1.0), batch.mask)
+            figures |= _straight(loss, made_TRBH, along.apart(factor_RNH, absent=1.0), batch.mask)
             result |= {f"{state}.{key}": value for key, value in figures.items()}
         return result
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rnnlab.build import Experiment
 
 Named = dict[str, Tensor]
-NEEDS = ("adjoints", "initial", "previous", "gates")
+NEEDS = ("adjoints", "initial", "previous", "gates", "recurrent", "blocks")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Probe(Protocol):
     needs: ClassVar[tuple[str, ...]]
     """Which of NEEDS it looks at; what none looks at is not made.
 
-    `gates` are the cell's own (`Cell.gates`): in a run whose cell has none the probe is left out.
+    `gates`, `recurrent` weights and their `blocks`, square matrices, are the cell's own (`rnnlab.cells.cell`): in a
+    run whose cell has none the probe is left out.
     """
 
     @property

@@ -31,7 +31,7 @@ class Weights:
     first: CountOrZero
     per_decade: CountOrZero
 
-    needs: ClassVar[tuple[str, ...]] = ("initial",)
+    needs: ClassVar[tuple[str, ...]] = ("initial", "blocks")
 
     def measure(self, moment: Moment) -> Named:
         assert moment.initial is not None

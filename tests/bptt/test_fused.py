@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import ACTIVATIONS, CELLS, DTYPES, component, drawn_cell, right_aligned_mask, uniform
+from support import ACTIVATIONS, DTYPES, FUSED_CELLS, component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor, nn
 
 from rnnlab.adjoints.none import NoRule
@@ -139,7 +139,7 @@ def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_the_engines_agree(option: str, activation: str, rule: str, dtype: torch.dtype) -> None:
     for at, (name, shape) in enumerate(SHAPES.items()):
         for masked in (False, True):
@@ -156,7 +156,7 @@ def test_the_engines_agree(option: str, activation: str, rule: str, dtype: torch
 
 @pytest.mark.parametrize("rule", ["none", "truncate"])  # what the others compute is not a gradient of anything
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_gradients_are_those_of_finite_differences(option: str, activation: str, rule: str) -> None:
     given = case(option, activation, rule, shape=(3 if rule == "none" else 2, 2, 2, 2, 3), masked=rule == "none")
     if rule == "truncate":
@@ -177,7 +177,7 @@ def test_gradients_are_those_of_finite_differences(option: str, activation: str,
     assert torch.autograd.gradcheck(outputs, (given.input, *parameters, *given.state))
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_norms_whose_float32_squares_are_zero_are_recorded(option: str) -> None:
     given = case(option, dtype=torch.float32, shape=(150, 1, 3, 2, 6), last=1)
     expected, got = everything(given, unroll)["adjoint norm"], everything(given)["adjoint norm"]
@@ -188,7 +188,7 @@ def test_norms_whose_float32_squares_are_zero_are_recorded(option: str) -> None:
 @pytest.mark.parametrize("hidden", [32, 33], ids=["full rows", "padded rows"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_what_is_not_finite_stays_visible_and_stays_where_it_is(
     option: str, activation: str, value: float, hidden: int
 ) -> None:
@@ -200,7 +200,7 @@ def test_what_is_not_finite_stays_visible_and_stays_where_it_is(
         assert torch.equal(got[what].isfinite(), reference.isfinite()), what
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_an_adjoint_of_zero_is_not_clipped_to_nan(option: str) -> None:
     given = case(option, rule="clip_norm")
     unrolled = fused_unroll(given.cell, given.input, rule=given.rule, record=True)
@@ -213,7 +213,7 @@ def test_an_adjoint_of_zero_is_not_clipped_to_nan(option: str) -> None:
 
 @pytest.mark.parametrize("shape", [(70, 2, 17, 3, 9), (5, 1, 80, 2, 520)], ids=["many chunks", "large slices"])
 @pytest.mark.parametrize("activation", ["tanh", "modrelu"])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_the_engines_agree_where_sums_are_taken_in_many_parts(
     option: str, activation: str, shape: tuple[int, ...]
 ) -> None:
@@ -242,7 +242,7 @@ def test_activations_are_accurate_near_zero_and_far_out(dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_the_number_of_threads_changes_no_bit(option: str, dtype: torch.dtype) -> None:
     given = case(option, "modrelu", "clip_norm", dtype, (6, 3, 37, 3, 19), masked=True)
     alone = everything(given, threads=1)
@@ -252,7 +252,7 @@ def test_the_number_of_threads_changes_no_bit(option: str, dtype: torch.dtype) -
 
 @pytest.mark.parametrize("batch", [1, 19, 40, 100])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_a_replica_among_eight_computes_what_it_computes_alone(option: str, dtype: torch.dtype, batch: int) -> None:
     sizes = (option, "modrelu", "clip_norm", dtype)
     given = case(*sizes, (5, 8, batch, 3, 21), masked=True)
@@ -275,7 +275,7 @@ def test_a_replica_among_eight_computes_what_it_computes_alone(option: str, dtyp
 
 @pytest.mark.parametrize("last", [None, 1, 4])
 @pytest.mark.parametrize("masked", [False, True], ids=["full", "masked"])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_recomputing_states_changes_no_bit(option: str, masked: bool, last: int | None) -> None:
     given = case(option, "modrelu", "truncate", shape=(11, 2, 18, 3, 5), masked=masked, last=last)
     kept = everything(given)
@@ -283,7 +283,7 @@ def test_recomputing_states_changes_no_bit(option: str, masked: bool, last: int 
         assert_same_bits(everything(given, recompute=every, threads=2), kept)
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_recording_and_grad_mode_change_no_bit(option: str) -> None:
     given = case(option, dtype=torch.float32)
     recorded, silent = everything(given), everything(given, record=False)
@@ -295,7 +295,7 @@ def test_recording_and_grad_mode_change_no_bit(option: str) -> None:
     assert not unrolled.output_KRBH.requires_grad
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_memory_layout_of_what_is_given_changes_no_bit(option: str) -> None:
     given = case(option, masked=True)
     expected = everything(given)
@@ -311,7 +311,7 @@ def test_memory_layout_of_what_is_given_changes_no_bit(option: str) -> None:
 
 @pytest.mark.parametrize(("masked", "record", "last", "keep"), [(0, 0, 3, 1), (1, 0, 1, 1), (1, 1, 2, 2)])
 @pytest.mark.parametrize("activation", ["tanh", "modrelu"])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_opcheck(option: str, activation: str, masked: int, record: int, last: int, keep: int) -> None:
     given = case(option, activation, shape=(3, 2, 3, 2, 5))
     form, parameters = FORMS[option], dict(given.cell.named_parameters())
@@ -325,7 +325,7 @@ def test_opcheck(option: str, activation: str, masked: int, record: int, last: i
 
 
 @pytest.mark.parametrize("wrong", ["input", "state", "mask", "dtype", "last"])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_what_does_not_fit_is_refused_before_any_memory_is_read(option: str, wrong: str) -> None:
     given = case(option, shape=(4, 2, 3, 2, 5))
     change: dict[str, Any] = {
@@ -340,7 +340,7 @@ def test_what_does_not_fit_is_refused_before_any_memory_is_read(option: str, wro
         fused_unroll(**arguments)
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_an_output_changed_in_place_is_noticed(option: str) -> None:
     given = case(option)
     output = fused_unroll(given.cell, given.input).output_KRBH
@@ -350,7 +350,7 @@ def test_an_output_changed_in_place_is_noticed(option: str) -> None:
         output.sum().backward()
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_it_says_that_it_can_be_differentiated_once_only(option: str) -> None:
     given = case(option)
     output = fused_unroll(given.cell, given.input).output_KRBH
@@ -359,7 +359,7 @@ def test_it_says_that_it_can_be_differentiated_once_only(option: str) -> None:
         gradient.square().sum().backward()
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_saved_tensors_may_be_taken_away_and_brought_back(option: str) -> None:
     given = case(option, shape=(5, 2, 3, 2, 5))
     expected = everything(given)
@@ -369,7 +369,7 @@ def test_saved_tensors_may_be_taken_away_and_brought_back(option: str) -> None:
 
 def test_what_it_serves() -> None:
     cpu, double, none = torch.device("cpu"), torch.float64, RULES["none"]
-    for option in CELLS:
+    for option in FUSED_CELLS:
         for activation in ACTIVATIONS:
             for rule in RULES.values():
                 assert why_not(drawn_cell(option, activation), rule, cpu, double) is None

@@ -63,8 +63,22 @@ def norms(unrolled: Unrolled) -> Tensor:
     return unrolled.adjoint_norm_STRB
 
 
+def lstm_s_output(cell: Cell, h: Tensor, c: Tensor, change: Tensor) -> Tensor:
+    return h / torch.tanh(c) * torch.tanh(c + change)
+
+
+THROUGH_THE_STEP = {
+    "lstm": lstm_s_output,
+    "lstm1997": lstm_s_output,
+    "lstm_coupled": lstm_s_output,
+    "cornn": lambda cell, h, z, change: h + cell.dt * change,
+}
+"""What a change of the second state component makes of the first, at the same step."""
+PERTURBED = [o for o in CELLS if o in THROUGH_THE_STEP or len(drawn_cell(o).states) == 1]
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["full", "masked"])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", PERTURBED)
 def test_a_state_s_adjoint_is_what_a_small_change_of_it_does_to_the_loss(option: str, masked: bool) -> None:
     T, R, B, H = 4, 2, 2, 3
     cell = drawn_cell(option, replicas=R, inputs=2, hidden=H)
@@ -82,10 +96,9 @@ def test_a_state_s_adjoint_is_what_a_small_change_of_it_does_to_the_loss(option:
             if t == at and s == 0:
                 output = output + change
                 state = (output, *state[1:])
-            if t == at and s == 1:  # LSTM: h_t = o phi(c_t), so a change of c_t also changes h_t
-                h, c = state
-                output = h / torch.tanh(c) * torch.tanh(c + change)
-                state = (output, c + change)
+            if t == at and s == 1:
+                output = THROUGH_THE_STEP[option](cell, *state, change)
+                state = (output, state[1] + change)
             if mask is not None:
                 state = tuple(torch.where(mask[t].unsqueeze(-1), n, o) for n, o in zip(state, old, strict=True))
                 output = state[0]
@@ -226,7 +239,8 @@ def test_truncation_lets_no_gradient_reach_an_input_before_the_cut(option: str) 
     assert inputs.grad is not None
     reached = (inputs.grad != 0).any(-1).all(-1).squeeze(-1).tolist()
     assert reached == [False] * 6 + [True] * 2, "cuts at steps 3 and 6 of 8"
-    assert ((norms(unrolled) > 0).all(-1).all(-1) == torch.tensor(reached)).all()
+    # Some state component's adjoint: what an LRU's output was at an earlier step is not looked at again.
+    assert ((norms(unrolled) > 0).flatten(2).all(-1).any(0) == torch.tensor(reached)).all()
 
 
 @pytest.mark.parametrize("option", CELLS)

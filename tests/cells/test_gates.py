@@ -28,7 +28,7 @@ def test_a_cell_s_gates_are_between_zero_and_one_and_named_by_blocks(option):
     cell = drawn_cell(option, replicas=2, inputs=3, hidden=5)
     gates = stepped(cell)[0]
     assert cell.gated == bool(gates)
-    assert set(gates) <= set(cell.blocks)
+    assert set(gates) <= set(cell.input_blocks)
     for gate in gates.values():
         assert gate.shape == (2, 4, 5)
         assert ((gate > 0) & (gate < 1)).all()
@@ -40,10 +40,13 @@ def test_a_carried_component_s_old_value_is_multiplied_by_its_gate(option):
     for name in [name for name, _ in cell.named_children()]:
         setattr(cell, name, Constant(0.0))
     gates, old, new, _ = stepped(cell)
-    assert set(cell.carried) <= set(cell.states)
-    for state, gate in cell.carried.items():
+    carried = cell.kept(gates)
+    assert set(carried) <= set(cell.states)
+    for state, factor in carried.items():
         at = cell.states.index(state)
-        torch.testing.assert_close(new[at], gates[gate] * old[at], rtol=1e-12, atol=0)
+        assert factor.shape == (2, 4, 5)
+        assert ((factor > 0) & (factor <= 1)).all()
+        torch.testing.assert_close(new[at], factor * old[at], rtol=1e-12, atol=1e-16)
 
 
 def test_the_lstm_s_input_and_output_gates():

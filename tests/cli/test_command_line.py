@@ -6,12 +6,16 @@ import sys
 
 import pytest
 from helpers import TINY, rnnlab, start
+from support import CELLS
 
 from rnnlab.cli import run_command_line
 from rnnlab.example import show
 
 WRONG = {
-    "group option": (["cell=lstmm"], ["cell=lstmm: no such option. Allowed: gru, lstm, rnn. Did you mean 'lstm'?"]),
+    "group option": (
+        ["cell=lstmm"],
+        [f"cell=lstmm: no such option. Allowed: {', '.join(CELLS)}. Did you mean 'lstm'?"],
+    ),
     "option of a shared group": (
         ["initialiser@input_initialiser=foo"],
         ["initialiser@input_initialiser=foo", "xavier"],
@@ -88,7 +92,7 @@ def test_help_lists_groups_and_keys(in_tmp_path, capfd):
         rnnlab("--help")
     assert stop.value.code == 0
     shown = capfd.readouterr().out
-    for word in ("+experiment=", "cell", "gru, lstm, rnn", "activation", "modrelu", "seeds", "task.length"):
+    for word in ("+experiment=", "cell", ", ".join(CELLS), "activation", "modrelu", "seeds", "task.length"):
         assert word in shown
 
 

@@ -64,8 +64,13 @@ def test_a_cell_declares_what_it_has(option: str) -> None:
     assert len(new) == len(cell.states)
     assert all(not torch.equal(n, s) for n, s in zip(new, state, strict=True))
     assert all((s == 0).all() for s in state), "a step does not change the state it is given"
-    covered = torch.cat([cell.block(cell.weight_recurrent, name) for name in cell.blocks], dim=-1)
-    assert torch.equal(covered, cell.weight_recurrent)
+    stacked = [(cell.weight_input, cell.input_blocks), (cell.bias, cell.input_blocks)]
+    stacked += [(cell.weight_recurrent, cell.blocks)] if cell.blocks else []
+    for parameter, blocks in stacked:
+        assert torch.equal(torch.cat([cell.block(parameter, name) for name in blocks], dim=-1), parameter)
+    assert cell.recurrent == ("weight_recurrent" in dict(cell.named_parameters()))
+    same_number = len(cell.blocks) == len(cell.input_blocks)
+    assert cell.blocks == cell.input_blocks or not same_number, "a parameter's width tells which blocks it has"
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

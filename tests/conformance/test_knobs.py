@@ -34,6 +34,7 @@ OTHER = {
     ("probe", "saturated"): 0.9,
     ("probe", "dead"): 1.0,
     ("probe", "examples"): 1,  # there are no more than four
+    ("cell", "r_max"): 0.95,  # above r_min
     ("task", "source"): "npz",  # replaced by the path of a small file
     ("initialiser", "negative"): 0.5,
     ("initialiser", "nonzeros"): 2,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import ACTIVATIONS, CELLS, DTYPES, component, drawn_cell, uniform
+from support import ACTIVATIONS, DTYPES, FUSED_CELLS, component, drawn_cell, uniform
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -182,10 +182,10 @@ def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_every_activation_agrees(option: str, activation: str) -> None:
     """Each with a rule, a mask, a dtype and tiles that another has not."""
-    at = CELLS.index(option) + ACTIVATIONS.index(activation)
+    at = FUSED_CELLS.index(option) + ACTIVATIONS.index(activation)
     rule, dtype, tiles = list(RULES)[at % 4], DTYPES[at // 2 % 2], list(TILES.values())[at % 4]
     given = case(option, activation, rule, dtype, masked=at % 2 == 0, last=None if at % 3 else 2)
     assert_agree(by_triton(given, tiles), by_autograd(given))
@@ -193,14 +193,14 @@ def test_every_activation_agrees(option: str, activation: str) -> None:
 
 @pytest.mark.parametrize("masked", [False, True], ids=["full", "masked"])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_every_rule_agrees(option: str, rule: str, masked: bool) -> None:
     given = case(option, "modrelu" if masked else "tanh", rule, torch.float64, (4, 1, 3, 2, 5), masked=masked, last=3)
     assert_agree(by_triton(given, TILES["many" if masked else "on chip"]), by_autograd(given))
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_every_shape_agrees(option: str, name: str) -> None:
     at = list(SHAPES).index(name)
     given = case(option, shape=SHAPES[name], dtype=DTYPES[at % 2], masked=name == "long")
@@ -208,13 +208,13 @@ def test_every_shape_agrees(option: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_the_tiles_of_a_device_agree(option: str, dtype: torch.dtype) -> None:
     given = case(option, dtype=dtype, shape=(2, 1, 18, 2, 67))
     assert_agree(by_triton(given, None), by_autograd(given))
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_norms_whose_float32_squares_are_zero_are_recorded(option: str) -> None:
     given = case(option, dtype=torch.float32, shape=(3, 1, 2, 1, 3))
     given.cotangent, given.final = given.cotangent * 1e-30, tuple(f * 1e-30 for f in given.final)
@@ -223,7 +223,7 @@ def test_norms_whose_float32_squares_are_zero_are_recorded(option: str) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_what_is_not_finite_stays_visible(option: str) -> None:
     given = case(option, shape=(4, 2, 2, 2, 3))
     given.input[2, 0, 0, 0] = torch.nan
@@ -283,7 +283,7 @@ class Emulation(TorchFunctionMode):
 
 
 @pytest.mark.parametrize(("tiles", "precision"), [("many", "bf16"), ("on chip", "fp16")])
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_the_operands_of_products_are_rounded_and_nothing_else(option: str, tiles: str, precision: str) -> None:
     given = case(option, dtype=torch.float32, shape=(4, 1, 3, 2, 5), masked=True, last=3)
     got = by_triton(given, TILES[tiles], precision=precision)
@@ -299,7 +299,7 @@ def test_the_operands_of_products_are_rounded_and_nothing_else(option: str, tile
     assert all(not torch.equal(got[what], plain[what]) for what in ("output", "d_weight_recurrent"))
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_adjoints_below_the_smallest_fp16_number_live_on(option: str) -> None:
     given = case(option, dtype=torch.float32, shape=(4, 1, 2, 2, 4), last=1)
     given.cotangent, given.final = given.cotangent * 1e-12, tuple(f * 0 for f in given.final)
@@ -324,7 +324,7 @@ def test_torchs_own_switch_for_tf32_is_what_it_was() -> None:
 # What may not change a bit
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_a_replica_among_three_computes_what_it_computes_alone(option: str) -> None:
     given = case(option, "modrelu", "clip_norm", torch.float32, (3, 3, 3, 3, 5), masked=True)
     together = by_triton(given, TILES["few"])
@@ -343,7 +343,7 @@ def test_a_replica_among_three_computes_what_it_computes_alone(option: str) -> N
             assert torch.equal(alone, together[name].narrow(replica, r, 1)), name
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_recording_and_keeping_change_no_bit(option: str) -> None:
     given = case(option, dtype=torch.float32, shape=(3, 2, 2, 2, 3), last=2)
     expected = by_triton(given)
@@ -353,7 +353,7 @@ def test_recording_and_keeping_change_no_bit(option: str) -> None:
     assert_same_bits(forgetful, {name: expected[name] for name in forgetful})
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_computing_states_again_changes_no_bit(option: str, monkeypatch: Any) -> None:
     """Blocks of two steps: a launch takes no more, and states are kept at multiples of two."""
     given, tiles = (
@@ -375,7 +375,7 @@ def test_what_is_kept_are_the_states_of_every_kth_step(monkeypatch: Any) -> None
     assert kept == {0: 0, 1: 9, 2: 4, 3: 2, 4: 2, 5: 1, 9: 0}
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_states_that_were_moved_between_forward_and_backward_are_found(option: str, monkeypatch: Any) -> None:
     """As by `torch.autograd.graph.save_on_cpu`."""
     given = case(option, shape=(3, 2, 2, 2, 3), last=2)
@@ -394,7 +394,7 @@ def beside_nan(tensor: Tensor) -> Tensor:
     return held[256 : 256 + tensor.numel()].copy_(tensor.detach().flatten()).view(tensor.shape)
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_nothing_is_read_beside_a_tensor(option: str) -> None:
     """Sizes that fill no tile: on a device such a read would fault, if not every time."""
     given = case(option, "modrelu", shape=(2, 1, 3, 2, 5))
@@ -405,7 +405,7 @@ def test_nothing_is_read_beside_a_tensor(option: str) -> None:
     assert_same_bits(by_triton(given, TILES["few"], **weights), expected)
 
 
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_fake_tensors_are_laid_out_as_real_ones(option: str) -> None:
     given, form = case(option, shape=(3, 2, 2, 2, 3), last=2), FORMS[option]
     seen: list[tuple[Any, ...]] = []
@@ -451,7 +451,7 @@ def test_the_engine_of_a_cuda_run_needs_no_threads(requested: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize("option", FUSED_CELLS)
 def test_the_kernels_compile_for_a_device(option: str, dtype: torch.dtype, monkeypatch: Any, tmp_path: Any) -> None:
     """For compute capability 8.0, whether there is such a device or not."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -480,7 +480,7 @@ class TestOnADevice:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("rule", RULES)
     @pytest.mark.parametrize("activation", ACTIVATIONS)
-    @pytest.mark.parametrize("option", CELLS)
+    @pytest.mark.parametrize("option", FUSED_CELLS)
     def test_agrees_with_the_autograd_engine_on_the_cpu(
         self, option: str, activation: str, rule: str, dtype: torch.dtype
     ) -> None:
@@ -490,7 +490,7 @@ class TestOnADevice:
                 expected = by_autograd(given)
                 assert_agree(by_triton(given.to("cuda"), None), expected, factor=256)
 
-    @pytest.mark.parametrize("option", CELLS)
+    @pytest.mark.parametrize("option", FUSED_CELLS)
     def test_repeats_to_the_bit(self, option: str) -> None:
         """A race between a program's threads would show as a difference, if not every time."""
         given = case(option, "tanh", "clip_norm", torch.float32, (200, 4, 50, 3, 128), masked=True).to("cuda")
@@ -499,7 +499,7 @@ class TestOnADevice:
             assert_same_bits(by_triton(given, None), first)
 
     @pytest.mark.parametrize("precision", ["tf32", *MANTISSA])
-    @pytest.mark.parametrize("option", CELLS)
+    @pytest.mark.parametrize("option", FUSED_CELLS)
     def test_a_precision_is_as_far_from_float64_as_its_format(self, option: str, precision: str) -> None:
         """Tensor cores: real tf32 too, which the interpreter has not."""
         for H in (37, 128, 300):
@@ -511,7 +511,7 @@ class TestOnADevice:
                 distance = float((got[what].cpu() - value).abs().max() / value.abs().max())
                 assert 0 < distance <= 16 * 2.0 ** -MANTISSA.get(precision, 11), f"{what}, H={H}: {distance}"
 
-    @pytest.mark.parametrize("option", CELLS)
+    @pytest.mark.parametrize("option", FUSED_CELLS)
     def test_computing_states_again_changes_no_bit(self, option: str, monkeypatch: Any) -> None:
         monkeypatch.setattr(cuda, "BLOCK", 50 * 20)
         given = case(option, "tanh", "clip_norm", torch.float32, (200, 2, 50, 3, 128), masked=True, last=30).to("cuda")

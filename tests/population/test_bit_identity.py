@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import ACTIVATIONS, CELLS, DTYPES, component, drawn_cell, right_aligned_mask, uniform
+from support import CELLS, DTYPES, PAIRS, component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor
 
 from rnnlab.bptt.unroll import unroll
@@ -56,8 +56,7 @@ def assert_replicas_equal_solo(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("option", CELLS)
+@pytest.mark.parametrize(("option", "activation"), PAIRS)
 def test_unrolling(option: str, activation: str, dtype: torch.dtype, shape: str) -> None:
     assert_replicas_equal_solo(option, activation, dtype, shape)
 

@@ -70,21 +70,25 @@ def test_one_unit_by_hand():
     np.testing.assert_allclose(found["c.straight_share"], [share_BT.mean()], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("option", "carried"), [("lstm", "c"), ("gru", "h")])
-def test_the_gradient_is_the_chain_of_single_steps_and_absent_steps_do_not_count(option, carried):
+@pytest.mark.parametrize(
+    ("option", "carried", "name"), [("lstm", "c", "forget"), ("gru", "h", "update"), ("lem", "z", "step_z")]
+)
+def test_the_gradient_is_the_chain_of_single_steps_and_absent_steps_do_not_count(option, carried, name):
     taken = moment(f"cell={option}", "task.shortest=4", "initialiser=xavier", "initialiser.gain=2", steps=2)
     found, batch, model = measured(taken), taken.batch, taken.model
     T, R, B, _ = batch.input.shape
-    at, name = model.cell.states.index(carried), model.cell.carried[carried]
+    at = model.cell.states.index(carried)
     share, gain = np.full((R, T, B), np.nan), np.full((R, T, B), np.nan)
-    opened = np.full((R, T, B, model.cell.hidden), np.nan)
+    opened, factor = (np.full((R, T, B, model.cell.hidden), np.nan) for _ in range(2))
     for b in range(B):
         for r in range(R):
             begin = int(batch.mask[:, r, b].int().argmax())
             state, trail = model.cell.zero_state(batch.input[0, :, b : b + 1]), []
             for t in range(begin, T):
                 x = batch.input[t, :, b : b + 1]
-                opened[r, t, b] = model.cell.gates(x, state)[name][r, 0].detach()
+                gates = model.cell.gates(x, state)
+                opened[r, t, b] = gates[name][r, 0].detach()
+                factor[r, t, b] = model.cell.kept(gates)[carried][r, 0].detach()
                 state = tuple(s.detach().requires_grad_() for s in state)
                 trail.append((state, model.cell.step(x, state)[1]))
                 state = trail[-1][1]
@@ -101,7 +105,7 @@ def test_the_gradient_is_the_chain_of_single_steps_and_absent_steps_do_not_count
                 share[r, t, b] = straight.norm() / (straight.norm() + (total - straight).norm())
                 gain[r, t, b] = total.norm() / v[r, 0].norm()
                 arriving = torch.autograd.grad(made, before, arriving, retain_graph=True)
-                straight = straight * torch.from_numpy(opened[r, t, b])
+                straight = straight * torch.from_numpy(factor[r, t, b])
     assert np.isnan(share).any()
     for key, value in {"straight_share_at_step": share, "gain_at_step": gain}.items():
         expected = torch.from_numpy(value).nanmean(2).numpy()  # NaN where no example has the step
@@ -110,7 +114,7 @@ def test_the_gradient_is_the_chain_of_single_steps_and_absent_steps_do_not_count
         np.testing.assert_allclose(
             found[f"{name}.quantiles"][r], np.quantile(opened[r][~np.isnan(opened[r])], LEVELS), rtol=1e-9
         )
-    np.testing.assert_allclose(found[f"{carried}.memory_length"], 1 / (1 - np.nanmean(opened, axis=(1, 2))), rtol=1e-8)
+    np.testing.assert_allclose(found[f"{carried}.memory_length"], 1 / (1 - np.nanmean(factor, axis=(1, 2))), rtol=1e-8)
 
 
 def test_without_recurrent_weights_all_of_it_is_straight_and_with_shut_gates_nothing():

@@ -1,0 +1,59 @@
+"""minLSTM: an LSTM whose gates and candidate see the input alone (Feng et al. 2024)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.activations.sigmoid import sigmoid
+from rnnlab.cells.cell import ActivationFactory, State
+from rnnlab.cells.linear import LinearCell
+from rnnlab.contract import Count, Finite, checked
+
+
+class MinLSTM(LinearCell):
+    """h_t = f / (f + i) h_{t-1} + i / (f + i) phi(x_t U_h + b_h), with gates f, i = sigmoid(x_t U + b).
+
+    Linear in h: there are no recurrent weights, and all time steps can be computed at once.
+
+    Args:
+        hidden: H.
+        forget_bias: added once to the forget gate's initial bias.
+        activation: makes phi; the paper's is identity.
+        replicas, inputs: R, I.
+    """
+
+    blocks: ClassVar[tuple[str, ...]] = ()
+    states: ClassVar[tuple[str, ...]] = ("h",)
+    carried: ClassVar[dict[str, str]] = {"h": "forget"}
+    admitted: ClassVar[dict[str, str]] = {"h": "input"}
+
+    @checked
+    def __init__(
+        self, *, hidden: Count, forget_bias: Finite, activation: ActivationFactory, replicas: Count, inputs: Count
+    ) -> None:
+        input_blocks = ("forget", "input", "candidate")
+        super().__init__(replicas=replicas, inputs=inputs, hidden=hidden, input_blocks=input_blocks)
+        self.forget_bias = forget_bias
+        self.activation = activation()
+
+    def shift_biases(self, replica: int) -> None:
+        """Open the forget gate of a freshly drawn replica."""
+        self.block(self.bias[replica], "forget").add_(self.forget_bias)
+
+    def coefficients(self, input_RBI: Tensor) -> tuple[State, State]:
+        f, i, a_h = self._opened(input_RBI)
+        return (f / (f + i),), (i / (f + i) * self.activation(a_h),)
+
+    def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
+        f, i, _ = self._opened(input_RBI)
+        return {"forget": f, "input": i}
+
+    def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"h": gates["forget"] / (gates["forget"] + gates["input"])}
+
+    def _opened(self, input_RBI: Tensor) -> tuple[Tensor, ...]:
+        """f, i and the candidate's preactivation."""
+        H = self.hidden
+        gates, a_h = torch.baddbmm(self.bias, input_RBI, self.weight_input).split((2 * H, H), dim=-1)
+        return *sigmoid(gates).chunk(2, dim=-1), a_h

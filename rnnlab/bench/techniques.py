@@ -1,7 +1,7 @@
 """What each technique costs: a training step with it over the same step without it, for docs/techniques.md.
 
 The arms are those of the experiment techniques_adding. An arm's first override is the technique, the others are what it
-is natural with; the step without it has the others alone, and for a cell `cell=rnn`. Both take turns, a block of real
+is natural with; the step without it has the others alone (with `GROUP=none`), and for a cell `cell=rnn`. Both take turns, a block of real
 training steps each (data, unroll, loss, backward, clipping, update; no files, no evaluation), on one thread, and both
 by the engine that `auto` takes with the technique: a fallback from the fused engine is told, not counted.
 """
@@ -32,7 +32,7 @@ def measure(*, length: int, batch: int, hidden: int, steps: int, repetitions: in
     with torch_threads(1):
         for arm in arms():
             technique, *others = arm.split()
-            without = [PLAIN_CELL] if technique.startswith("cell=") else others
+            without = [PLAIN_CELL] if technique.startswith("cell=") else [*_nothing(technique), *others]
             engine = build(configuration(*sizes, *arm.split())).engine.name
             both = [[*sizes, f"engine={engine}", *overrides] for overrides in (arm.split(), without)]
             ratios = [_step_seconds(both[0]) / _step_seconds(both[1]) for _ in range(repetitions)]
@@ -43,6 +43,12 @@ def measure(*, length: int, batch: int, hidden: int, steps: int, repetitions: in
 def arms() -> list[str]:
     """The arms of the experiment, each a string of overrides."""
     return list(OmegaConf.load(config_folder() / "experiment" / "techniques_adding.yaml").hydra.sweeper.arms)
+
+
+def _nothing(technique: str) -> list[str]:
+    """The override that leaves the technique's group out, where it has one: its default may be another technique."""
+    group = technique.partition("=")[0]
+    return [f"{group}=none"] if (config_folder() / group / "none.yaml").exists() else []
 
 
 def _step_seconds(overrides: list[str]) -> float:

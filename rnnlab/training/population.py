@@ -69,6 +69,8 @@ class Population:
     def plain_gradients(self, plain: Model, gradients: list[Tensor], examples: int) -> dict[str, Tensor]:
         """The same by the names of the plain model, whose recurrent weights are the effective ones."""
         named = dict(zip(self.names, gradients, strict=True))
+        if plain is self.model:
+            return named
         weight = plain.cell.weight_recurrent
         return {
             name: named[name]

@@ -15,6 +15,12 @@ def test_every_option_has_a_name_and_an_equation():
     assert [technique.override for technique in found if not technique.name or not technique.equation] == []
 
 
+def test_every_option_has_a_test_that_holds_its_law():
+    assert [
+        technique.override for technique in techniques() if not technique.tests and technique.option != "none"
+    ] == []
+
+
 @pytest.mark.parametrize(
     ("docstring", "expected"),
     [

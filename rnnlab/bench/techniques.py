@@ -1,9 +1,10 @@
 """What each technique costs: a training step with it over the same step without it, for docs/techniques.md.
 
 The arms are those of the experiment techniques_adding. An arm's first override is the technique, the others are what it
-is natural with; the step without it has the others alone (with `GROUP=none`), and for a cell `cell=rnn`. Both take turns, a block of real
-training steps each (data, unroll, loss, backward, clipping, update; no files, no evaluation), on one thread, and both
-by the engine that `auto` takes with the technique: a fallback from the fused engine is told, not counted.
+is natural with; the step without it has the others alone (with `GROUP=none`), and for a cell `cell=rnn`. Both take
+turns, a block of real training steps each (data, unroll, loss, backward, clipping, update; no files, no evaluation), on
+one thread, and both by the engine that `auto` takes with the technique: a fallback from the fused engine is told, not
+counted.
 """
 
 import statistics

@@ -69,16 +69,13 @@ class Population:
     def plain_gradients(self, plain: Model, gradients: list[Tensor], examples: int) -> dict[str, Tensor]:
         """The same by the names of the plain model, whose recurrent weights are the effective ones."""
         named = dict(zip(self.names, gradients, strict=True))
-        if plain is self.model:
-            return named
-        weight = plain.cell.weight_recurrent
         return {
             name: named[name]
             if name in named
-            else torch.zeros_like(weight)
-            if weight.grad is None
-            else weight.grad / examples
-            for name, _ in plain.named_parameters()
+            else torch.zeros_like(effective)
+            if effective.grad is None
+            else effective.grad / examples
+            for name, effective in plain.named_parameters()
         }
 
     def clip(self, gradients: list[Tensor], norm_R: Tensor, fine_R: Tensor) -> Tensor:

@@ -203,6 +203,7 @@ def test_clip_norm_bounds_what_travels_on_for_every_example_and_step() -> None:
     assert torch.equal(seen[:, 1], free[:, 1]), "an example below the bound must not be touched"
 
 
+@pytest.mark.technique("adjoint=clip_norm", "adjoint=clip_value")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
 def test_clipping_rules_bound_and_are_idempotent_and_leave_small_adjoints(name: str, dtype: torch.dtype) -> None:
@@ -230,6 +231,7 @@ def test_clip_norm_measures_what_float32_squares_cannot_hold(scale: float) -> No
         torch.testing.assert_close(clipped.norm(dim=-1), torch.full((1, 3), 0.4))
 
 
+@pytest.mark.technique("adjoint=truncate")
 @pytest.mark.parametrize("option", CELLS)
 def test_truncation_lets_no_gradient_reach_an_input_before_the_cut(option: str) -> None:
     cell = drawn_cell(option)

@@ -62,6 +62,7 @@ def assert_same_function(option: str, cell: Cell, replica: int, module: nn.RNNBa
         torch.testing.assert_close(inner, twin["bias_hh_l0"][2 * H :], **close)
 
 
+@pytest.mark.technique("cell=rnn", "cell=lstm", "cell=gru")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_loaded_cell_computes_what_the_module_does(option: str, dtype: torch.dtype) -> None:
     cell, module = (

@@ -403,3 +403,20 @@ def test_a_task_says_what_it_is(option: str, changes: dict) -> None:
     assert text == task.describe(generator(0, "example"))
     assert task.solved(0.0, 1.0)
     assert not task.solved(task.baseline, 0.0)
+
+
+@pytest.mark.technique("initialiser=henaff")
+def test_henaff_rotates_pairs_of_units_by_less_than_its_spread() -> None:
+    weight = drawn("initialiser", "henaff", 7, 7, spread=0.25)
+    assert torch.equal(weight[6], torch.eye(7, dtype=torch.float64)[6]), "a last odd unit keeps its value"
+    blocks = [weight[i : i + 2, i : i + 2] for i in (0, 2, 4)]
+    torch.testing.assert_close(torch.block_diag(*blocks), weight[:6, :6], rtol=0, atol=0)
+    for block in blocks:
+        torch.testing.assert_close(block @ block.T, torch.eye(2, dtype=torch.float64))
+        assert torch.linalg.det(block) > 0
+        assert abs(math.atan2(block[1, 0], block[0, 0])) < 0.25 * math.pi
+
+
+@pytest.mark.technique("bias_initialiser=zeros")
+def test_zeros_are_zero() -> None:
+    assert not drawn("bias_initialiser", "zeros", 5).any()

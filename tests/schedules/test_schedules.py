@@ -22,10 +22,12 @@ def test_a_factor_lies_between_zero_and_one_for_every_step(option: str, steps: i
     assert all(isinstance(value, float) for value in values)
 
 
+@pytest.mark.technique("schedule=constant")
 def test_constant_is_one() -> None:
     assert factors("constant", 50) == [1.0] * 50
 
 
+@pytest.mark.technique("schedule=warmup_cosine")
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize(("steps", "warmup"), [(1000, 100), (50, 1), (50, 0), (50, 49)])
 def test_warm_up_is_linear_then_the_cosine_falls_to_its_final_factor(steps: int, warmup: int, final: float) -> None:

@@ -27,8 +27,11 @@ class Transport:
 
 
 def carrier(cell: Cell) -> str:
-    """The state component that a gate carries on, `c` of an LSTM; without one, the one that is the output."""
-    return next(iter(cell.carried), cell.states[0])
+    """The state component that a gate carries on, `c` of an LSTM; without one, the last.
+
+    A component depends, within a step, on later ones only: the last one's total adjoint has the ways through all.
+    """
+    return next(iter(cell.carried), cell.states[-1])
 
 
 def transport(model: Model, task: Task, batch: Batch) -> Transport:

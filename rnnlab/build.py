@@ -9,13 +9,22 @@ import hydra
 import torch
 from torch import nn
 
+from rnnlab.adjoints.h_detach import HDetach
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.cells.rnn import RNN
 from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
+from rnnlab.dropout.dropout import Dropout
 from rnnlab.matching import Match, match
+from rnnlab.parametrisations.parametrisation import Parametrisation
+from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
+from rnnlab.regularisers.l2 import L2
+from rnnlab.regularisers.omega import Omega
+from rnnlab.regularisers.orthogonality import Orthogonality
+from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
@@ -32,7 +41,10 @@ class Experiment:
     config: Config
     match: Match | None
     task: Task
+    parametrisation: Parametrisation
     rule: AdjointRule
+    regulariser: Regulariser
+    dropout: Dropout
     clipping: Clipping
     gradient_noise: Any
     optimiser: Any
@@ -41,6 +53,11 @@ class Experiment:
     device: torch.device
     dtype: torch.dtype
     engine: Engine
+
+    @property
+    def last(self) -> int | None:
+        """How many trailing outputs a training step needs; None for all."""
+        return None if self.regulariser.needs else self.task.scored
 
     def model(self, seeds: list[int]) -> Model:
         """A freshly initialised population; replica r depends on seeds[r] alone."""
@@ -56,6 +73,7 @@ class Experiment:
             draw = generator(seed, "init")
             initialise_cell(cell, replica, recurrent, inputs, bias, draw)
             model.initialise_readout(replica, outputs, bias, draw)
+        model.parametrise(self.parametrisation)
         return model.to(self.device)
 
 
@@ -68,11 +86,20 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     Raises:
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
-    task, rule, clipping, gradient_noise, optimiser, schedule = (
+    task, rule, regulariser, dropout, clipping, gradient_noise, optimiser, schedule = (
         make(group, config.components[group])
-        for group in ("task", "adjoint", "clipping", "gradient_noise", "optimiser", "schedule")
+        for group in (
+            "task",
+            "adjoint",
+            "regulariser",
+            "dropout",
+            "clipping",
+            "gradient_noise",
+            "optimiser",
+            "schedule",
+        )
     )
-    if config.shipped("adjoint") == "truncate" and rule.every >= task.steps:
+    if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
         raise ConfigError(
             f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
         )
@@ -81,13 +108,27 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
             f"recompute={config.recompute}: not allowed. A sequence has {task.steps} steps, and computing all of them "
             "again would save no memory."
         )
+    parametrisation: Parametrisation = make("parametrisation", config.components["parametrisation"], steps=task.steps)
     device, dtype = _device(config.device), getattr(torch, config.dtype)
-    config, found = _matched(config, task)
+    config, found = _matched(config, task, parametrisation)
     if found:
         say(str(found))
         refuse_sizes(config)
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
     _recurrent_weights(config, cell, say)
+    _refuse_misfit(config, parametrisation, cell)
+    _refuse_blind(config, regulariser, cell)
+    if not {Cell, type(cell)} & set(dropout.cells):
+        known = ", ".join(f"cell={kind.__module__.rpartition('.')[2]}" for kind in dropout.cells)
+        raise ConfigError(
+            f"dropout={config.option('dropout')}: not allowed with cell={config.option('cell')}. It acts within a step "
+            f"and knows the inside of {known} alone."
+        )
+    if isinstance(rule, HDetach) and cell.states != ("h", "c"):
+        raise ConfigError(
+            f"adjoint=h_detach: not allowed with cell={config.option('cell')}. It cuts the path through h and keeps "
+            "that through c; this cell has no two such paths. Allowed: cell=lstm."
+        )
     config = _chrono_alone(config, cell, task, say)
     engine = choose(
         config.engine,
@@ -99,12 +140,19 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         recompute=config.recompute,
         precision=config.precision,
         say=say,
+        unserved=f"it does not serve dropout={config.option('dropout')}, which acts within a step"
+        if dropout.within
+        else None,
+        vectors="adjoints" in regulariser.needs,
     )
     return Experiment(
         config=config,
         match=found,
         task=task,
+        parametrisation=parametrisation,
         rule=rule,
+        regulariser=regulariser,
+        dropout=dropout,
         clipping=clipping,
         gradient_noise=gradient_noise,
         optimiser=optimiser,
@@ -116,7 +164,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     )
 
 
-def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
+def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tuple[Config, Match | None]:
     """The configuration with the cell.hidden that match_parameters asks for in place of its own."""
     if config.match_parameters is None:
         return config, None
@@ -131,7 +179,10 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
             raise ConfigError(
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
             ) from error
-        return parameter_count(Model(cell, replicas=1, outputs=task.outputs), 1)
+        _refuse_misfit(config, parametrisation, cell)
+        model = Model(cell, replicas=1, outputs=task.outputs)
+        model.parametrise(parametrisation)
+        return parameter_count(model, 1)
 
     # rnnlab.schema refuses one unit in a population.
     found = match(config.match_parameters, count, least=1 if len(config.seeds) == 1 else 2)
@@ -182,6 +233,27 @@ def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -
     )
     assert isinstance(cell, Cell)
     return cell
+
+
+def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell) -> None:
+    refuse_misfit(parametrisation, cell, option=config.option("parametrisation"), cell_option=config.option("cell"))
+
+
+def _refuse_blind(config: Config, regulariser: Regulariser, cell: Cell) -> None:
+    """Hold a regulariser against what the cell has for it to look at."""
+    shape = tuple(getattr(cell, "weight_recurrent", torch.empty(0)).shape[1:])
+    square = shape == (cell.hidden, len(cell.blocks) * cell.hidden)
+    wanted = {
+        L2: (bool(shape), "recurrent weights"),
+        Orthogonality: (square, "square blocks of recurrent weights"),
+        Omega: (isinstance(cell, RNN), "the step h_t = phi(x_t U + h_{t-1} W + b) of cell=rnn"),
+    }
+    fits, what = wanted.get(type(regulariser), (True, ""))
+    if not fits:
+        raise ConfigError(
+            f"regulariser={config.option('regulariser')}: not allowed with cell={config.option('cell')}. It is for "
+            f"{what}, which this cell has not. Choose another, or regulariser=none."
+        )
 
 
 def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:

@@ -51,6 +51,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 CONTEXT = ("replicas", "inputs", "units", "steps", "activation")
@@ -61,8 +62,8 @@ _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
-    "Percentage": Percentage, "Literal": Literal, "bool": bool, "int": int, "float": float, "str": str, "list": list,
-    "None": None,
+    "OpenShare": OpenShare, "Percentage": Percentage, "Literal": Literal, "bool": bool, "int": int, "float": float,
+    "str": str, "list": list, "None": None,
 }  # fmt: skip
 
 T = TypeVar("T")

@@ -48,14 +48,31 @@ COMPONENTS = (
     "input_initialiser",
     "output_initialiser",
     "bias_initialiser",
+    "parametrisation",
+    "regulariser",
+    "dropout",
     "clipping",
     "gradient_noise",
     "adjoint",
     "optimiser",
     "schedule",
 )
-YOUNGER = {"gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"}}
+YOUNGER = {
+    "gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"},
+    "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
+    "regulariser": {"_target_": "rnnlab.regularisers.none.NoRegulariser"},
+    "dropout": {"_target_": "rnnlab.dropout.none.NoDropout"},
+}
 """Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
+BLIND_TO_PARTS = {
+    "clipping": {
+        "agc": "It takes columns of a parameter for units, which those of a parametrisation are not.",
+        "pascanu": "It shrinks recurrent weights; here those are made from parameters that it would stop.",
+    },
+    "optimiser": {"muon": "Its step is one for recurrent matrices; here those are made from other parameters."},
+}
+"""Why an option makes no sense where recurrent weights are not trained themselves."""
+ORTHOGONAL = ("exponential", "cayley", "householder")
 SQUARE_ONLY = ("identity", "henaff", "cayley", "nearly_identity", "spectral_radius")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
@@ -241,6 +258,24 @@ def _refuse_nonsense(config: Config) -> None:
             f"precision={config.precision}: not allowed. It is for products of float32, not of dtype={config.dtype}; "
             "allowed: ieee."
         )
+    if config.shipped("parametrisation") in ORTHOGONAL and config.shipped("regulariser") in ("l2", "orthogonality"):
+        raise ConfigError(
+            f"regulariser={config.option('regulariser')}: not allowed with "
+            f"parametrisation={config.option('parametrisation')}. Orthogonal weights have the same penalty wherever "
+            "they are; it would do nothing."
+        )
+    if config.shipped("regulariser") == "omega" and config.option("dropout") != "none":
+        raise ConfigError(
+            f"regulariser=omega: not allowed with dropout={config.option('dropout')}. Its penalty is that of the steps "
+            "as they are without dropout; choose one of the two."
+        )
+    if config.option("parametrisation") != "none":
+        for group, why in BLIND_TO_PARTS.items():
+            if config.shipped(group) in why:
+                raise ConfigError(
+                    f"{group}={config.option(group)}: not allowed with "
+                    f"parametrisation={config.option('parametrisation')}. {why[config.shipped(group)]}"
+                )
     for group in ("input_initialiser", "output_initialiser"):
         if config.shipped(group) in SQUARE_ONLY:
             raise ConfigError(
@@ -283,7 +318,7 @@ def _refuse_nonsense(config: Config) -> None:
     if task.get("alphabet") == 1:
         raise ConfigError("task.alphabet=1: not allowed. One symbol carries nothing to remember; at least 2.")
     steps = _sequence_steps(config)
-    if config.shipped("adjoint") == "truncate" and steps is not None and adjoint["every"] >= steps:
+    if config.shipped("adjoint") in ("truncate", "truncate_random") and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(
             f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
         )

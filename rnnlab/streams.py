@@ -18,6 +18,8 @@ STREAMS = {
     "probe": 7,
     "attribution": 8,
     "gradient_noise": 9,
+    "adjoint": 20,
+    "dropout": 21,
 }
 
 

@@ -2,6 +2,7 @@
 
 from support import composed
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, build
 from rnnlab.probes.probe import Moment
 from rnnlab.probes.prober import Prober
@@ -33,14 +34,20 @@ def moment(*overrides: str, steps: int = 1, prepare=None) -> Moment:
     prober = _AllAreDue(experiment, seeds)
     made = None
     for step in range(1, steps + 1):
+        model = population.model.plain()
         batch = stack([task.training_batch(s, step) for s in seeds]).to(experiment.device, experiment.dtype)
         unrolled = experiment.engine.unroll(
-            population.model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=True, last=task.scored
+            model.cell,
+            batch.input,
+            mask_TRB=batch.mask,
+            rule=of_step(experiment.rule, seeds, step, batch.input),
+            record=True,
+            last=task.scored,
         )
-        loss_RB = task.losses(population.model.readout(unrolled.output_KRBH), batch)
+        loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
         loss_RB.sum().backward()
-        gradients = population.gradients(examples=loss_RB.shape[1])
-        made = prober.before_update(step, population, batch, gradients, unrolled.adjoint_norm_STRB)
+        gradients = population.gradients(model, examples=loss_RB.shape[1])
+        made = prober.before_update(step, population, model, batch, gradients, unrolled.adjoint_norm_STRB)
         population.step(gradients, loss_RB.mean(1).isfinite(), 1.0)
         assert made is not None
         prober.measure(made, population)

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.bench.timing import interleaved, small_table
 from rnnlab.bench.work import BareStep, torch_threads, training_configuration
 from rnnlab.build import Experiment, build
@@ -58,16 +59,17 @@ def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) 
     seeds, task = experiment.config.seeds, experiment.task
     population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
     batch = stack([task.training_batch(s, 1) for s in seeds]).to(experiment.device, experiment.dtype)
+    model = population.model.plain()
     unrolled = experiment.engine.unroll(
-        population.model.cell, batch.input, rule=experiment.rule, record=True, last=task.scored
+        model.cell, batch.input, rule=of_step(experiment.rule, seeds, 1, batch.input), record=True, last=task.scored
     )
-    loss_RB = task.losses(population.model.readout(unrolled.output_KRBH), batch)
+    loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
     loss_RB.sum().backward()
-    gradients, norms = population.gradients(examples=loss_RB.shape[1]), unrolled.adjoint_norm_STRB
+    gradients, norms = population.gradients(model, examples=loss_RB.shape[1]), unrolled.adjoint_norm_STRB
     prober = Prober(experiment, seeds)
     prober.probes = {name: probe}
     step = next(s for s in range(2, 10**6) if due(probe, s))
-    before = partial(prober.before_update, population=population, batch=batch, gradients=gradients)
+    before = partial(prober.before_update, population=population, model=model, batch=batch, gradients=gradients)
     files = ProbeFiles(folder / name, 0)
     folder.joinpath(name).mkdir()
 

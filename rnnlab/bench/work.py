@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.fused.library import KernelUnavailable
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled
@@ -97,7 +98,7 @@ class BareStep:
 
     def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
         self.task, self.rule, self.engine = experiment.task, experiment.rule, experiment.engine
-        self.model = experiment.model(seeds)
+        self.model, self.seeds = experiment.model(seeds), seeds
         self.stacked = list(self.model.parameters())
         self.leaves = [[p.detach()[r].requires_grad_() for r in range(len(seeds))] for p in self.stacked]
         leaves = [leaf for of_parameter in self.leaves for leaf in of_parameter]
@@ -108,7 +109,11 @@ class BareStep:
     def loss(self) -> Tensor:
         """The summed loss, with its graph."""
         unrolled = self.engine.unroll(
-            self.model.cell, self.batch.input, mask_TRB=self.batch.mask, rule=self.rule, last=self.task.scored
+            self.model.cell,
+            self.batch.input,
+            mask_TRB=self.batch.mask,
+            rule=of_step(self.rule, self.seeds, 1, self.batch.input),
+            last=self.task.scored,
         )
         return self.task.losses(self.model.readout(unrolled.output_KRBH), self.batch).sum()
 

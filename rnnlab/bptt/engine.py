@@ -36,9 +36,13 @@ class Engine:
     unroll: Callable[..., Unrolled]
 
 
-def autograd_engine(why: str) -> Engine:
-    """The plain loop with hooks, on one thread (with more, MKL's products depend on how many replicas there are)."""
-    return Engine("autograd", why, 1, unroll)
+def autograd_engine(why: str, *, vectors: bool = False) -> Engine:
+    """The plain loop with hooks, on one thread (with more, MKL's products depend on how many replicas there are).
+
+    Args:
+        vectors: whether it keeps the adjoints themselves.
+    """
+    return Engine("autograd", why, 1, functools.partial(unroll, vectors=True) if vectors else unroll)
 
 
 def scan_engine(why: str) -> Engine:
@@ -77,6 +81,8 @@ def choose(
     recompute: int,
     precision: str,
     say: Callable[[str], None],
+    unserved: str | None = None,
+    vectors: bool = False,
 ) -> Engine:
     """The engine of a run.
 
@@ -86,18 +92,21 @@ def choose(
         threads, recompute: for the fused engine.
         precision: of the products; other than `ieee` only on a CUDA device.
         say: is told what takes time, and what is lost without a kernel.
+        unserved: what else of the run the autograd engine alone serves, as a clause.
+        vectors: whether the adjoints themselves are needed, not only their norms.
     Raises:
         ConfigError: the engine asked for cannot be had, or has no such choice as the `recompute` or `precision` given.
     """
     if requested == "autograd":
-        return _plain(autograd_engine("it was asked for"), recompute, precision)
-    no_scan = scan.why_not(cell, rule)
+        return _plain(autograd_engine("it was asked for", vectors=vectors), recompute, precision)
+    lacks = unserved or ("it does not keep the adjoints, which the regulariser needs" if vectors else None)
+    no_scan = lacks or scan.why_not(cell, rule)
     if requested == "scan" or (requested == "auto" and no_scan is None):
         if no_scan:
             raise ConfigError(f"engine=scan: not allowed here, because {no_scan}. Allowed: auto, fused, autograd.")
         why = "it was asked for" if requested == "scan" else "the cell is a linear recurrence"
         return _plain(scan_engine(why), recompute, precision)
-    reason = why_not(cell, rule, device, dtype)
+    reason = lacks or why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
         if device.type == "cuda":
@@ -113,7 +122,9 @@ def choose(
     if requested == "fused":
         raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
     other, lacking = ("scan", no_scan) if isinstance(cell, LinearCell) else ("fused", reason)
-    return _plain(autograd_engine(f"the {other} engine cannot be had: {lacking}"), recompute, precision)
+    return _plain(
+        autograd_engine(f"the {other} engine cannot be had: {lacking}", vectors=vectors), recompute, precision
+    )
 
 
 def _plain(engine: Engine, recompute: int, precision: str) -> Engine:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.adjoints.rule import AdjointRule, Carries, greatest, meet
 from rnnlab.cells.cell import Cell, State
 
 
@@ -91,10 +91,12 @@ def steps_back(
 
     names, parameters = zip(*cell.named_parameters(), strict=True)
     carried = tuple(torch.zeros_like(s) for s in trajectory[0])
+    direct_RB1 = input_TRBI.new_zeros(*input_TRBI.shape[1:3], 1, dtype=torch.float64)
     for t in reversed(range(T)):
         input_RBI = input_TRBI[t].detach().requires_grad_()
         before = tuple(s.clone().requires_grad_() for s in trajectory[t])
         _, after = cell.step(input_RBI, before)
+        direct_RB1 = greatest(direct_RB1, cotangent_TRBH[t])
         arriving = (carried[0] + cotangent_TRBH[t], *carried[1:])
         zeros = tuple(torch.zeros_like(a) for a in arriving)
         adjoint: list[Tensor] = []
@@ -106,7 +108,7 @@ def steps_back(
                 (part,) = torch.autograd.grad(after[:s], component, seeds, retain_graph=True, allow_unused=True)
                 through = through if part is None else part
             adjoint.append(outer + through)
-            seeds.append(rule.apply(outer + through) - through)
+            seeds.append(meet(rule, outer + through, direct_RB1) - through)
         used = [*parameters, input_RBI, *before]
         result = torch.autograd.grad(after, used, seeds, allow_unused=True)
         result = [torch.zeros_like(u) if g is None else g for u, g in zip(used, result, strict=True)]
@@ -115,6 +117,8 @@ def steps_back(
         carried = tuple(r + p for r, p in zip(result[len(parameters) + 1 :], passing, strict=True))
         if rule.cuts(t):
             carried = tuple(torch.zeros_like(c) for c in carried)
+        if isinstance(rule, Carries):
+            carried = tuple(rule.carry(t, name, c) for name, c in zip(cell.states, carried, strict=True))
         parts = dict(zip(names, result, strict=False))
         yield StepBack(t, tuple(adjoint), parts, result[len(parameters)], carried)
 

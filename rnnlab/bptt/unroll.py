@@ -3,6 +3,7 @@
 T time, R replica, B batch, I input, H hidden, S state components, K trailing steps kept.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.adjoints.rule import AdjointRule, Carries, Compares, greatest, meet
 from rnnlab.cells.cell import Cell, State
 
 
@@ -30,6 +31,12 @@ class Unrolled:
     output_KRBH: Tensor
     state: State
     adjoint_norm_STRB: Tensor | None
+    adjoints: State | None = None
+    """The adjoints themselves, (T, R, B, H) per state component, filled likewise; None where they were not kept."""
+
+    def scored(self, count: int) -> Tensor:
+        """The outputs of the last so many of the K steps."""
+        return self.output_KRBH if count == len(self.output_KRBH) else self.output_KRBH[-count:]
 
 
 def unroll(
@@ -41,6 +48,7 @@ def unroll(
     rule: AdjointRule | None = None,
     record: bool = False,
     last: int | None = None,
+    vectors: bool = False,
 ) -> Unrolled:
     """Run a cell over a sequence so that `backward()` gives the adjoint of every state at every step.
 
@@ -52,6 +60,7 @@ def unroll(
         rule: what happens to the adjoints on their way back; None leaves them alone.
         record: whether to record adjoint norms.
         last: how many trailing outputs to return, 1 to T; None for all.
+        vectors: whether to keep the adjoints themselves.
 
     Example:
         >>> unrolled = unroll(cell, input_TRBI, record=True)
@@ -62,34 +71,71 @@ def unroll(
     rule = NoRule() if rule is None else rule
     state = cell.zero_state(input_TRBI[0]) if state is None else state
     norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
-    kept = T if last is None else last
+    adjoints = tuple(input_TRBI.new_zeros(T, *component.shape) for component in state) if vectors else None
+    outer = T if last is None else last
     outputs: list[Tensor] = []
+    direct = _Direct(input_TRBI.new_zeros(R, B, 1, dtype=torch.float64))
     for t in range(T):
         if rule.cuts(t):
             state = tuple(component.detach() for component in state)
+        if isinstance(rule, Carries):
+            state = _carrying(rule, cell, t, state)
         output, new = cell.step(input_TRBI[t], state)
-        if record or rule.acts:
+        if record or vectors or rule.acts:
             # Before the mask: the total adjoint has the path through the step's other components too.
             for s, component in enumerate(new):
                 if component.requires_grad:
-                    component.register_hook(_hook(rule, None if norms is None else norms[s, t]))
+                    norm_RB = None if norms is None else norms[s, t]
+                    kept_RBH = None if adjoints is None else adjoints[s][t]
+                    component.register_hook(_hook(rule, norm_RB, kept_RBH, direct))
         if mask_TRB is not None:
             live_RB1 = mask_TRB[t].unsqueeze(-1)
             same_output = output is new[0]
             new = tuple(torch.where(live_RB1, n, old) for n, old in zip(new, state, strict=True))
             output = new[0] if same_output else output
         state = new
-        if t >= T - kept:
-            outputs.append(output)
+        if t >= T - outer:
+            outputs.append(direct.watch(output) if isinstance(rule, Compares) else output)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
-    return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms)
+    return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms, adjoints)
 
 
-def _hook(rule: AdjointRule, norm_RB: Tensor | None) -> Callable[[Tensor], Tensor | None]:
-    def meet(adjoint_RBH: Tensor) -> Tensor | None:
+class _Direct:
+    """The greatest norm of a direct part that the backward pass has met; it goes from the last step to the first."""
+
+    def __init__(self, none_RB1: Tensor) -> None:
+        self.greatest_RB1 = none_RB1
+
+    def watch(self, output_RBH: Tensor) -> Tensor:
+        """The output as the loss is given it: its gradient is the direct part alone, and comes before the total."""
+        if not output_RBH.requires_grad:
+            return output_RBH
+        seen_RBH = output_RBH.view_as(output_RBH)
+        seen_RBH.register_hook(self._met)
+        return seen_RBH
+
+    def _met(self, direct_RBH: Tensor) -> None:
+        self.greatest_RB1 = greatest(self.greatest_RB1, direct_RBH)
+
+
+def _hook(
+    rule: AdjointRule, norm_RB: Tensor | None, kept_RBH: Tensor | None, direct: _Direct
+) -> Callable[[Tensor], Tensor | None]:
+    def met(adjoint_RBH: Tensor) -> Tensor | None:
         if norm_RB is not None:
             # Squares in float64: published norms fall below 1e-23, where float32 squares are zero.
             torch.linalg.vector_norm(adjoint_RBH.detach(), dim=-1, dtype=torch.float64, out=norm_RB)
-        return rule.apply(adjoint_RBH) if rule.acts else None
+        if kept_RBH is not None:
+            kept_RBH.copy_(adjoint_RBH.detach())
+        return meet(rule, adjoint_RBH, direct.greatest_RB1) if rule.acts else None
 
-    return meet
+    return met
+
+
+def _carrying(rule: Carries, cell: Cell, step: int, state: State) -> State:
+    """The state as a step may see it: the same numbers, whose gradient passes through the rule."""
+    seen = tuple(component.view_as(component) for component in state)
+    for name, component in zip(cell.states, seen, strict=True):
+        if component.requires_grad:
+            component.register_hook(functools.partial(rule.carry, step, name))
+    return seen

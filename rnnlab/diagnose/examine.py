@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, build
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.diagnose.decay import lost
@@ -63,7 +64,7 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
         found = _measured(experiment, outcome.seed, state["population"]["weights"], batch, held_out)
         replicas.append(Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found))
     lag = _lag(task, batch)
-    name = carrier(experiment.model(chosen[:1]).cell)
+    name, rule = carrier(experiment.model(chosen[:1]).cell), of_step(experiment.rule, chosen[:1], 0, batch.input)
     return Findings(
         path=run.path,
         state=run.state,
@@ -75,7 +76,7 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
         marked=isinstance(task, Marks),
         scored=task.scored,
         carrier=name,
-        cuts=tuple(t for t in range(task.steps) if experiment.rule.cuts(t)),
+        cuts=tuple(t for t in range(task.steps) if rule.cuts(t)),
         baseline=task.baseline,
         unit=task.unit,
         replicas=replicas,
@@ -116,7 +117,7 @@ def _measured(
     experiment: Experiment, seed: int, weights: dict[str, dict[str, Tensor]], batch: Batch, held_out: list[Batch]
 ) -> Measured | None:
     """None where a parameter is not finite."""
-    model = experiment.model([seed]).double()
+    model = experiment.model([seed]).plain().double()
     try:
         ours = weights[str(seed)]
         if not all(weight.isfinite().all() for weight in ours.values()):

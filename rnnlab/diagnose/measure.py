@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.cells.cell import Cell
 from rnnlab.diagnose.addends import addends
@@ -44,7 +45,7 @@ def measure(experiment: Experiment, seed: int, model: Model, batch: Batch, held_
     still = copy.deepcopy(model).requires_grad_(False)
     moment = _moment(experiment, seed, model, batch)
     way = transport(still, experiment.task, batch)
-    loss_R, _ = evaluate(still, experiment.task, experiment.engine, held_out, 1)
+    loss_R, _ = evaluate(still, experiment.dropout, experiment.task, experiment.engine, held_out, 1)
     found = _figures(moment)
     return Measured(
         loss=loss_R.item(),
@@ -66,12 +67,16 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
     """A training step on the batch that is never made."""
     model = copy.deepcopy(model).requires_grad_(True)
     unrolled = experiment.engine.unroll(
-        model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, last=experiment.task.scored
+        model.cell,
+        batch.input,
+        mask_TRB=batch.mask,
+        rule=of_step(experiment.rule, [seed], 0, batch.input),
+        last=experiment.task.scored,
     )
     loss = experiment.task.losses(model.readout(unrolled.output_KRBH), batch).mean()
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    fresh = experiment.model([seed]).double()
+    fresh = experiment.model([seed]).plain().double()
     return Moment(
         experiment=experiment,
         step=0,
@@ -79,6 +84,7 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
         model=model,
         batch=batch,
         gradients=dict(zip(names, gradients, strict=True)),
+        trained_gradients={},
         updates={},
         adjoint_norm_STRB=None,
         initial={name: p.detach() for name, p in fresh.named_parameters()},

@@ -41,7 +41,7 @@ class Contribution:
         T, R, B = cotangent_TRBH.shape[:3]
         norm_RT, product_RT = total.new_zeros(R, T), total.new_zeros(R, T)
         # One step's part at a time: all of them would be T times the weights.
-        rule = moment.experiment.rule
+        rule = moment.rule(moment.seeds)
         for back in steps_back(cell, batch.input, cotangent_TRBH, mask_TRB=batch.mask, rule=rule):
             part = back.parameters["weight_recurrent"].double() / B
             norm_RT[:, back.time] = part.flatten(1).norm(dim=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor
 
+from rnnlab.adjoints.rule import AdjointRule, of_step
 from rnnlab.tasks.task import Batch
 from rnnlab.training.model import Model
 
@@ -25,9 +26,11 @@ class Moment:
 
     experiment: task, adjoint rule, engine and the rest.
     step: which update, 1-based; seeds: (R,).
-    model: with the parameters from before the update.
+    model: with the parameters from before the update. Where recurrent weights are parametrised, here and below they are
+        the effective ones that the cell computes with, `cell.weight_recurrent`.
     batch: what the step was trained on, (T, R, B, I).
     gradients: of each replica's mean loss by parameter name, (R, ...), before clipping.
+    trained_gradients: likewise, of what is trained: of a parametrisation's parameters in place of what they make.
     updates: what the update added to each parameter.
     adjoint_norm_STRB: float64, as `Unrolled` has it; None unless a probe needs `adjoints`.
     initial: the parameters that training began with; None unless a probe needs `initial`.
@@ -41,11 +44,16 @@ class Moment:
     model: Model
     batch: Batch
     gradients: Named
+    trained_gradients: Named
     updates: Named
     adjoint_norm_STRB: Tensor | None
     initial: Named | None
     previous: Named | None
     memory: Named
+
+    def rule(self, seeds: list[int]) -> AdjointRule:
+        """The adjoint rule that this step went by, for replicas with these seeds."""
+        return of_step(self.experiment.rule, seeds, self.step, self.batch.input)
 
 
 class Probe(Protocol):

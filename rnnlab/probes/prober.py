@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnlab.probes.probe import Moment, Named, Probe, due
 from rnnlab.tasks.task import Batch
+from rnnlab.training.model import Model
 from rnnlab.training.population import Population
 
 if TYPE_CHECKING:
@@ -47,19 +48,34 @@ class Prober:
         return any(what in probe.needs for probe in self.due(step).values())
 
     def before_update(
-        self, step: int, population: Population, batch: Batch, gradients: list[Tensor], adjoint_norm_STRB: Tensor | None
+        self,
+        step: int,
+        population: Population,
+        model: Model,
+        batch: Batch,
+        gradients: list[Tensor],
+        adjoint_norm_STRB: Tensor | None,
     ) -> Moment | None:
-        """Copies of what the update, or clipping, is about to change; None where no probe is due."""
-        named = dict(zip(population.names, gradients, strict=True))
+        """Copies of what the update, or clipping, is about to change; None where no probe is due.
+
+        Args:
+            model: the population's plain one, which was differentiated.
+            gradients: of what is trained.
+        """
+        if not (self.due(step) or self.needs(step + 1, "previous")):
+            self._previous = None
+            return None
+        named = population.plain_gradients(model, gradients, examples=batch.input.shape[2])
         moment = None
         if self.due(step):
             moment = Moment(
                 experiment=self.experiment,
                 step=step,
                 seeds=list(population.active),
-                model=copy.deepcopy(population.model),
+                model=copy.deepcopy(model),
                 batch=batch,
                 gradients={name: g.detach().clone() for name, g in named.items()},
+                trained_gradients={n: g.detach().clone() for n, g in zip(population.names, gradients, strict=True)},
                 updates={},
                 adjoint_norm_STRB=adjoint_norm_STRB if self.needs(step, "adjoints") else None,
                 initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
@@ -75,7 +91,8 @@ class Prober:
     def measure(self, moment: Moment, population: Population) -> Measured:
         """What the due probes find, once the update is done."""
         before = dict(moment.model.named_parameters())
-        after = zip(population.names, population.stacked, strict=True)
+        with torch.no_grad():
+            after = population.model.plain().named_parameters()
         moment.updates.update({name: p.detach() - before[name].detach() for name, p in after})
         result: Measured = {}
         for name, probe in self.due(moment.step).items():
@@ -86,7 +103,7 @@ class Prober:
 
     def _initial_of(self, active: list[int]) -> Named:
         if self._initial is None:
-            fresh = self.experiment.model(self.seeds)  # a function of the seeds, after a resume too
+            fresh = self.experiment.model(self.seeds).plain()  # a function of the seeds, after a resume too
             self._initial = {name: p.detach() for name, p in fresh.named_parameters()}
         return {name: p[[self.seeds.index(s) for s in active]] for name, p in self._initial.items()}
 

@@ -28,7 +28,8 @@ class Updates:
     with that of the step before, NaN at the first step; `signal_to_noise` |g|^2 / mean_b |g_b - g|^2, where g_b are the
     gradients of the batch's examples, as training would have them, and g their mean. (Where the g_b are noise alone
     it is 1 / (B - 1) on average, McCandlish et al. 2018.) Of the gradient in all: `gradient_norm` before clipping, and
-    `clip_factor`, the norm after clipping over that before: 1 where clipping left it alone.
+    `clip_factor`, the norm after clipping over that before: 1 where clipping left it alone. (These two, where recurrent
+    weights are parametrised, of what is trained in their place, which is what is clipped.)
 
     Norms are Frobenius norms, gradients those before clipping.
 
@@ -72,7 +73,7 @@ def _cosine(gradient: list[Tensor], previous: list[Tensor] | None) -> Tensor:
 
 
 def _clip(moment: Moment) -> Named:
-    gradients = {name: g.clone() for name, g in moment.gradients.items()}
+    gradients = {name: g.clone() for name, g in moment.trained_gradients.items()}
     norm_R = gradient_norm([*gradients.values()])
     step = GradientStep(moment.model, gradients, norm_R.clone(), torch.isfinite(norm_R), dict(moment.memory))
     moment.experiment.clipping(step)
@@ -101,9 +102,10 @@ def example_gradients(moment: Moment, chunk_N: Tensor) -> Named:
         chunk_N: which, counted over replicas and within them over their examples.
     """
     experiment, batch = moment.experiment, _single(moment.batch, chunk_N)
-    model = _replicated(moment.model, chunk_N // moment.batch.input.shape[2])
+    replica_N = chunk_N // moment.batch.input.shape[2]
+    model, rule = _replicated(moment.model, replica_N), moment.rule([moment.seeds[r] for r in replica_N.tolist()])
     unrolled = experiment.engine.unroll(
-        model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, last=experiment.task.scored
+        model.cell, batch.input, mask_TRB=batch.mask, rule=rule, last=experiment.task.scored
     )
     loss = experiment.task.losses(model.readout(unrolled.output_KRBH), batch).sum()
     names, parameters = zip(*model.named_parameters(), strict=True)

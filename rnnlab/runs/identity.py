@@ -15,7 +15,10 @@ def technique(config: Config) -> str:
 
     Groups in brackets are named where the choice is not `none`.
     """
-    groups = ("task", "cell", "activation", "initialiser", "clipping", "gradient_noise", "adjoint", "optimiser")
+    groups = (
+        *("task", "cell", "activation", "initialiser", "parametrisation", "regulariser", "dropout"),
+        *("clipping", "gradient_noise", "adjoint", "optimiser"),
+    )
     chosen = [group for group in groups if group not in (*YOUNGER, "adjoint") or config.option(group) != "none"]
     return "-".join(config.option(group) for group in chosen)
 

@@ -33,6 +33,7 @@ TRAINING_TAGS = {
     "grad_norm": "gradient/norm_before_clipping",
     "clip_fraction": "gradient/clip_fraction",
     "lr": "learning_rate",
+    "penalty": "loss/penalty",
 }
 BUCKETS = 30
 """TensorBoard's front end makes 30 buckets of any histogram; exactly so many pass through it unchanged."""
@@ -95,7 +96,7 @@ class TensorBoard(Sink):
             scalars |= outcome(self.results, self.task.metric)
         else:
             scalars |= self._with_spread("loss/train", _column(rows, "loss"))
-            scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items()}
+            scalars |= {tag: middle(_column(rows, key)) for key, tag in TRAINING_TAGS.items() if key in rows[0]}
         self._scalars(scalars | _adjoint_figures(rows), rows[0]["step"])
 
     def _of_active_seeds(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

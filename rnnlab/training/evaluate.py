@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.bptt.engine import Engine
+from rnnlab.dropout.dropout import Dropout
 from rnnlab.tasks.task import Batch, Task
 from rnnlab.training.model import Model
 
@@ -14,12 +15,14 @@ def evaluation_set(task: Task, examples: int, device: torch.device, dtype: torch
 
 
 @torch.no_grad()
-def evaluate(model: Model, task: Task, engine: Engine, batches: list[Batch], replicas: int) -> tuple[Tensor, Tensor]:
-    """(loss_R, metric_R): means over all examples."""
-    losses, metrics = [], []
+def evaluate(
+    model: Model, dropout: Dropout, task: Task, engine: Engine, batches: list[Batch], replicas: int
+) -> tuple[Tensor, Tensor]:
+    """(loss_R, metric_R): means over all examples. Nothing is dropped."""
+    model, losses, metrics = model.plain(), [], []
     for batch in batches:
         shared = batch.shared(replicas)
-        unrolled = engine.unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)
+        unrolled = engine.unroll(dropout.expected(model.cell), shared.input, mask_TRB=shared.mask, last=task.scored)
         prediction = model.readout(unrolled.output_KRBH)
         losses.append(task.losses(prediction, shared))
         metrics.append(task.metrics(prediction, shared))

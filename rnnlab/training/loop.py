@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.device import waits
+from rnnlab.dropout.dropout import Noise
 from rnnlab.probes.adjoint_record import AdjointRecord, batch_mean, summarise, wants
 from rnnlab.probes.prober import Prober
+from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.schema import Config
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import Batch, stack
@@ -95,7 +98,7 @@ def train(
         save: writes a checkpoint of population and progress; `passing=True` when it is due to an interruption.
         interrupted: asked between two steps.
     """
-    config, task, model = experiment.config, experiment.task, population.model
+    config, task = experiment.config, experiment.task
     batches = _Batches(experiment)
     held_out = evaluation_set(task, config.evaluate_examples, experiment.device, experiment.dtype)
     if progress.step == 0 and population.active:
@@ -109,16 +112,23 @@ def train(
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
 
+        model, rule = population.model.plain(), of_step(experiment.rule, seeds, step, batch.input)
+        dropped = experiment.dropout.drop(model.cell, batch.input, task.scored, Noise(seeds, step, batch.input))
         record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(
-            model.cell, batch.input, mask_TRB=batch.mask, rule=experiment.rule, record=record_adjoints, last=task.scored
+            dropped.cell,
+            dropped.input_TRBI,
+            mask_TRB=batch.mask,
+            rule=rule,
+            record=record_adjoints,
+            last=experiment.last,
         )
-        loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
-        loss_RB.sum().backward()
-        gradients = population.gradients(examples=loss_RB.shape[1])
+        loss_RB = task.losses(model.readout(dropped.output(unrolled.scored(task.scored))), batch)
+        penalty_R = differentiate(experiment.regulariser, model.cell, batch, unrolled, loss_RB)
+        gradients = population.gradients(model, examples=loss_RB.shape[1])
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
-        moment = prober.before_update(step, population, batch, gradients, unrolled.adjoint_norm_STRB)
+        moment = prober.before_update(step, population, model, batch, gradients, unrolled.adjoint_norm_STRB)
         fine_R = torch.isfinite(loss_R) & torch.isfinite(norm_R)
         clipped_R = population.clip(gradients, norm_R, fine_R)
         experiment.gradient_noise(gradients, seeds, step)
@@ -130,7 +140,9 @@ def train(
         if probing and unrolled.adjoint_norm_STRB is not None:
             adjoint_RST = batch_mean(unrolled.adjoint_norm_STRB, batch.mask)
         lr = config.components["optimiser"]["lr"] * lr_factor
-        unread.append(StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, adjoint_RST, measured))
+        unread.append(
+            StepRecord(step, lr, seeds, loss_R, norm_R, clipped_R, healthy_R, penalty_R, adjoint_RST, measured)
+        )
         if waits(experiment.device) and not (measured or _due(config, step) or interrupted()):
             continue
 
@@ -244,6 +256,8 @@ def _log(
             "clip_fraction": result.clipped / max(1, result.updates),
             "lr": taken.lr,
         }
+        if replica.penalty is not None:
+            row["penalty"] = replica.penalty
         result.clipped = result.updates = 0
         if adjoints is not None:
             for state, norm_T in zip(record.states, adjoints[record.seeds.index(replica.seed)], strict=True):
@@ -268,7 +282,7 @@ def _evaluate(
     """Evaluate, mark what is solved, and let it rest."""
     config, task = experiment.config, experiment.task
     seeds = list(population.active)
-    loss_R, metric_R = evaluate(population.model, task, experiment.engine, held_out, len(seeds))
+    loss_R, metric_R = evaluate(population.model, experiment.dropout, task, experiment.engine, held_out, len(seeds))
     rows = []
     for seed, loss, metric in zip(seeds, loss_R.tolist(), metric_R.tolist(), strict=True):
         result = progress.results[seed]

@@ -34,7 +34,8 @@ class Population:
         self.names = [name for name, _ in model.named_parameters()]
         self.stacked = [p for _, p in model.named_parameters()]
         self.leaves = {seed: [p.detach()[r].requires_grad_() for p in self.stacked] for r, seed in enumerate(seeds)}
-        recurrent = [n.endswith("weight_recurrent") for n in self.names]
+        self.fixed = {seed: {n: b[r].clone() for n, b in model.named_buffers()} for r, seed in enumerate(seeds)}
+        recurrent = [n.endswith("weight_recurrent") or n.startswith("parametrised.") for n in self.names]
         groups = [
             {
                 "params": [leaf for s in seeds for leaf, r in zip(self.leaves[s], recurrent, strict=True) if r == kind],
@@ -48,18 +49,35 @@ class Population:
         self.healthy_R = torch.ones(len(seeds), dtype=torch.bool, device=self.stacked[0].device)
         self.clipping, self.memory = clipping, dict[str, Tensor]()
 
-    def gradients(self, examples: int) -> list[Tensor]:
+    def gradients(self, plain: Model, examples: int) -> list[Tensor]:
         """The gradients of each replica's mean loss, (R, ...) per parameter, from those of the summed loss.
 
         Every example's loss is differentiated with weight one, so that an adjoint is that of one example and an
         adjoint rule's threshold does not depend on the batch size; the mean is taken here.
+
+        Args:
+            plain: the model's `plain()` that was differentiated. The gradient of its effective weights is left there.
         """
+        self.model.pull_back(plain)
         result = []
         for parameter in self.stacked:
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             result.append(gradient.div_(examples))
             parameter.grad = None
         return result
+
+    def plain_gradients(self, plain: Model, gradients: list[Tensor], examples: int) -> dict[str, Tensor]:
+        """The same by the names of the plain model, whose recurrent weights are the effective ones."""
+        named = dict(zip(self.names, gradients, strict=True))
+        weight = plain.cell.weight_recurrent
+        return {
+            name: named[name]
+            if name in named
+            else torch.zeros_like(weight)
+            if weight.grad is None
+            else weight.grad / examples
+            for name, _ in plain.named_parameters()
+        }
 
     def clip(self, gradients: list[Tensor], norm_R: Tensor, fine_R: Tensor) -> Tensor:
         """Clip in place; (R,) bool, which replicas were clipped. See `GradientStep` for the arguments."""
@@ -123,12 +141,25 @@ class Population:
             setattr(self.model.get_submodule(owner), leaf, self.stacked[k])
             for r, seed in enumerate(seeds):
                 self.leaves[seed][k].data = self.stacked[k].data[r]
+        for name in self.fixed[self.seeds[0]] if seeds else []:
+            owner, _, leaf = name.rpartition(".")
+            setattr(self.model.get_submodule(owner), leaf, torch.stack([self.fixed[seed][name] for seed in seeds]))
         self.active = list(seeds)
         self.healthy_R = self.healthy_R.new_ones(len(seeds))
 
     def weights(self, seed: int) -> dict[str, Tensor]:
-        """One replica's parameters by name, without the replica axis."""
-        return {n: leaf.detach() for n, leaf in zip(self.names, self.leaves[seed], strict=True)}
+        """One replica's parameters by name, without the replica axis.
+
+        Under a parametrisation also what stays fixed, and the recurrent weights that follow from both.
+        """
+        result = {n: leaf.detach() for n, leaf in zip(self.names, self.leaves[seed], strict=True)}
+        if self.model.parametrised is not None:
+            result |= self.fixed[seed]
+            of_weights = {
+                n.removeprefix("parametrised."): p for n, p in result.items() if n.startswith("parametrised.")
+            }
+            result["cell.weight_recurrent"] = self.model.parametrised.of_replica(of_weights)
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors only, so that loading executes no code."""

@@ -18,6 +18,7 @@ class StepRecord:
     loss_R: mean training loss.
     norm_R: the gradient's norm before clipping, float64.
     clipped_R, healthy_R: bool; healthy as long as loss, gradient and parameters have been finite.
+    penalty_R: the regulariser's, None where there is none.
     adjoint_RST: adjoint norms of a probed step, float64.
     measured: PROBE.NAME: tensor (R, ...), what the probes that were due found.
     """
@@ -29,6 +30,7 @@ class StepRecord:
     norm_R: Tensor
     clipped_R: Tensor
     healthy_R: Tensor
+    penalty_R: Tensor | None
     adjoint_RST: Tensor | None
     measured: dict[str, Tensor]
 
@@ -42,13 +44,18 @@ class ReplicaStep:
     norm: float
     clipped: bool
     healthy: bool
+    penalty: float | None
 
 
 def read(records: list[StepRecord]) -> Iterator[tuple[StepRecord, list[ReplicaStep]]]:
     """The figures of steps that the same replicas took, in one transfer from the device."""
-    figures_P4R = torch.stack(
-        [torch.stack([r.loss_R.double(), r.norm_R, r.clipped_R.double(), r.healthy_R.double()]) for r in records]
-    )
-    for record, (loss, norm, clipped, healthy) in zip(records, figures_P4R.tolist(), strict=True):
-        rows = zip(record.seeds, loss, norm, clipped, healthy, strict=True)
-        yield record, [ReplicaStep(seed, a, b, bool(c), bool(d)) for seed, a, b, c, d in rows]
+    figures_PFR = torch.stack([torch.stack([figure.double() for figure in _figures(r)]) for r in records])
+    for record, (loss, norm, clipped, healthy, *more) in zip(records, figures_PFR.tolist(), strict=True):
+        penalty = more[0] if more else [None] * len(record.seeds)
+        rows = zip(record.seeds, loss, norm, clipped, healthy, penalty, strict=True)
+        yield record, [ReplicaStep(seed, a, b, bool(c), bool(d), e) for seed, a, b, c, d, e in rows]
+
+
+def _figures(record: StepRecord) -> list[Tensor]:
+    figures = [record.loss_R, record.norm_R, record.clipped_R, record.healthy_R]
+    return figures if record.penalty_R is None else [*figures, record.penalty_R]

@@ -10,6 +10,7 @@ import torch
 from support import CELLS, DTYPES, component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell, State
@@ -20,6 +21,10 @@ RULES = {
     "clip_norm": component("adjoint", "clip_norm", max_norm=0.4),
     "clip_value": component("adjoint", "clip_value", max_value=0.15),
     "truncate": component("adjoint", "truncate", every=3),
+    "scale": component("adjoint", "scale", factor=0.7),
+    "clip_relative": component("adjoint", "clip_relative", ratio=0.3),
+    "h_detach": component("adjoint", "h_detach"),
+    "truncate_random": component("adjoint", "truncate_random", every=3, spread=1.0),
 }
 SHAPES = {"usual": (8, 3, 4, 2, 5), "one step": (1, 2, 3, 2, 4), "all ones": (5, 1, 1, 1, 3)}
 
@@ -39,9 +44,10 @@ def test_adjoints_and_gradients_equal_the_oracle(option: str, rule: str, masked:
     cotangent = uniform(T, R, B, H, seed=2)
     state, mask = drawn_state(cell, R, B), right_aligned_mask(T, R, B) if masked else None
 
-    unrolled = unroll(cell, inputs, state=state, mask_TRB=mask, rule=RULES[rule], record=True)
+    taken = of_step(RULES[rule], list(range(R)), 1, inputs)
+    unrolled = unroll(cell, inputs, state=state, mask_TRB=mask, rule=taken, record=True)
     (unrolled.output_KRBH * cotangent).sum().backward()
-    swept = reverse_sweep(cell, inputs, cotangent, state=state, mask_TRB=mask, rule=RULES[rule])
+    swept = reverse_sweep(cell, inputs, cotangent, state=state, mask_TRB=mask, rule=taken)
 
     close = {"rtol": 1e-10, "atol": 1e-13}
     torch.testing.assert_close(norms(unrolled), swept.adjoint_STRBH.norm(dim=-1), **close)

@@ -14,19 +14,23 @@ from moments import moment
 from support import component, drawn_cell, gradient_step, leaf, leaves, uniform
 from torch import Tensor
 
+from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.clipping.none import NoClipping
 from rnnlab.contract import signature_of
+from rnnlab.dropout.dropout import Noise
 from rnnlab.probes.probe import due
+from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
-from rnnlab.tasks.task import stack
+from rnnlab.tasks.task import Batch, stack
 from rnnlab.training.model import Model
 from rnnlab.training.population import Population
 
 OTHER = {
     ("task", "shortest"): 4,
     ("task", "examples"): 60,
+    ("adjoint", "halved"): 1.0,
     ("probe", "saturated"): 0.9,
     ("probe", "dead"): 1.0,
     ("probe", "examples"): 1,  # there are no more than four
@@ -90,6 +94,34 @@ def observe_bias_initialiser(config: dict[str, Any]) -> list[Tensor]:
     return [cell.bias.detach()]
 
 
+def observe_parametrisation(config: dict[str, Any]) -> list[Tensor]:
+    made = component("parametrisation", option_of(config), {"steps": 9}, **hyper(config))
+    drawn = 3 * uniform(4, 4, seed=1) if made.square else 3 * uniform(1, 4, seed=1)
+    trained, fixed = made.begin(drawn)
+    moved = {name: part + 0.1 * uniform(*part.shape, seed=2) for name, part in trained.items()}
+    return [made.weight(**trained, **fixed), made.weight(**moved, **fixed)]
+
+
+def observe_regulariser(config: dict[str, Any]) -> list[Tensor]:
+    made, cell = component("regulariser", option_of(config), **hyper(config)), drawn_cell("rnn")
+    inputs = uniform(6, 1, 2, 3, seed=1)
+    unrolled = unroll(cell, inputs, vectors=True)
+    loss_RB = unrolled.output_KRBH[-1].square().sum(-1)
+    differentiate(made, cell, Batch(inputs, torch.zeros(1, 1, 2), None), unrolled, loss_RB)
+    assert cell.weight_recurrent.grad is not None
+    return [cell.weight_recurrent.grad]
+
+
+def observe_dropout(config: dict[str, Any]) -> list[Tensor]:
+    made, cell, inputs = (
+        component("dropout", option_of(config), **hyper(config)),
+        drawn_cell("lstm"),
+        uniform(6, 1, 5, 3, seed=1),
+    )
+    dropped = made.drop(cell, inputs, 2, Noise([0], 1, inputs))
+    return [dropped.output(unroll(dropped.cell, dropped.input_TRBI, last=2).output_KRBH)]
+
+
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
     rule, memory, result = component("clipping", option_of(config), **hyper(config)), {}, []
     for number in range(40):
@@ -109,9 +141,10 @@ def observe_gradient_noise(config: dict[str, Any]) -> list[Tensor]:
 
 
 def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
-    cell = drawn_cell("rnn", "identity", bound=1.5)
-    rule = component("adjoint", option_of(config), **hyper(config))
-    unrolled = unroll(cell, uniform(45, 1, 2, 3, seed=1), rule=rule, record=True, last=1)
+    cell = drawn_cell("lstm" if option_of(config) == "h_detach" else "rnn", "identity", bound=1.5)
+    inputs = uniform(45, 1, 2, 3, seed=1)
+    rule = of_step(component("adjoint", option_of(config), **hyper(config)), [0], 1, inputs)
+    unrolled = unroll(cell, inputs, rule=rule, record=True, last=1)
     unrolled.output_KRBH.sum().backward()
     assert unrolled.adjoint_norm_STRB is not None
     return [unrolled.adjoint_norm_STRB]

@@ -1,0 +1,46 @@
+"""Truncated back-propagation through time with random lengths (Merity, Keskar & Socher 2017), within one sequence."""
+
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from rnnlab.adjoints.drawn import Weighted, draw_factors
+from rnnlab.contract import Count, NonNegative, Share, component
+
+
+@component
+class TruncateRandom:
+    """Cut the adjoint between segments of n ~ N(m, spread^2) steps, m = every, or every / 2 with probability `halved`.
+
+    n is rounded, and 1 at least. So no step lies next to a cut in every update. Lengths are drawn per replica, anew
+    for every training step.
+
+    Args:
+        every: mean length of most segments, in time steps.
+        spread: standard deviation of the lengths.
+        halved: share of the segments whose mean is half of that.
+    """
+
+    every: Count
+    spread: NonNegative
+    halved: Share
+    acts: ClassVar[bool] = False
+
+    def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
+        return Weighted(draw_factors(seeds, step, like, lambda generator: self._kept(steps, generator)))
+
+    def _kept(self, steps: int, generator: Generator) -> Tensor:
+        """(T,): 0 where a segment begins, else 1."""
+        mean = torch.where(torch.rand(steps, generator=generator) < self.halved, self.every / 2, self.every)
+        length = mean + self.spread * torch.randn(steps, generator=generator)
+        begins = length.round().clamp(min=1).long().cumsum(0)
+        kept = torch.ones(steps)
+        kept[begins[begins < steps]] = 0
+        return kept
+
+    def apply(self, adjoint_RBH: Tensor) -> Tensor:
+        return adjoint_RBH
+
+    def cuts(self, step: int) -> bool:
+        raise RuntimeError("truncate_random is drawn for every training step: see rnnlab.adjoints.rule.of_step")

@@ -1,0 +1,1 @@
+"""Dropout: what is dropped at random in training, and never in evaluation."""

@@ -1,0 +1,40 @@
+"""Dropout with one mask for the whole sequence (Gal & Ghahramani 2016)."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from rnnlab.cells.cell import Cell
+from rnnlab.cells.gru import GRU
+from rnnlab.cells.lstm import LSTM
+from rnnlab.cells.rnn import RNN
+from rnnlab.contract import BelowOne, component
+from rnnlab.dropout.dropout import Dropped, HeardThroughMask, Noise
+
+
+@component
+class Variational:
+    """D(x_t), D(h_{t-1}) in all gates, and D(h_t) in the readout, D(v) = v m / (1 - p), with the same m at every step.
+
+    m_i = 0 with probability p, else 1: one draw per sequence, for x, h_{t-1} and the readout's h_t each. What carries a
+    state on (c; the GRU's z h_{t-1}) is not masked. Off in evaluation.
+
+    Args:
+        inputs_rate, recurrent_rate, outputs_rate: p of x, h_{t-1} and the readout's h_t, in [0, 1).
+    """
+
+    inputs_rate: BelowOne
+    recurrent_rate: BelowOne
+    outputs_rate: BelowOne
+
+    within: ClassVar[bool] = True
+    cells: ClassVar[tuple[type[Cell], ...]] = (RNN, LSTM, GRU)
+
+    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+        _, _, B, I = input_TRBI.shape
+        mask_1RBI = noise.kept(self.inputs_rate, 1, B, I)
+        masked = HeardThroughMask(cell, noise.kept(self.recurrent_rate, 1, B, cell.hidden))
+        return Dropped(masked, input_TRBI * mask_1RBI, noise.kept(self.outputs_rate, 1, B, cell.hidden))
+
+    def expected(self, cell: Cell) -> Cell:
+        return cell

@@ -1,0 +1,65 @@
+"""Zoneout: units that keep their old state (Krueger et al. 2017)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.cells.cell import Cell, State
+from rnnlab.contract import BelowOne, component
+from rnnlab.dropout.dropout import Around, Dropped, Noise
+
+
+class _Zoned(Around):
+    def __init__(self, cell: Cell, keeps_STRBH: list[Tensor]) -> None:
+        super().__init__(cell)
+        self.keeps_STRBH = keeps_STRBH
+
+    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
+        new = self.cell.step(input_RBI, state)[1]
+        triples = zip(self.keeps_STRBH, state, new, strict=True)
+        mixed = tuple(torch.where(self.at(keeps), old, fresh) for keeps, old, fresh in triples)
+        self.time += 1
+        return mixed[0], mixed
+
+
+class _Expected(Around):
+    def __init__(self, cell: Cell, rates: list[float]) -> None:
+        super().__init__(cell)
+        self.rates = rates
+
+    def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
+        new = self.cell.step(input_RBI, state)[1]
+        mixed = tuple(torch.lerp(n, old, rate) for n, old, rate in zip(new, state, self.rates, strict=True))
+        return mixed[0], mixed
+
+
+@component
+class Zoneout:
+    """s_t = m s_{t-1} + (1 - m) s~_t, s~_t the state that the cell makes, m_i = 1 with probability z, else 0.
+
+    m is drawn anew for every time step, example, unit and state component; an LSTM's h~_t is made from c~_t. A unit
+    that is zoned out passes its gradient on whole. In evaluation m is its mean: s_t = z s_{t-1} + (1 - z) s~_t.
+
+    Args:
+        output_rate: z of the state component that is the output, h, in [0, 1).
+        memory_rate: z of the others, such as an LSTM's c, where there are any, in [0, 1).
+    """
+
+    output_rate: BelowOne
+    memory_rate: BelowOne
+
+    within: ClassVar[bool] = True
+    cells: ClassVar[tuple[type[Cell], ...]] = (Cell,)
+
+    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+        T, _, B, _ = input_TRBI.shape
+        widths = [component.shape[-1] for component in cell.zero_state(input_TRBI[0])]
+        rates = zip(self._rates(cell), widths, strict=True)
+        return Dropped(_Zoned(cell, [noise.chosen(rate, T, B, width) for rate, width in rates]), input_TRBI)
+
+    def expected(self, cell: Cell) -> Cell:
+        return _Expected(cell, self._rates(cell))
+
+    def _rates(self, cell: Cell) -> list[float]:
+        return [self.output_rate, *[self.memory_rate] * (len(cell.states) - 1)]

@@ -1,0 +1,1 @@
+"""Regularisers: what is added to a replica's loss while it trains."""

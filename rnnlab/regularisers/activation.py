@@ -1,0 +1,29 @@
+"""Small states (AR of Merity, McCann & Socher 2017)."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from rnnlab.contract import Positive, component
+from rnnlab.regularisers.regulariser import Seen, mean_over_steps
+
+
+@component
+class Activation:
+    """P = strength mean_{t,i} h_{t,i}^2 over steps and units; mean over the batch.
+
+    h is the cell's output. Steps that an example does not have do not count. (The paper writes a norm; its published
+    code takes this mean of squares.)
+
+    Args:
+        strength: the paper's alpha, > 0.
+    """
+
+    strength: Positive
+
+    acts: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("outputs",)
+
+    def penalty(self, seen: Seen) -> Tensor:
+        assert seen.output_TRBH is not None
+        return self.strength * mean_over_steps(seen.output_TRBH.square().mean(-1), seen.live())

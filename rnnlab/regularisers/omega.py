@@ -1,0 +1,59 @@
+"""Steps back through time that keep the gradient's length (Pascanu, Mikolov & Bengio 2013)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.cells.rnn import RNN
+from rnnlab.contract import Positive, component
+from rnnlab.regularisers.regulariser import Seen
+
+
+@component
+class Omega:
+    """P = strength mean_t (|d_{t+1} diag(phi'(a_{t+1})) W^T|^2 / |d_{t+1}|^2 - 1)^2, d_t = dL/dh_t the total adjoint.
+
+    The gradient is the immediate one, with respect to the W that is written there: d, phi' and the states are held
+    constant. The mean is over the examples and those of their steps where d is not zero. This is the form of the
+    paper's published code, squares of norms where the paper's own equation has the norms.
+
+    For the Elman net, whose step it is about. d is there in the autograd engine only.
+
+    Args:
+        strength: the paper's alpha, > 0.
+    """
+
+    strength: Positive
+
+    acts: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("outputs", "adjoints")
+
+    def penalty(self, seen: Seen) -> Tensor:
+        cell, adjoint_TRBH, output_TRBH = seen.cell, seen.adjoint_TRBH, seen.output_TRBH
+        assert isinstance(cell, RNN)
+        assert adjoint_TRBH is not None
+        assert output_TRBH is not None
+        length_TRB1 = torch.linalg.vector_norm(adjoint_TRBH[1:], dim=-1, keepdim=True)
+        tiny = torch.finfo(length_TRB1.dtype).tiny
+        live_TRB = (length_TRB1.squeeze(-1) > tiny) & (seen.live()[:-1] > 0)
+        slope_RNH = _slope(cell, _flat(seen.batch.input[1:]), _flat(output_TRBH[:-1]))
+        unit_RNH = _flat(adjoint_TRBH[1:] / length_TRB1.clamp(min=tiny))
+        back_RNH = torch.bmm(unit_RNH * slope_RNH, cell.weight_recurrent.mT)
+        apart_RN = (back_RNH.square().sum(-1) - 1).square().masked_fill(~_flat(live_TRB.unsqueeze(-1))[..., 0], 0)
+        count_R = live_TRB.sum((0, 2)).clamp(min=1)
+        return self.strength * apart_RN.sum(1) / count_R
+
+
+def _flat(value_TRBX: Tensor) -> Tensor:
+    """(R, N, X), all steps and examples side by side."""
+    return value_TRBX.transpose(0, 1).flatten(1, 2).contiguous()
+
+
+def _slope(cell: RNN, input_RNI: Tensor, before_RNH: Tensor) -> Tensor:
+    """phi'(a), a constant: an activation acts on every element alone."""
+    with torch.no_grad():
+        a = cell.preactivation(input_RNI, before_RNH)
+    a.requires_grad_()
+    (slope_RNH,) = torch.autograd.grad(cell.activation(a).sum(), a)
+    return slope_RNH

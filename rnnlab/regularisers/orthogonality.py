@@ -1,0 +1,32 @@
+"""A soft pull towards orthogonal recurrent weights (Vorontsov, Trabelsi, Kadoury & Pal 2017)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rnnlab.contract import Positive, component
+from rnnlab.regularisers.regulariser import Seen
+
+
+@component
+class Orthogonality:
+    """P = strength sum_blocks |W^T W - I|_F^2, over the gate blocks W of the recurrent weights.
+
+    0 for orthogonal blocks, and with each singular value s it grows as (s^2 - 1)^2.
+
+    Args:
+        strength: > 0.
+    """
+
+    strength: Positive
+
+    acts: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def penalty(self, seen: Seen) -> Tensor:
+        cell = seen.cell
+        identity = torch.eye(cell.hidden, dtype=cell.weight_recurrent.dtype, device=cell.weight_recurrent.device)
+        blocks = [cell.block(cell.weight_recurrent, name) for name in cell.blocks]
+        apart = [torch.bmm(block.mT, block) - identity for block in blocks]
+        return self.strength * torch.stack([a.flatten(1).square().sum(1) for a in apart]).sum(0)

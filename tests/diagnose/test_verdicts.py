@@ -70,6 +70,11 @@ def test_a_net_that_is_well_has_no_verdict(in_tmp_path):
     assert measured.marked == 1
 
 
+@pytest.mark.parametrize("cell", ["lru", "mingru"])
+def test_a_cell_without_recurrent_weights_is_not_dead(cell, in_tmp_path):
+    assert "dead replica" not in by_name(findings(f"cell={cell}"))
+
+
 def test_every_rule_has_its_sick_net():
     assert {name for name, _, _ in SICK.values()} == {rule.name for rule in RULES}
 

@@ -38,7 +38,8 @@ def _reason(replica: Replica) -> str:
     if replica.measured is None:
         return f"has parameters that are not finite at update {replica.updates}"
     norm = replica.measured.recurrent_gradient
-    if replica.status != "solved" and not LIVE <= norm < float("inf"):
+    recurrent = len(replica.measured.contribution_T) > 0
+    if recurrent and replica.status != "solved" and not LIVE <= norm < float("inf"):
         return f"has a gradient of {said(norm)} for its recurrent weights"
     return ""
 

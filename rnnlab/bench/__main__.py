@@ -5,20 +5,15 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
+
+from rnnlab.arguments import Parser
 
 CELLS = ("rnn", "lstm", "gru")
 SHAPES = ((120, 128, 128), (520, 128, 128), (1020, 64, 128), (1020, 20, 256), (200, 32, 64))
 """(T, B, H) of the suite."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage text."""
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="rnnlab.bench", description="Speed, as ratios taken in one process.")
+    parser = Parser(prog="rnnlab.bench", description="Speed, as ratios taken in one process.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     unroll = _command(commands, "unroll", "forward and backward: fused engine, torch.nn, hooks, JAX and the floor")
@@ -83,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     techniques.add_argument("--length", type=_count, default=200, help="T")
     techniques.add_argument("--batch", type=_count, default=32, help="B")
     techniques.add_argument("--hidden", type=_count, default=64, help="H")
-    techniques.add_argument("--steps", type=_count, default=16, help="of a block, the first quarter not counted")
-    techniques.add_argument("--repetitions", type=_count, default=3, help="blocks")
+    techniques.add_argument("--seconds", type=float, default=0.3, help="of a block of training steps, at least")
+    techniques.add_argument("--repetitions", type=_count, default=5, help="blocks")
 
     scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")
     _add_sizes(scaling, length=None, cell="rnn")

@@ -4,7 +4,8 @@ The arms are those of the experiment techniques_adding. An arm's first override 
 is natural with; the step without it has the others alone (with `GROUP=none`), and for a cell `cell=rnn`. Both take
 turns, a block of real training steps each (data, unroll, loss, backward, clipping, update; no files, no evaluation), on
 one thread, and both by the engine that `auto` takes with the technique: a fallback from the fused engine is told, not
-counted.
+counted. A linear recurrence runs by `scan`, which the plain cell cannot: that one runs by `autograd`, PyTorch's
+operations as well.
 """
 
 import statistics
@@ -23,20 +24,25 @@ from rnnlab.training.loop import Progress, Result, Stopwatch, train
 from rnnlab.training.population import Population
 
 PLAIN_CELL = "cell=rnn"
+WARM = 4  # the first steps of a block, not counted
+MOST = 10_000  # steps of a block
 
 
-def measure(*, length: int, batch: int, hidden: int, steps: int, repetitions: int) -> dict[str, Any]:
+def measure(*, length: int, batch: int, hidden: int, seconds: float, repetitions: int) -> dict[str, Any]:
     """By each arm's technique: `ratio`, a median over the repetitions, and the `engine`."""
     sizes = ["+experiment=adding", f"task.length={length}", f"task.batch={batch}", f"cell.hidden={hidden}", "seeds=1"]
-    sizes += ["threads=1", "device=cpu", f"steps={steps}", "probe.every=0", f"evaluate.every={2 * steps}"]
+    sizes += ["threads=1", "device=cpu", f"steps={MOST}", "probe.every=0", f"evaluate.every={MOST}"]
     found = {}
     with torch_threads(1):
         for arm in arms():
             technique, *others = arm.split()
-            without = [PLAIN_CELL] if technique.startswith("cell=") else [*_nothing(technique), *others]
+            group = technique.partition("=")[0]
+            beside = [other for other in others if not other.startswith(f"{group}.")]
+            without = [PLAIN_CELL] if group == "cell" else [*_nothing(group), *beside]
             engine = build(configuration(*sizes, *arm.split())).engine.name
-            both = [[*sizes, f"engine={engine}", *overrides] for overrides in (arm.split(), without)]
-            ratios = [_step_seconds(both[0]) / _step_seconds(both[1]) for _ in range(repetitions)]
+            with_it = [*sizes, f"engine={engine}", *arm.split()]
+            plain = [*sizes, f"engine={'autograd' if engine == 'scan' else engine}", *without]
+            ratios = [_step_seconds(with_it, seconds) / _step_seconds(plain, seconds) for _ in range(repetitions)]
             found[technique] = {"ratio": round(statistics.median(ratios), 2), "engine": engine}
     return {"cost": found}
 
@@ -46,28 +52,27 @@ def arms() -> list[str]:
     return list(OmegaConf.load(config_folder() / "experiment" / "techniques_adding.yaml").hydra.sweeper.arms)
 
 
-def _nothing(technique: str) -> list[str]:
-    """The override that leaves the technique's group out, where it has one: its default may be another technique."""
-    group = technique.partition("=")[0]
+def _nothing(group: str) -> list[str]:
+    """The override that leaves the group out, where it has one: its default may be another technique."""
     return [f"{group}=none"] if (config_folder() / group / "none.yaml").exists() else []
 
 
-def _step_seconds(overrides: list[str]) -> float:
-    """Mean seconds of a step, the first ones left out."""
+def _step_seconds(overrides: list[str], seconds: float) -> float:
+    """Mean seconds of a step, over at least so many seconds after the first steps."""
     experiment = build(configuration(*overrides))
     seeds = experiment.config.seeds
     population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
     progress = Progress(0, {seed: Result() for seed in seeds})
     record = AdjointRecord(seeds, population.model.cell.states, experiment.task.steps)
-    watch, asked, warm = Stopwatch(), 0, experiment.config.steps // 4
+    watch, asked = Stopwatch(), 0
     begun = (0.0, 0)
 
     def interrupted() -> bool:
         nonlocal asked, begun
         asked += 1
-        if asked == warm:
+        if asked == WARM:
             begun = (watch.seconds, watch.steps)
-        return False
+        return asked > WARM and watch.seconds - begun[0] > seconds
 
     train(
         experiment, population, progress, record, Prober(experiment, seeds), [],

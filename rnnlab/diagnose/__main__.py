@@ -9,7 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from rnnlab.arguments import Parser
 
 if TYPE_CHECKING:
     from rnnlab.diagnose.findings import Findings
@@ -18,13 +20,6 @@ LISTED = 5
 """Runs named, where a folder holds several."""
 EXAMPLES = 20
 """In the diagnostic batch; a probe's figures are means over them."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage text."""
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +92,7 @@ def _write(findings: "Findings", out: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="rnnlab.diagnose",
         description="Say of a run, finished or still at work, where along the sequence its gradient was lost, why, and "
         "which technique acts on it: from its newest checkpoint, which is only read.",

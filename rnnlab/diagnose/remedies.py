@@ -25,6 +25,7 @@ def carry(findings: Findings, seeds: Sequence[int]) -> list[Technique]:
         found += _steeper(findings)
     elif cause == "weights":
         found += length_preserving(findings)
+        found.append(Technique("regulariser=omega", "a penalty where a step back shrinks or stretches the gradient"))
     if findings.config.get("cell") in GATED:
         found += _opened(findings)
     else:
@@ -49,6 +50,8 @@ def length_preserving(findings: Findings) -> list[Technique]:
         for key in GAINS
         if findings.config.get(key, 1.0) != 1.0
     ]
+    if not found and findings.config.get("parametrisation", "none") == "none":
+        found.append(Technique("parametrisation=exponential", "recurrent weights that stay orthogonal as they learn"))
     return found or [slower(findings)]
 
 

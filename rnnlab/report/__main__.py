@@ -8,20 +8,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from rnnlab.arguments import Parser
 
 if TYPE_CHECKING:
     from rnnlab.report.write import Report
 
 LISTED = 10
 """Folders that could not be read, named on the terminal."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage text."""
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +70,7 @@ def _tell(report: "Report") -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="rnnlab.report", description="Compare runs: tables, figures and one page, from run folders.")
+    parser = Parser(prog="rnnlab.report", description="Compare runs: tables, figures and one page, from run folders.")
     parser.add_argument(
         "runs", type=Path, nargs="*", default=[Path("runs")], metavar="RUNS", help="searched for runs (default: runs)"
     )

@@ -15,6 +15,7 @@ from rnnlab.bptt.scan import scan_unroll, why_not
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.cells.linear import LinearCell
+from rnnlab.cli import config_folder
 from rnnlab.contract import ConfigError
 
 LINEAR = [option for option in CELLS if isinstance(drawn_cell(option), LinearCell)]
@@ -155,13 +156,18 @@ def test_auto_takes_it_for_linear_recurrences_and_says_why(option: str) -> None:
     assert taken("autograd", option).unroll is unroll
 
 
-def test_a_rule_that_acts_on_every_step_is_left_to_autograd() -> None:
-    rule = component("adjoint", "clip_norm", max_norm=1.0)
+RULES_LEFT = sorted({path.stem for path in (config_folder() / "adjoint").glob("*.yaml")} - {*RULES})
+
+
+@pytest.mark.parametrize("option", RULES_LEFT)
+def test_a_rule_that_acts_between_two_steps_is_left_to_autograd(option: str) -> None:
+    rule = component("adjoint", option)
     engine = taken("auto", "mingru", rule=rule)
+    name = type(rule).__name__
     assert engine.name == "autograd"
-    assert engine.why.startswith("the scan engine cannot be had: the adjoint rule ClipNorm acts")
+    assert engine.why.startswith(f"the scan engine cannot be had: the adjoint rule {name} acts")
     with pytest.raises(
-        ConfigError, match=r"^engine=scan: not allowed here.*ClipNorm.*Allowed: auto, fused, autograd\.$"
+        ConfigError, match=rf"^engine=scan: not allowed here.*{name}.*Allowed: auto, fused, autograd\.$"
     ):
         taken("scan", "mingru", rule=rule)
 

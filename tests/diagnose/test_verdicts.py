@@ -8,6 +8,7 @@ from helpers import TINY
 from sick import ADDER, SMALL, adder, findings, not_a_number, scaled, shifted
 from support import composed
 
+from rnnlab.build import build
 from rnnlab.diagnose.page import headline, page
 from rnnlab.diagnose.verdicts.table import RULES, verdicts
 from rnnlab.schema import validate
@@ -49,7 +50,9 @@ def test_the_sick_net_is_told_and_every_technique_can_be_chosen(case, in_tmp_pat
     command = [*TINY, *SMALL, *overrides]
     before = validate(composed(*command)).resolved()
     for technique in verdict.techniques:
-        changed = validate(composed(*applied(command, technique.override.split()))).resolved()
+        config = validate(composed(*applied(command, technique.override.split())))
+        build(config)  # nothing is refused
+        changed = config.resolved()
         assert changed != before or technique.override == "sweep=lr_grid", f"{technique.override} changes nothing"
 
 
@@ -102,6 +105,12 @@ def test_the_technique_acts_on_the_cause(overrides, change, words, in_tmp_path):
     assert words in verdict.techniques[0].override
     carrying = " ".join(technique.override for technique in verdict.techniques)
     assert "cell.forget_bias" in carrying or "bias_initialiser=chrono" in carrying
+
+
+def test_weights_that_learnt_away_from_orthogonal_are_told_to_stay_so(in_tmp_path):
+    drifted = findings(*TANH, "initialiser=orthogonal", change=scaled("cell.weight_recurrent", 0.3))
+    options = [technique.override for technique in by_name(drifted)["vanishing"].techniques]
+    assert options[:2] == ["parametrisation=exponential", "regulariser=omega"]
 
 
 def test_the_documentation_has_every_rule_as_the_code_has_it():

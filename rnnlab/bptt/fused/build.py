@@ -8,20 +8,13 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from rnnlab.arguments import Parser
 from rnnlab.bptt.fused.compiler import KernelUnavailable
 from rnnlab.bptt.fused.library import build
 
 LINES = 20
 """How much of what the compiler wrote is shown."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage text."""
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="rnnlab.bptt.fused.build",
         description="Compile the CPU kernel ahead of time, into the cache or a file, and print its path.",
         epilog="A run takes from the cache what was built with --march native. Name any other library with "

@@ -42,8 +42,10 @@ HEADING = """# Techniques
 Written by `make docs` from the options' YAML, docstrings and tests: do not edit.
 
 Choose an option with `GROUP=OPTION`, change one of its keys with `GROUP.KEY=VALUE`. *Cost*: the time of a training step
-over that of the same step without the option, at its natural cell; a cell's is over that of `cell=rnn`
-(`python -m rnnlab.bench techniques`). *Engine*: the one that `engine=auto` takes with it on a CPU with a compiler.
+over that of the same step without the option, at its natural cell and by the same engine; a cell's is over that of
+`cell=rnn`, by autograd where the cell's own engine is `scan`. T = {length}, B = {batch}, H = {hidden}, float32, one
+seed on one thread of a CPU (`python -m rnnlab.bench techniques`); a few hundredths are noise. *Engine*: the one that
+`engine=auto` takes with it on a CPU with a compiler.
 """
 
 
@@ -112,8 +114,8 @@ def _marks(function: ast.FunctionDef) -> Iterator[str]:
 
 def page(root: Path = ROOT) -> str:
     """The whole document."""
-    costs = json.loads((root / COSTS).read_text())["cost"] if (root / COSTS).exists() else {}
-    parts, found = [HEADING], techniques(root)
+    measured = json.loads((root / COSTS).read_text())
+    parts, found = [HEADING.format_map(measured)], techniques(root)
     for group, about in GROUPS.items():
         members = [technique for technique in found if technique.group == group]
         if members:
@@ -121,7 +123,7 @@ def page(root: Path = ROOT) -> str:
             parts.append(
                 "| option | what | paper | keys | cost | engine | law held by |\n|---|---|---|---|---|---|---|\n"
             )
-            parts += [_row(technique, costs.get(technique.override)) for technique in members]
+            parts += [_row(technique, measured["cost"].get(technique.override)) for technique in members]
     return "".join(parts)
 
 

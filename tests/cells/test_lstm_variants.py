@@ -39,6 +39,16 @@ def test_the_first_lstm_is_the_lstm_with_its_forget_gate_open() -> None:
         torch.testing.assert_close(a, b, **CLOSE)
 
 
+@pytest.mark.technique("cell=lstm1997")
+def test_the_first_lstm_s_input_gate_begins_nearly_shut() -> None:
+    cell = drawn_cell("lstm1997", replicas=2)
+    drawn = cell.bias.detach().clone()
+    with torch.no_grad():
+        cell.shift_biases(1)
+    added = {name: cell.block((cell.bias - drawn).detach(), name)[:, 0].tolist() for name in cell.blocks}
+    assert added == {"input": [[0.0] * 4, [-3.0] * 4], "output": [[0.0] * 4] * 2, "candidate": [[0.0] * 4] * 2}
+
+
 @pytest.mark.technique("cell=lstm_coupled")
 def test_the_coupled_lstm_is_the_lstm_with_the_forget_gate_s_complement_as_input_gate() -> None:
     """sigmoid(-a) = 1 - sigmoid(a)."""

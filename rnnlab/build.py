@@ -9,21 +9,17 @@ import hydra
 import torch
 from torch import nn
 
-from rnnlab.adjoints.h_detach import HDetach
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
-from rnnlab.cells.rnn import RNN
 from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import ConfigError
 from rnnlab.dropout.dropout import Dropout
+from rnnlab.fit import refuse_unfit
 from rnnlab.matching import Match, match
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
-from rnnlab.regularisers.l2 import L2
-from rnnlab.regularisers.omega import Omega
-from rnnlab.regularisers.orthogonality import Orthogonality
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
@@ -115,20 +111,9 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         say(str(found))
         refuse_sizes(config)
     cell = make_cell(config.components, replicas=1, inputs=task.inputs)
-    _recurrent_weights(config, cell, say)
+    _say_what_is_idle(config, cell, say)
     _refuse_misfit(config, parametrisation, cell)
-    _refuse_blind(config, regulariser, cell)
-    if not {Cell, type(cell)} & set(dropout.cells):
-        known = ", ".join(f"cell={kind.__module__.rpartition('.')[2]}" for kind in dropout.cells)
-        raise ConfigError(
-            f"dropout={config.option('dropout')}: not allowed with cell={config.option('cell')}. It acts within a step "
-            f"and knows the inside of {known} alone."
-        )
-    if isinstance(rule, HDetach) and cell.states != ("h", "c"):
-        raise ConfigError(
-            f"adjoint=h_detach: not allowed with cell={config.option('cell')}. It cuts the path through h and keeps "
-            "that through c; this cell has no two such paths. Allowed: cell=lstm."
-        )
+    refuse_unfit(config, cell, dropout)
     config = _chrono_alone(config, cell, task, say)
     engine = choose(
         config.engine,
@@ -180,6 +165,8 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
             ) from error
         _refuse_misfit(config, parametrisation, cell)
+        if cell.recurrent:  # any draw will do; of zeros there is not every parametrisation
+            cell.weight_recurrent.data.uniform_(generator=torch.Generator().manual_seed(0))
         model = Model(cell, replicas=1, outputs=task.outputs)
         model.parametrise(parametrisation)
         return parameter_count(model, 1)
@@ -189,13 +176,18 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
     return replace(config, components=sized(found.hidden), match_parameters=None), found
 
 
-def _recurrent_weights(config: Config, cell: Cell, say: Callable[[str], None]) -> None:
-    """What is configured for recurrent weights that this cell has not: a learning rate is refused, a draw is said."""
+def _say_what_is_idle(config: Config, cell: Cell, say: Callable[[str], None]) -> None:
+    """What this cell can make no use of: a learning rate of weights that it has not is refused, the rest is said."""
     factor, option = config.components["optimiser"]["recurrent_lr_factor"], config.option("cell")
     if factor != 1 and not cell.recurrent:
         raise ConfigError(
             f"optimiser.recurrent_lr_factor={factor}: not allowed with cell={option}, which has no recurrent weights. "
             "Allowed: 1."
+        )
+    if config.shipped("cell") in ("lstm_layernorm", "gru_layernorm") and cell.inputs == 1:
+        say(
+            f"cell={option} normalises x_t U over its units: of this task's one input only the sign is left. "
+            "cell=rnn_layernorm normalises its sum with h_(t-1) W."
         )
     if not cell.blocks:
         say(f"initialiser={config.option('initialiser')} draws nothing here: cell={option} has no recurrent matrices.")
@@ -207,8 +199,8 @@ def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], N
         return config
     if not cell.carried:
         raise ConfigError(
-            f"bias_initialiser=chrono: not allowed with cell={config.option('cell')}. It draws the bias of the gate "
-            "that keeps a state, and this cell has none; choose one that has, such as cell=lstm or cell=gru."
+            f"bias_initialiser=chrono: not allowed with cell={config.option('cell')}. It draws the bias of a gate f "
+            "as in f h_{t-1}, and this cell has none of that form; choose one that has, such as cell=lstm or cell=gru."
         )
     if config.components["bias_initialiser"]["t_max"] is None and task.steps < 3:
         raise ConfigError(
@@ -237,23 +229,6 @@ def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -
 
 def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell) -> None:
     refuse_misfit(parametrisation, cell, option=config.option("parametrisation"), cell_option=config.option("cell"))
-
-
-def _refuse_blind(config: Config, regulariser: Regulariser, cell: Cell) -> None:
-    """Hold a regulariser against what the cell has for it to look at."""
-    shape = tuple(getattr(cell, "weight_recurrent", torch.empty(0)).shape[1:])
-    square = shape == (cell.hidden, len(cell.blocks) * cell.hidden)
-    wanted = {
-        L2: (bool(shape), "recurrent weights"),
-        Orthogonality: (square, "square blocks of recurrent weights"),
-        Omega: (isinstance(cell, RNN), "the step h_t = phi(x_t U + h_{t-1} W + b) of cell=rnn"),
-    }
-    fits, what = wanted.get(type(regulariser), (True, ""))
-    if not fits:
-        raise ConfigError(
-            f"regulariser={config.option('regulariser')}: not allowed with cell={config.option('cell')}. It is for "
-            f"{what}, which this cell has not. Choose another, or regulariser=none."
-        )
 
 
 def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:

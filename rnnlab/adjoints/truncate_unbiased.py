@@ -25,9 +25,8 @@ class TruncateUnbiased:
     acts: ClassVar[bool] = False
 
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
-        return Weighted(
-            draw_factors(seeds, step, like, lambda g: (torch.rand(steps, generator=g) >= self.share) / (1 - self.share))
-        )
+        kept = draw_factors(seeds, step, like, lambda g: torch.rand(steps, generator=g) >= self.share)
+        return Weighted(kept / (1 - self.share))
 
     def apply(self, adjoint_RBH: Tensor) -> Tensor:
         return adjoint_RBH

@@ -103,7 +103,8 @@ def choose(
     no_scan = lacks or scan.why_not(cell, rule)
     if requested == "scan" or (requested == "auto" and no_scan is None):
         if no_scan:
-            raise ConfigError(f"engine=scan: not allowed here, because {no_scan}. Allowed: auto, fused, autograd.")
+            fused = "" if lacks or why_not(cell, rule, device, dtype) else "fused, "
+            raise ConfigError(f"engine=scan: not allowed here, because {no_scan}. Allowed: auto, {fused}autograd.")
         why = "it was asked for" if requested == "scan" else "the cell is a linear recurrence"
         return _plain(scan_engine(why), recompute, precision)
     reason = lacks or why_not(cell, rule, device, dtype)
@@ -120,7 +121,8 @@ def choose(
                 lost = LOST_FOR_A_COMPILER if isinstance(error, NoCompiler) else LOST
                 say(f"There is no CPU kernel: {error}. {lost}")
     if requested == "fused":
-        raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, autograd.")
+        scans = "" if no_scan else "scan, "
+        raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, {scans}autograd.")
     other, lacking = ("scan", no_scan) if isinstance(cell, LinearCell) else ("fused", reason)
     return _plain(
         autograd_engine(f"the {other} engine cannot be had: {lacking}", vectors=vectors), recompute, precision

@@ -28,6 +28,7 @@ class AntisymmetricRNN(Cell):
 
     blocks: ClassVar[tuple[str, ...]] = ("hidden",)
     states: ClassVar[tuple[str, ...]] = ("h",)
+    multiplies: ClassVar[bool] = False
 
     @checked
     def __init__(

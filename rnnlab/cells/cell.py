@@ -36,6 +36,8 @@ class Cell(nn.Module):
     blocks: ClassVar[tuple[str, ...]]
     states: ClassVar[tuple[str, ...]]
     weight_recurrent: nn.Parameter
+    multiplies: ClassVar[bool] = True
+    """Whether states are multiplied by `weight_recurrent` as it stands, and not by something made from it."""
     carried: ClassVar[dict[str, str]] = {}
     """State component: the gate that its old value is multiplied by."""
     admitted: ClassVar[dict[str, str]] = {}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rnnlab.activations.sigmoid import sigmoid
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm
+from rnnlab.cells.layer_norm import layer_norm, refuse_one
 from rnnlab.contract import Count, Positive, checked
 
 
@@ -18,8 +18,10 @@ class LayerNormGRU(Cell):
     together and over the candidate, each with a gain g of its own that starts at 1. Scaling the input weights, or the
     recurrent ones, changes nothing (but for epsilon). b_m starts at zero. (In the paper 1 - z stands for z.)
 
+    Of a single input (I = 1) LN(x_t U) keeps the sign alone: the value of x_t is lost.
+
     Args:
-        hidden: H.
+        hidden: H, at least 2.
         epsilon: added to the variance.
         activation: makes phi.
         replicas, inputs: R, I.
@@ -33,6 +35,7 @@ class LayerNormGRU(Cell):
     def __init__(
         self, *, hidden: Count, epsilon: Positive, activation: ActivationFactory, replicas: Count, inputs: Count
     ) -> None:
+        refuse_one(hidden)
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.epsilon = epsilon
         self.gain_input = nn.Parameter(torch.ones(replicas, 1, 3 * hidden))

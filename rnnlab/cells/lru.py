@@ -34,6 +34,7 @@ class LRU(LinearCell):
 
     blocks: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h", "re", "im")
+    multiplies: ClassVar[bool] = False
 
     @checked
     def __init__(

@@ -15,8 +15,8 @@ class LSTM1997(Cell):
     The cell state's own path has the factor 1: the constant error carousel. (The paper has scaled sigmoids where phi
     is, and cuts the gradient at the gates; here it flows along every path.)
 
-    Nothing forgets, so what gets in by chance adds up over the sequence until phi is flat (the paper's drift). Its remedy
-    is an input gate that begins nearly shut, biased by -3 in its adding problem.
+    Nothing forgets, so what gets in by chance adds up over the sequence until phi is flat (the paper's drift). Its
+    remedy is an input gate that begins nearly shut, biased by -3 in its adding problem.
 
     Args:
         hidden: H.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm
+from rnnlab.cells.layer_norm import layer_norm, refuse_one
 from rnnlab.contract import Count, Finite, Positive, checked
 
 
@@ -17,8 +17,10 @@ class LayerNormLSTM(Cell):
     together as in the paper, each LN with a gain g of its own that starts at 1. Scaling U, or W, changes nothing (but
     for epsilon). b_c starts at zero. (The paper's separate shifts of the first two LN add up to the one b.)
 
+    Of a single input (I = 1) LN(x_t U) keeps the sign alone: the value of x_t is lost.
+
     Args:
-        hidden: H.
+        hidden: H, at least 2.
         forget_bias: added once to the forget gate's initial bias.
         epsilon: added to the variance.
         activation: makes phi, once for the candidate and once for the output.
@@ -41,6 +43,7 @@ class LayerNormLSTM(Cell):
         replicas: Count,
         inputs: Count,
     ) -> None:
+        refuse_one(hidden)
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.forget_bias, self.epsilon = forget_bias, epsilon
         self.gain_input = nn.Parameter(torch.ones(replicas, 1, 4 * hidden))

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from rnnlab.activations.sigmoid import sigmoid
 from rnnlab.cells.cell import ActivationFactory, State
@@ -42,18 +43,18 @@ class MinLSTM(LinearCell):
         self.block(self.bias[replica], "forget").add_(self.forget_bias)
 
     def coefficients(self, input_RBI: Tensor) -> tuple[State, State]:
-        f, i, a_h = self._opened(input_RBI)
-        return (f / (f + i),), (i / (f + i) * self.activation(a_h),)
+        a_f, a_i, a_h = self._preactivations(input_RBI)
+        # f / (f + i) = sigmoid(log f - log i), also where both underflow.
+        apart = logsigmoid(a_f) - logsigmoid(a_i)
+        return (sigmoid(apart),), (sigmoid(-apart) * self.activation(a_h),)
 
     def gates(self, input_RBI: Tensor, state: State) -> dict[str, Tensor]:
-        f, i, _ = self._opened(input_RBI)
-        return {"forget": f, "input": i}
+        a_f, a_i, _ = self._preactivations(input_RBI)
+        return {"forget": sigmoid(a_f), "input": sigmoid(a_i)}
 
     def kept(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"h": gates["forget"] / (gates["forget"] + gates["input"])}
 
-    def _opened(self, input_RBI: Tensor) -> tuple[Tensor, ...]:
-        """f, i and the candidate's preactivation."""
-        H = self.hidden
-        gates, a_h = torch.baddbmm(self.bias, input_RBI, self.weight_input).split((2 * H, H), dim=-1)
-        return *sigmoid(gates).chunk(2, dim=-1), a_h
+    def _preactivations(self, input_RBI: Tensor) -> tuple[Tensor, ...]:
+        """Of f, i and the candidate."""
+        return torch.baddbmm(self.bias, input_RBI, self.weight_input).chunk(3, dim=-1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm
+from rnnlab.cells.layer_norm import layer_norm, refuse_one
 from rnnlab.contract import Count, Positive, checked
 
 
@@ -16,7 +16,7 @@ class LayerNormRNN(Cell):
     Scaling U and W together changes nothing (but for epsilon). The gain g starts at 1.
 
     Args:
-        hidden: H.
+        hidden: H, at least 2.
         epsilon: added to the variance.
         activation: makes phi.
         replicas, inputs: R, I.
@@ -29,6 +29,7 @@ class LayerNormRNN(Cell):
     def __init__(
         self, *, hidden: Count, epsilon: Positive, activation: ActivationFactory, replicas: Count, inputs: Count
     ) -> None:
+        refuse_one(hidden)
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.epsilon = epsilon
         self.gain = nn.Parameter(torch.ones(replicas, 1, hidden))

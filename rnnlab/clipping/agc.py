@@ -30,16 +30,17 @@ class AdaptiveClipping:
             if name.endswith("_output") and not self.readout:
                 continue
             gradient = step.gradients[name]
-            bound = self.ratio * unit_norm(parameter.detach()).clamp(min=self.eps)
-            norm = unit_norm(gradient)
+            matrix = name.rpartition(".")[2].startswith("weight")
+            bound = self.ratio * unit_norm(parameter.detach(), matrix).clamp(min=self.eps)
+            norm = unit_norm(gradient, matrix)
             gradient.mul_(torch.where(norm > bound, bound / norm, 1.0).to(gradient.dtype))
             clipped_R |= (norm > bound).flatten(1).any(1)
         return clipped_R
 
 
-def unit_norm(values: Tensor) -> Tensor:
+def unit_norm(values: Tensor, matrix: bool) -> Tensor:
     """(R, 1, out) float64, the norm of each unit's incoming weights (R, in, out); of a vector (R, 1, n), (R, 1, 1)."""
-    if values.shape[1] == 1:
+    if not matrix:
         return torch.linalg.vector_norm(values, dim=-1, keepdim=True, dtype=torch.float64)
     # Along contiguous memory, so that a replica's sums do not depend on the others.
     return torch.linalg.vector_norm(values.mT.contiguous(), dim=-1, dtype=torch.float64).unsqueeze(1)

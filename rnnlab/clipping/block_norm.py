@@ -11,7 +11,8 @@ from rnnlab.contract import Positive, component
 class BlockNormClipping:
     """g_k <- g_k max_norm / |g_k| for every block k of a replica's gradient that is longer than max_norm.
 
-    A block is one gate's part of the cell's input weights, recurrent weights or biases, and else a whole parameter. So
+    A block is one gate's part of the cell's input weights, recurrent weights or biases, or of what a parametrisation
+    makes its recurrent weights of, and else a whole parameter. So
     an exploding gate leaves the others their length; the gradient's direction changes. A replica counts as clipped when
     any block was.
 
@@ -35,5 +36,7 @@ class BlockNormClipping:
 def blocks(step: GradientStep, name: str) -> list[Tensor]:
     """A parameter's gradient as views of its gate blocks, or as it is where it has none."""
     gradient, cell = step.gradients[name], step.model.cell
+    if name.startswith("parametrised."):  # (R, N, ...)
+        return list(gradient.unbind(1))
     names = cell.blocks_of(gradient) if name.startswith("cell.") else ()
     return [cell.block(gradient, block) for block in names] or [gradient]

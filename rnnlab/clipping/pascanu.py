@@ -13,8 +13,9 @@ class PascanuClipping:
     """g <- g max_norm / |g| where |g| > max_norm; but where |g| is not finite or above `largest`,
     g_W <- shrink W for recurrent weights W and g <- 0 for every other parameter.
 
-    Such a step only shrinks W, and the replica goes on instead of counting as diverged. (trainingRNNs/RNN.py, the clip
-    style `rescale`, which is for gradient descent; an adaptive optimiser makes of shrink W a step of its own length.)
+    Such a step only shrinks W (and adds the gradient noise, where there is any), and the replica goes on instead of
+    counting as diverged. (trainingRNNs/RNN.py, the clip style `rescale`, which is for gradient descent; an adaptive
+    optimiser makes of shrink W a step of its own length.)
 
     Args:
         max_norm: > 0.

@@ -20,6 +20,6 @@ class ValueClipping:
     def __call__(self, step: GradientStep) -> Tensor:
         clipped_R = torch.zeros_like(step.norm_R, dtype=torch.bool)
         for gradient in step.gradients.values():
-            clipped_R |= gradient.abs().flatten(1).amax(1) > self.max_value
+            clipped_R |= (gradient.abs() > self.max_value).flatten(1).any(1)
             gradient.clamp_(-self.max_value, self.max_value)
         return clipped_R

@@ -23,7 +23,7 @@ class Adafactor:
         eps2: the least that rms(w) counts as, > 0.
         clip: the largest rms(u), > 0.
         weight_decay: decoupled decay, w <- w - lr weight_decay w, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
+        recurrent_lr_factor: the recurrent weights' steps are this times as large; likewise a schedule's factor.
     """
 
     lr: Positive
@@ -57,7 +57,8 @@ class _Adafactor(torch.optim.Optimizer):
         for name, mean in (("row", square.mean(-1, keepdim=True)), ("column", square.mean(-2, keepdim=True))):
             state[name] = torch.lerp(state.get(name, mean), mean, t**-rule.decay)
         update = gradient * (state["row"] / state["row"].mean() * state["column"]).rsqrt()
-        length = _rms(weight).clamp(min=rule.eps2) * min(lr, t**-0.5) / (_rms(update) / rule.clip).clamp(min=1.0)
+        step = min(rule.lr, t**-0.5) * (lr / rule.lr)  # what lr has been multiplied by stays outside the bound
+        length = _rms(weight).clamp(min=rule.eps2) * step / (_rms(update) / rule.clip).clamp(min=1.0)
         weight.mul_(1 - lr * rule.weight_decay)
         weight.sub_((length * update).view_as(weight))
 

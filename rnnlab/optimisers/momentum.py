@@ -9,7 +9,7 @@ from rnnlab.contract import BelowOne, NonNegative, Positive, component
 
 @component
 class Momentum:
-    """v <- momentum v + (1 - dampening) g;  w <- w - lr v.
+    """v <- momentum v + (1 - dampening) g;  w <- w - lr v.  At the first step v <- g, as torch has it.
 
     Args:
         lr: learning rate, > 0.

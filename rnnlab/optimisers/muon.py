@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, ConfigError, Count, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, Count, NonNegative, Positive, component
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of Jordan's quintic: it brings singular values from anywhere in (0, 1] to about 0.7 to 1.2 in five iterations."""
@@ -18,7 +18,8 @@ class Muon:
 
     So every direction moves alike. With `nesterov`, of (1 - momentum) g + momentum m. The step's root mean square is
     about lr rms, whatever H, beside which AdamW's is about lr (Liu et al. 2025): one lr serves both. Torch's own
-    orthogonalises stacked gates as one matrix, and in bfloat16; this one block by block, in the run's dtype.
+    orthogonalises stacked gates as one matrix, and in bfloat16; this one block by block, in the run's dtype. As there,
+    an |m| below 1e-7 counts as 1e-7: a gradient that has vanished moves less.
 
     Args:
         lr: learning rate, > 0.
@@ -53,11 +54,6 @@ class _Muon(torch.optim.AdamW):
         betas, decay = (rule.beta1, rule.beta2), rule.weight_decay
         super().__init__(groups, lr=rule.lr, betas=betas, eps=rule.eps, weight_decay=decay, fused=True)
         self.rule = rule
-        if not any(_square(weight) for group in groups if group["recurrent"] for weight in group["params"]):
-            raise ConfigError(
-                "optimiser=muon: not allowed. It is for recurrent weights in square blocks of at least 2 units, and "
-                "this cell has none; optimiser=adamw is what would be left of it."
-            )
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:

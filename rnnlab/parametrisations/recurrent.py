@@ -51,6 +51,12 @@ class RecurrentWeights(nn.Module):
         return torch.cat([self.parametrisation.weight(**of_block) for of_block in parts], dim=-1)
 
 
+def square(cell: Cell) -> bool:
+    """Whether a cell's recurrent weights are square blocks, (H, H), side by side."""
+    shape = tuple(cell.weight_recurrent.shape[1:]) if cell.recurrent else ()
+    return shape == (cell.hidden, len(cell.blocks) * cell.hidden)
+
+
 def refuse_misfit(parametrisation: Parametrisation, cell: Cell, *, option: str, cell_option: str) -> None:
     """Hold a parametrisation against a cell's recurrent weights.
 
@@ -61,14 +67,15 @@ def refuse_misfit(parametrisation: Parametrisation, cell: Cell, *, option: str, 
     """
     if not parametrisation.acts:
         return
-    weight = dict(cell.named_parameters(recurse=False)).get("weight_recurrent")
     wanted = "square blocks of recurrent weights" if parametrisation.square else "one recurrent weight per unit"
-    shape = None if weight is None else tuple(weight.shape[1:])
-    square = shape is not None and shape == (cell.hidden, len(cell.blocks) * cell.hidden)
-    vector = shape == (1, cell.hidden)
-    if not (square if parametrisation.square else vector):
+    shape = tuple(cell.weight_recurrent.shape[1:]) if cell.recurrent else None
+    if not (square(cell) if parametrisation.square else shape == (1, cell.hidden)):
         has = "none" if shape is None else f"{shape[0]} x {shape[1]} of them for {cell.hidden} units"
-        raise ConfigError(
-            f"parametrisation={option}: not allowed with cell={cell_option}. It is for {wanted}; this cell has {has}. "
-            "Choose another, or parametrisation=none."
-        )
+    elif not cell.multiplies:
+        has = "such, but multiplies with something made from them"
+    else:
+        return
+    raise ConfigError(
+        f"parametrisation={option}: not allowed with cell={cell_option}. It is for {wanted}; this cell has {has}. "
+        "Choose another, or parametrisation=none."
+    )

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import Positive, component
+from rnnlab.contract import ConfigError, Positive, component
 from rnnlab.parametrisations.parametrisation import Parts
 
 
@@ -26,6 +26,11 @@ class SpectralNorm:
     square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
+        if not drawn.any():
+            raise ConfigError(
+                "parametrisation=spectral_norm: not allowed with recurrent weights that begin at zero: no multiple of "
+                "them has another norm. Choose another initialiser, or parametrisation=none."
+            )
         return {"direction": drawn}, {}
 
     def weight(self, *, direction: Tensor) -> Tensor:

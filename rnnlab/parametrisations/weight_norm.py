@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import component
+from rnnlab.contract import ConfigError, component
 from rnnlab.parametrisations.parametrisation import Parts
 
 
@@ -21,7 +21,13 @@ class WeightNorm:
     square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
-        return {"length": torch.linalg.vector_norm(drawn, dim=0), "direction": drawn}, {}
+        length = torch.linalg.vector_norm(drawn, dim=0)
+        if not length.all():
+            raise ConfigError(
+                "parametrisation=weight_norm: not allowed with recurrent weights that are zeros for a whole unit: they "
+                "have no direction. Choose another initialiser, or parametrisation=none."
+            )
+        return {"length": length, "direction": drawn}, {}
 
     def weight(self, *, length: Tensor, direction: Tensor) -> Tensor:
         return direction * (length / torch.linalg.vector_norm(direction, dim=0))

@@ -12,8 +12,8 @@ from rnnlab.regularisers.regulariser import Seen, mean_over_steps
 class Activation:
     """P = strength mean_{t,i} h_{t,i}^2 over steps and units; mean over the batch.
 
-    h is the cell's output. Steps that an example does not have do not count. (The paper writes a norm; its published
-    code takes this mean of squares.)
+    h is the cell's output, before dropout. Steps that an example does not have do not count. (The paper writes a norm
+    of the output as dropout leaves it; its published code takes this mean of squares, of that output.)
 
     Args:
         strength: the paper's alpha, > 0.

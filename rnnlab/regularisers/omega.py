@@ -15,8 +15,9 @@ class Omega:
     """P = strength mean_t (|d_{t+1} diag(phi'(a_{t+1})) W^T|^2 / |d_{t+1}|^2 - 1)^2, d_t = dL/dh_t the total adjoint.
 
     The gradient is the immediate one, with respect to the W that is written there: d, phi' and the states are held
-    constant. The mean is over the examples and those of their steps where d is not zero. This is the form of the
-    paper's published code, squares of norms where the paper's own equation has the norms.
+    constant. The mean is over the examples and those of their steps where d is a normal number. As in the paper's
+    published code there are squares of norms where its equation has the norms; that code also counts the step back into
+    h_0, and only steps with |d|^2 >= 1e-20, which at a lag that matters here would leave nothing to keep alive.
 
     For the Elman net, whose step it is about. d is there in the autograd engine only.
 

@@ -174,6 +174,12 @@ class Population:
         for seed in self.seeds:
             for name, leaf in zip(self.names, self.leaves[seed], strict=True):
                 leaf.data.copy_(state["weights"][str(seed)][name])
+        buffers = dict(self.model.named_buffers())
+        for r, seed in enumerate(self.seeds):
+            for name, fixed in self.fixed[seed].items():
+                # As it was made then: another machine's decomposition need not give the same again.
+                fixed.copy_(state["weights"][str(seed)].get(name, fixed))
+                buffers[name][r].copy_(fixed)
         self.optimiser.load_state_dict(state["optimiser"])
         self.keep([int(seed) for seed in state["active"]])
         remembered = state.get("clipping", {})  # checkpoints were once without

@@ -37,6 +37,20 @@ def test_minlstm_is_the_paper_s_equation() -> None:
     torch.testing.assert_close(cell.step(x, (h,))[0], (f * h + i * a["candidate"]) / (f + i), **CLOSE)
 
 
+@pytest.mark.technique("cell=minlstm")
+@pytest.mark.parametrize("far", [-300.0, 300.0])
+def test_minlstm_s_gates_share_out_also_where_both_underflow(far: float) -> None:
+    cell = drawn_cell("minlstm", dtype=torch.float32)
+    with torch.no_grad():
+        cell.weight_input.zero_()
+        cell.block(cell.bias, "forget").fill_(far)
+        cell.block(cell.bias, "input").fill_(far - 1.0)
+    (f,), (b,) = cell.coefficients(torch.zeros(1, 2, 3))
+    expected = torch.sigmoid(torch.tensor(1.0)) if far < 0 else torch.tensor(0.5)
+    torch.testing.assert_close(f, expected.expand_as(f))
+    assert torch.isfinite(b).all()
+
+
 @pytest.mark.parametrize("option", LINEAR)
 def test_the_state_is_linear_in_the_initial_state(option: str) -> None:
     cell = drawn_cell(option, replicas=2)

@@ -68,7 +68,11 @@ def excess(option: str, step: GradientStep, gradients: dict[str, Tensor]) -> Ten
     if option == "value":
         return torch.stack([g.abs().flatten(1).amax(1) for g in gradients.values()]).amax(0).double() / BOUND
     if option == "agc":
-        norms = [unit_norm(gradients[n]) / unit_norm(p).clamp(min=1.0) for n, p in step.model.named_parameters()]
+        whole = {n: "weight" in n for n in gradients}
+        norms = [
+            unit_norm(gradients[n], whole[n]) / unit_norm(p, whole[n]).clamp(min=1.0)
+            for n, p in step.model.named_parameters()
+        ]
         return torch.stack([n.flatten(1).amax(1) for n in norms]).amax(0) / BOUND
     parts = GradientStep(step.model, gradients, step.norm_R, step.fine_R, {})
     return torch.stack([gradient_norm([b]) for name in gradients for b in blocks(parts, name)]).amax(0) / BOUND
@@ -269,3 +273,38 @@ def test_pascanu_shrinks_recurrent_weights_where_the_norm_is_not_believed(wrong:
     for name, gradient in step.gradients.items():
         expected = 0.1 * step.model.cell.weight_recurrent[2] if "recurrent" in name else torch.zeros_like(gradient[2])
         assert torch.equal(gradient[2], expected)
+
+
+def test_agc_takes_a_unit_s_one_input_weight_for_its_incoming_weights() -> None:
+    """And not the weights of all units for one: an exploding unit leaves the others alone."""
+    made = Model(drawn_cell("lstm", inputs=1), replicas=1, outputs=2).double()
+    gradients = {n: torch.zeros_like(p) for n, p in made.named_parameters()}
+    gradients["cell.weight_input"][0, 0, :2] = torch.tensor([1000.0, 1e-4])
+    step = GradientStep(made, gradients, gradient_norm([*gradients.values()]), torch.ones(1, dtype=torch.bool), {})
+    result, _ = clip("agc", step, ratio=0.01, eps=1e-3)
+    weight = made.cell.weight_input[0, 0].detach()
+    assert result["cell.weight_input"][0, 0, 0] == pytest.approx(0.01 * max(abs(weight[0].item()), 1e-3))
+    assert result["cell.weight_input"][0, 0, 1] == pytest.approx(1e-4, rel=1e-6)
+
+
+def test_block_norm_keeps_gates_apart_under_a_parametrisation_too() -> None:
+    made = Model(drawn_cell("lstm"), replicas=1, outputs=2).double()
+    made.parametrise(component("parametrisation", "exponential"))
+    gradients = {n: torch.zeros_like(p) for n, p in made.named_parameters()}
+    (name,) = (n for n in gradients if n.startswith("parametrised."))
+    gradients[name][0, 0, 0], gradients[name][0, 1, 0] = 1e6, 0.25
+    step = GradientStep(made, gradients, gradient_norm([*gradients.values()]), torch.ones(1, dtype=torch.bool), {})
+    result, _ = clip("block_norm", step)
+    assert result[name][0, :, 0].tolist() == [pytest.approx(BOUND), 0.25, 0.0, 0.0]
+
+
+def test_a_parameter_without_entries_is_no_obstacle() -> None:
+    """What a parametrisation has below the diagonal of one unit's block."""
+    made = Model(drawn_cell("rnn", hidden=1), replicas=1, outputs=2).double()
+    made.parametrise(component("parametrisation", "exponential"))
+    gradients = {n: torch.ones_like(p) for n, p in made.named_parameters()}
+    assert min(g.numel() for g in gradients.values()) == 0
+    for option in options("clipping"):
+        if option not in ("agc", "pascanu"):  # refused with a parametrisation
+            step = GradientStep(made, copy.deepcopy(gradients), torch.ones(1).double(), torch.ones(1).bool(), {})
+            component("clipping", option)(step)

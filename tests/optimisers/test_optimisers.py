@@ -10,7 +10,6 @@ from support import component, drawn_cell, uniform
 from torch import Tensor, optim
 
 from rnnlab.clipping.none import NoClipping
-from rnnlab.contract import ConfigError
 from rnnlab.optimisers.muon import COEFFICIENTS, orthogonalised
 from rnnlab.training.model import Model
 from rnnlab.training.population import Population
@@ -99,10 +98,21 @@ def test_newton_schulz_maps_singular_values_and_turns_nothing() -> None:
     assert (orthogonalised(torch.zeros(1, 4, 4), 5) == 0).all()
 
 
-def test_muon_is_refused_where_there_is_no_recurrent_matrix() -> None:
-    model = Model(drawn_cell("rnn", hidden=1), replicas=1, outputs=2).double()
-    with pytest.raises(ConfigError, match=r"^optimiser=muon: not allowed\. .*this cell has none"):
-        Population(model, [0], component("optimiser", "muon"), NoClipping())
+@pytest.mark.technique("optimiser=adafactor")
+@pytest.mark.parametrize("lr", [0.4, 1e-3])
+def test_adafactor_s_bound_on_the_relative_step_leaves_the_factors_of_lr_alone(lr: float) -> None:
+    rule = component("optimiser", "adafactor", lr=lr)
+    moved = []
+    for factor in (1.0, 0.5):
+        weight = torch.ones(3, 3, requires_grad=True)
+        optimiser = rule([{"params": [weight], "lr": lr * factor}])
+        for _ in range(8):
+            weight.grad = torch.full((3, 3), 2.0)
+            before = weight.detach().clone()
+            optimiser.step()
+        moved.append(((before - weight) / before).mean().item())
+    assert moved[1] == pytest.approx(moved[0] / 2, rel=1e-3)
+    assert moved[0] == pytest.approx(min(lr, 8**-0.5), rel=1e-3)
 
 
 @pytest.mark.technique("optimiser=muon")

@@ -201,6 +201,41 @@ def test_parameters_are_counted_as_they_are_trained() -> None:
     assert count("none") < count("cayley")
 
 
+@pytest.mark.parametrize("option", SQUARE)
+def test_a_resumed_population_has_the_fixed_parts_that_were_saved(option: str) -> None:
+    """Another machine's decomposition need not give the same again: where singular values are equal it is rounding."""
+    experiment = small_experiment(f"parametrisation={option}", "cell=lstm", "seeds=2")
+    saved, resumed = (
+        Population(experiment.model([0, 1]), [0, 1], experiment.optimiser, experiment.clipping) for _ in range(2)
+    )
+    state = saved.state_dict()
+    state["active"] = [1]
+    for name, buffer in resumed.model.named_buffers():
+        buffer.neg_()
+        for fixed in resumed.fixed.values():
+            fixed[name].neg_()
+    resumed.load_state_dict(state)
+    saved.keep([1])
+    assert torch.equal(saved.model.plain().cell.weight_recurrent, resumed.model.plain().cell.weight_recurrent)
+    for seed in (0, 1):
+        for name, value in saved.weights(seed).items():
+            assert torch.equal(value, resumed.weights(seed)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("option", "draw"),
+    [
+        ("weight_norm", ["initialiser=spectral_radius", "initialiser.nonzeros=1"]),
+        ("weight_norm", ["initialiser=identity", "initialiser.scale=0"]),
+        ("spectral_norm", ["initialiser=identity", "initialiser.scale=0"]),
+    ],
+)
+def test_a_draw_without_direction_is_refused(option: str, draw: list[str]) -> None:
+    experiment = small_experiment(f"parametrisation={option}", "cell=rnn", "cell.hidden=8", *draw)
+    with pytest.raises(ConfigError, match=rf"^parametrisation={option}: not allowed with recurrent weights that begin"):
+        experiment.model([0])
+
+
 def test_what_does_not_fit_the_cell_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"parametrisation=bounded: not allowed with cell=lstm\. .* per unit; this cell has 5 x 20"

@@ -1,5 +1,6 @@
 """What a comparison compares: sections of one task each, and in them arms, whose labels say what varies. No torch."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,8 @@ from rnnlab.schema import COMPONENTS
 LR = "optimiser.lr"
 RECORDING = (*IGNORED, "seeds", "log", "probe", "probes", "milestones")
 """Keys that change no training: where results go, what is recorded, which seeds."""
+MANY = 4
+"""Keys from which on a label leaves out what is usual."""
 LONGEST = 48
 """Characters of a value in a label; the whole value is in the run's configuration."""
 
@@ -91,9 +94,10 @@ class Section:
     Attributes:
         task: the task's keys and values.
         varied: keys that vary, as in the arms' labels, with their values.
+        usual: of many such keys, the value that more than half of the arms have: their labels do not say it.
         tied: keys that differ only as an option's own default or together with it: (key, option) -> value.
         fixed: every other key that all runs share.
-        lr_selected: the arms stand at a learning rate chosen among several.
+        lr_selected: arms stand at a learning rate chosen among several.
         twice: replicas left out, because another run has the same configuration and seed.
     """
 
@@ -102,6 +106,7 @@ class Section:
     settings: list[Setting]
     arms: list[Arm] = field(default_factory=list)
     varied: dict[str, list[str]] = field(default_factory=dict)
+    usual: dict[str, str] = field(default_factory=dict)
     tied: dict[tuple[str, str], str] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
     lr_selected: bool = False
@@ -127,8 +132,9 @@ def sections(runs: Iterable[Run], *, every_lr: bool) -> list[Section]:
         by_task.setdefault(repr(sorted(_task(run.config).items(), key=str)), []).append(run)
     found = [_section(of_task) for of_task in by_task.values()]
     for section in found:
-        vary = [key for key in section.varied if key != LR]
-        section.lr_selected = LR in section.varied and bool(vary) and not every_lr
+        keys = [key for key in section.varied if key != LR]
+        techniques = Counter(_technique(setting, keys) for setting in section.settings)
+        section.lr_selected = bool(keys) and max(techniques.values()) > 1 and LR in section.varied and not every_lr
     return found
 
 
@@ -141,12 +147,13 @@ def form_arms(section: Section, best: Any) -> None:
     keys = [key for key in section.varied if not (section.lr_selected and key == LR)]
     techniques: dict[str, list[Setting]] = {}
     for setting in section.settings:
-        exact = " ".join(f"{key}={text(setting.config[key])}" for key in keys if key in setting.config)
-        techniques.setdefault(exact, []).append(setting)
+        techniques.setdefault(_technique(setting, keys), []).append(setting)
+    if len(keys) >= MANY:
+        section.usual = _usual([tried[0].config for tried in techniques.values()], keys[1:])
     labels: set[str] = set()
     for _, tried in sorted(techniques.items()):
         tried.sort(key=lambda setting: setting.lr)
-        label = _label(tried[0].config, keys)
+        label = _label(tried[0].config, keys, section.usual)
         unique, count = label, 1
         while unique in labels:  # different beyond the characters that a label has
             count += 1
@@ -224,8 +231,25 @@ def _ordered(keys: set[str]) -> list[str]:
     return sorted(keys, key=lambda key: (place.get(key.partition(".")[0], len(place)), key))
 
 
-def _label(config: dict[str, Any], keys: Sequence[str]) -> str:
-    parts = [f"{key}={shortened(text(config[key]), LONGEST)}" for key in keys if key in config]
+def _technique(setting: Setting, keys: Sequence[str]) -> str:
+    """A setting's values in full, as far as these keys go."""
+    return " ".join(f"{key}={text(setting.config[key])}" for key in keys if key in setting.config)
+
+
+def _usual(configs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, str]:
+    """Each key's value in more than half of the configurations that have the key."""
+    found = {}
+    for key in keys:
+        values = [text(config[key]) for config in configs if key in config]
+        value, count = Counter(values).most_common(1)[0]
+        if 2 * count > len(values):
+            found[key] = value
+    return found
+
+
+def _label(config: dict[str, Any], keys: Sequence[str], usual: dict[str, str]) -> str:
+    said = [key for key in keys if key in config and usual.get(key) != text(config[key])]
+    parts = [f"{key}={shortened(text(config[key]), LONGEST)}" for key in said]
     return " ".join(parts) or "all runs"
 
 

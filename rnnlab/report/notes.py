@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from rnnlab.report.arms import LR, Arm, shortened, text
+from rnnlab.report.arms import LONGEST, LR, Arm, shortened, text
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.pairs import seeds_to_tell_apart
 
@@ -16,6 +16,7 @@ def notes(comparison: Comparison) -> list[str]:
     """One sentence or two per matter, the gravest first."""
     section = comparison.section
     parts = [
+        _usual(comparison),
         _partial(comparison),
         _few_seeds(comparison),
         _learning_rate(comparison),
@@ -45,6 +46,14 @@ def verdict(comparison: Comparison) -> str:
     if len(alike) == len(rows) - 1:
         return f"{opening} But no other arm could be told apart from it: the order may be chance."
     return f"{opening} It cannot be told apart from {_list(alike)}."
+
+
+def _usual(comparison: Comparison) -> str:
+    usual = comparison.section.usual
+    if not usual:
+        return ""
+    told = ", ".join(f"{key}={shortened(value, LONGEST)}" for key, value in usual.items())
+    return f"An arm's name says what is unusual in it. Where it says nothing else: {told}."
 
 
 def _partial(comparison: Comparison) -> str:
@@ -78,6 +87,14 @@ def _few_seeds(comparison: Comparison) -> str:
 def _learning_rate(comparison: Comparison) -> str:
     section = comparison.section
     if not section.lr_selected:
+        others = [key for key in section.varied if key != LR]
+        techniques = {repr([arm.setting.config.get(key) for key in others]) for arm in section.arms}
+        if LR in section.varied and len(techniques) == len(section.arms):
+            low, *_, high = section.varied[LR]
+            return (
+                f"The arms' learning rates differ, from {low} to {high}, and no technique was tried at two: an arm may do "
+                "better at another rate."
+            )
         fixed = section.fixed.get(LR)
         if fixed is None or len(section.arms) < 2:
             return ""

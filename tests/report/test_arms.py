@@ -41,6 +41,19 @@ def test_labels_hold_what_varies_and_nothing_else(runs):
     assert not set(section.fixed) & set(section.varied)
 
 
+def test_labels_of_many_keys_leave_out_what_is_usual(runs):
+    """More than half of the arms; two arms that differ still have different names."""
+    keys = {"activation": "relu", "initialiser": "henaff", "clipping": "value", "optimiser": "sgd"}
+    (section,) = formed(runs({}, {"cell": "lstm"}, *({key: value} for key, value in keys.items())))
+    assert {arm.label for arm in section.arms} == {
+        "cell=lstm",
+        "cell=rnn",
+        *(f"cell=rnn {key}={value}" for key, value in keys.items()),
+    }
+    assert set(section.usual) == set(keys)
+    assert section.usual["clipping"] == "norm"
+
+
 def test_what_comes_with_an_option_is_no_part_of_a_label_but_is_told(runs):
     (section,) = formed(runs({"cell": "lstm", "cell.hidden": 32}, {"cell": "rnn", "cell.hidden": 64}))
     assert [arm.label for arm in section.arms] == ["cell=lstm", "cell=rnn"]
@@ -95,6 +108,12 @@ def test_a_swept_learning_rate_is_chosen_within_each_technique(runs):
     (alone,) = formed([run for run in found if run.config["cell"] == "rnn"])
     assert not alone.lr_selected, "where the learning rate alone varies, it is what is compared"
     assert len(alone.arms) == 3
+
+
+def test_a_learning_rate_of_each_technique_s_own_is_not_chosen_but_said(runs):
+    (section,) = formed(runs({"cell": "rnn", "optimiser.lr": 0.1}, {"cell": "gru", "optimiser.lr": 0.01}))
+    assert not section.lr_selected
+    assert [arm.label for arm in section.arms] == ["cell=gru optimiser.lr=0.01", "cell=rnn optimiser.lr=0.1"]
 
 
 def test_different_settings_never_share_an_arm_however_long_their_values(runs):

@@ -107,6 +107,24 @@ def test_cost_is_all_seconds_of_the_arm_over_its_solved_seeds(folder):
         assert row.seconds_per_step == pytest.approx(seconds / sum(steps))
 
 
+def test_learning_rates_that_were_not_compared_are_told(tmp_path):
+    for cell, lr in (("gru", 0.1), ("rnn", 0.01)):
+        write(tmp_path, cell, {"cell": cell, "optimiser.lr": lr}, solve_at=300)
+    told = " ".join(notes(compared(tmp_path)))
+    assert "learning rates differ, from 0.01 to 0.1, and no technique was tried at two" in told
+    write(tmp_path, "gru2", {"cell": "gru", "optimiser.lr": 0.01}, solve_at=200)
+    assert "no technique was tried at two" not in " ".join(notes(compared(tmp_path)))
+
+
+def test_what_arms_leave_out_is_told(tmp_path):
+    changes = ({}, {"cell": "lstm"}, {"activation": "relu"}, {"clipping": "value"}, {"optimiser": "sgd"})
+    for k, change in enumerate(changes):
+        write(tmp_path, str(k), change, solve_at=300 + k)
+    assert "Where it says nothing else: activation=tanh, clipping=norm, optimiser=adam." in " ".join(
+        notes(compared(tmp_path))
+    )
+
+
 def test_the_best_learning_rate_is_the_one_whose_seeds_beat_the_others(tmp_path):
     for cell in ("gru", "rnn"):
         for lr, at in ((0.1, 1e6), (0.01, 300), (0.001, 1500)):

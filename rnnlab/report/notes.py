@@ -92,8 +92,8 @@ def _learning_rate(comparison: Comparison) -> str:
         if LR in section.varied and len(techniques) == len(section.arms):
             low, *_, high = section.varied[LR]
             return (
-                f"The arms' learning rates differ, from {low} to {high}, and no technique was tried at two: an arm may do "
-                "better at another rate."
+                f"The arms' learning rates differ, from {low} to {high}, and no technique was tried at two: an arm may "
+                "do better at another rate."
             )
         fixed = section.fixed.get(LR)
         if fixed is None or len(section.arms) < 2:

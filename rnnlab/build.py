@@ -172,7 +172,8 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
         return parameter_count(model, 1)
 
     # rnnlab.schema refuses one unit in a population.
-    found = match(config.match_parameters, count, least=1 if len(config.seeds) == 1 else 2)
+    least = 2 if len(config.seeds) > 1 else make_cell(sized(2), replicas=1, inputs=task.inputs).least
+    found = match(config.match_parameters, count, least=least)
     return replace(config, components=sized(found.hidden), match_parameters=None), found
 
 

@@ -63,7 +63,7 @@ def test_contradictions_are_refused(pair: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("cell", ["rnn_layernorm", "lstm_layernorm", "gru_layernorm"])
 def test_a_layer_of_one_unit_cannot_be_normalised(cell: str) -> None:
-    with pytest.raises(ConfigError, match="hidden=1 leaves nothing"):
+    with pytest.raises(ConfigError, match="hidden=1 is too small; at least 2"):
         small_experiment(f"cell={cell}", "seeds=1", "cell.hidden=1")
 
 

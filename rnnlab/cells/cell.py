@@ -31,6 +31,8 @@ class Cell(nn.Module):
     Args:
         replicas, inputs, hidden: R, I, H.
         input_blocks: names of the column blocks of input weights and biases, where they are others than `blocks`.
+    Raises:
+        ValueError: fewer units than the cell needs.
     """
 
     blocks: ClassVar[tuple[str, ...]]
@@ -38,6 +40,8 @@ class Cell(nn.Module):
     weight_recurrent: nn.Parameter
     multiplies: ClassVar[bool] = True
     """Whether states are multiplied by `weight_recurrent` as it stands, and not by something made from it."""
+    least: ClassVar[int] = 1
+    """The fewest units that it can have."""
     carried: ClassVar[dict[str, str]] = {}
     """State component: the gate that its old value is multiplied by."""
     admitted: ClassVar[dict[str, str]] = {}
@@ -45,6 +49,8 @@ class Cell(nn.Module):
 
     def __init__(self, *, replicas: int, inputs: int, hidden: int, input_blocks: tuple[str, ...] | None = None) -> None:
         super().__init__()
+        if hidden < self.least:
+            raise ValueError(f"hidden={hidden} is too small; at least {self.least}")
         self.inputs, self.hidden = inputs, hidden
         self.input_blocks = self.blocks if input_blocks is None else input_blocks
         rows = len(self.input_blocks) * hidden

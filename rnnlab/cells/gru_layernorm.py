@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rnnlab.activations.sigmoid import sigmoid
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm, refuse_one
+from rnnlab.cells.layer_norm import layer_norm
 from rnnlab.contract import Count, Positive, checked
 
 
@@ -28,6 +28,7 @@ class LayerNormGRU(Cell):
     """
 
     blocks: ClassVar[tuple[str, ...]] = ("reset", "update", "candidate")
+    least: ClassVar[int] = 2  # one unit, normalised, is 0
     states: ClassVar[tuple[str, ...]] = ("h",)
     carried: ClassVar[dict[str, str]] = {"h": "update"}
 
@@ -35,7 +36,6 @@ class LayerNormGRU(Cell):
     def __init__(
         self, *, hidden: Count, epsilon: Positive, activation: ActivationFactory, replicas: Count, inputs: Count
     ) -> None:
-        refuse_one(hidden)
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.epsilon = epsilon
         self.gain_input = nn.Parameter(torch.ones(replicas, 1, 3 * hidden))

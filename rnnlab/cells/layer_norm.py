@@ -5,15 +5,6 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def refuse_one(hidden: int) -> None:
-    """
-    Raises:
-        ValueError: a layer of one unit, normalised, is 0 whatever it was.
-    """
-    if hidden == 1:
-        raise ValueError("hidden=1 leaves nothing: a layer of one unit, normalised, is 0. At least 2")
-
-
 def layer_norm(a_RBG: Float[Tensor, "R B G"], gain_R1G: Float[Tensor, "R 1 G"], epsilon: float) -> Tensor:
     """LN(a) = gain (a - mean) / sqrt(variance + epsilon), mean and variance over G: the rows of one example."""
     return gain_R1G * functional.layer_norm(a_RBG, a_RBG.shape[-1:], eps=epsilon)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm, refuse_one
+from rnnlab.cells.layer_norm import layer_norm
 from rnnlab.contract import Count, Finite, Positive, checked
 
 
@@ -28,6 +28,7 @@ class LayerNormLSTM(Cell):
     """
 
     blocks: ClassVar[tuple[str, ...]] = ("input", "forget", "output", "candidate")
+    least: ClassVar[int] = 2  # one unit, normalised, is 0
     states: ClassVar[tuple[str, ...]] = ("h", "c")
     carried: ClassVar[dict[str, str]] = {"c": "forget"}
     admitted: ClassVar[dict[str, str]] = {"c": "input"}
@@ -43,7 +44,6 @@ class LayerNormLSTM(Cell):
         replicas: Count,
         inputs: Count,
     ) -> None:
-        refuse_one(hidden)
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.forget_bias, self.epsilon = forget_bias, epsilon
         self.gain_input = nn.Parameter(torch.ones(replicas, 1, 4 * hidden))

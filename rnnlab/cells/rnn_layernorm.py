@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm, refuse_one
+from rnnlab.cells.layer_norm import layer_norm
 from rnnlab.contract import Count, Positive, checked
 
 
@@ -23,13 +23,13 @@ class LayerNormRNN(Cell):
     """
 
     blocks: ClassVar[tuple[str, ...]] = ("hidden",)
+    least: ClassVar[int] = 2  # one unit, normalised, is 0
     states: ClassVar[tuple[str, ...]] = ("h",)
 
     @checked
     def __init__(
         self, *, hidden: Count, epsilon: Positive, activation: ActivationFactory, replicas: Count, inputs: Count
     ) -> None:
-        refuse_one(hidden)
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.epsilon = epsilon
         self.gain = nn.Parameter(torch.ones(replicas, 1, hidden))

@@ -20,7 +20,7 @@ def matrix(cell: Cell) -> bool:
 
 def drawable(cell: Cell) -> bool:
     """Whether there is something left of a symmetric draw."""
-    return matrix(cell) or not square(cell)
+    return cell.multiplies or not square(cell)
 
 
 WANTED: dict[str, tuple[Callable[[Cell], bool], str]] = {

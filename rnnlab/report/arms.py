@@ -133,7 +133,7 @@ def sections(runs: Iterable[Run], *, every_lr: bool) -> list[Section]:
     found = [_section(of_task) for of_task in by_task.values()]
     for section in found:
         keys = [key for key in section.varied if key != LR]
-        techniques = Counter(_technique(setting, keys) for setting in section.settings)
+        techniques = Counter(technique(setting, keys) for setting in section.settings)
         section.lr_selected = bool(keys) and max(techniques.values()) > 1 and LR in section.varied and not every_lr
     return found
 
@@ -147,7 +147,7 @@ def form_arms(section: Section, best: Any) -> None:
     keys = [key for key in section.varied if not (section.lr_selected and key == LR)]
     techniques: dict[str, list[Setting]] = {}
     for setting in section.settings:
-        techniques.setdefault(_technique(setting, keys), []).append(setting)
+        techniques.setdefault(technique(setting, keys), []).append(setting)
     if len(keys) >= MANY:
         section.usual = _usual([tried[0].config for tried in techniques.values()], keys[1:])
     labels: set[str] = set()
@@ -231,8 +231,8 @@ def _ordered(keys: set[str]) -> list[str]:
     return sorted(keys, key=lambda key: (place.get(key.partition(".")[0], len(place)), key))
 
 
-def _technique(setting: Setting, keys: Sequence[str]) -> str:
-    """A setting's values in full, as far as these keys go."""
+def technique(setting: Setting, keys: Sequence[str]) -> str:
+    """A setting's values in full, as far as these keys go: settings of one technique have the same."""
     return " ".join(f"{key}={text(setting.config[key])}" for key in keys if key in setting.config)
 
 

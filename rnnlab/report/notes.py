@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from rnnlab.report.arms import LONGEST, LR, Arm, shortened, text
+from rnnlab.report.arms import LONGEST, LR, Arm, shortened, technique, text
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.pairs import seeds_to_tell_apart
 
@@ -88,7 +88,7 @@ def _learning_rate(comparison: Comparison) -> str:
     section = comparison.section
     if not section.lr_selected:
         others = [key for key in section.varied if key != LR]
-        techniques = {repr([arm.setting.config.get(key) for key in others]) for arm in section.arms}
+        techniques = {technique(arm.setting, others) for arm in section.arms}
         if LR in section.varied and len(techniques) == len(section.arms):
             low, *_, high = section.varied[LR]
             return (

@@ -171,14 +171,14 @@ class Population:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a freshly built population into a saved state."""
-        for seed in self.seeds:
-            for name, leaf in zip(self.names, self.leaves[seed], strict=True):
-                leaf.data.copy_(state["weights"][str(seed)][name])
         buffers = dict(self.model.named_buffers())
         for r, seed in enumerate(self.seeds):
+            saved = state["weights"][str(seed)]
+            for name, leaf in zip(self.names, self.leaves[seed], strict=True):
+                leaf.data.copy_(saved[name])
             for name, fixed in self.fixed[seed].items():
                 # As it was made then: another machine's decomposition need not give the same again.
-                fixed.copy_(state["weights"][str(seed)].get(name, fixed))
+                fixed.copy_(saved.get(name, fixed))
                 buffers[name][r].copy_(fixed)
         self.optimiser.load_state_dict(state["optimiser"])
         self.keep([int(seed) for seed in state["active"]])

@@ -53,6 +53,7 @@ class Cell(nn.Module):
             raise ValueError(f"hidden={hidden} is too small; at least {self.least}")
         self.inputs, self.hidden = inputs, hidden
         self.input_blocks = self.blocks if input_blocks is None else input_blocks
+        self.bias_shifts: dict[str, float] = {}  # by gate; for a cell to set
         rows = len(self.input_blocks) * hidden
         self.weight_input = nn.Parameter(torch.zeros(replicas, inputs, rows))
         if self.blocks:
@@ -95,7 +96,9 @@ class Cell(nn.Module):
         return torch.baddbmm(torch.baddbmm(self.bias, input_RBI, self.weight_input), state_RBH, self.weight_recurrent)
 
     def shift_biases(self, replica: int) -> None:
-        """Add what a cell adds to its freshly drawn biases; nothing, unless it says so."""
+        """Add what a cell adds to its freshly drawn biases: opens a forget gate, say."""
+        for name, shift in self.bias_shifts.items():
+            self.block(self.bias[replica], name).add_(shift)
 
     def zero_state(self, input_RBI: Tensor) -> State:
         """The initial state for inputs like these: zeros."""

@@ -37,12 +37,8 @@ class JANET(Cell):
         inputs: Count,
     ) -> None:
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
-        self.beta, self.forget_bias = beta, forget_bias
+        self.beta, self.bias_shifts = beta, {"forget": forget_bias}
         self.activation = activation()
-
-    def shift_biases(self, replica: int) -> None:
-        """Open the forget gate of a freshly drawn replica."""
-        self.block(self.bias[replica], "forget").add_(self.forget_bias)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state

@@ -29,13 +29,9 @@ class LSTM(Cell):
         self, *, hidden: Count, forget_bias: Finite, activation: ActivationFactory, replicas: Count, inputs: Count
     ) -> None:
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
-        self.forget_bias = forget_bias
+        self.bias_shifts = {"forget": forget_bias}
         self.candidate_activation = activation()
         self.output_activation = activation()
-
-    def shift_biases(self, replica: int) -> None:
-        """Open the forget gate of a freshly drawn replica."""
-        self.block(self.bias[replica], "forget").add_(self.forget_bias)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state

@@ -33,13 +33,9 @@ class LSTM1997(Cell):
         self, *, hidden: Count, input_bias: Finite, activation: ActivationFactory, replicas: Count, inputs: Count
     ) -> None:
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
-        self.input_bias = input_bias
+        self.bias_shifts = {"input": input_bias}
         self.candidate_activation = activation()
         self.output_activation = activation()
-
-    def shift_biases(self, replica: int) -> None:
-        """Shut the input gate of a freshly drawn replica."""
-        self.block(self.bias[replica], "input").add_(self.input_bias)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state

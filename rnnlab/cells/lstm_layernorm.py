@@ -45,17 +45,13 @@ class LayerNormLSTM(Cell):
         inputs: Count,
     ) -> None:
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
-        self.forget_bias, self.epsilon = forget_bias, epsilon
+        self.bias_shifts, self.epsilon = {"forget": forget_bias}, epsilon
         self.gain_input = nn.Parameter(torch.ones(replicas, 1, 4 * hidden))
         self.gain_recurrent = nn.Parameter(torch.ones(replicas, 1, 4 * hidden))
         self.gain_cell = nn.Parameter(torch.ones(replicas, 1, hidden))
         self.bias_cell = nn.Parameter(torch.zeros(replicas, 1, hidden))
         self.candidate_activation = activation()
         self.output_activation = activation()
-
-    def shift_biases(self, replica: int) -> None:
-        """Open the forget gate of a freshly drawn replica."""
-        self.block(self.bias[replica], "forget").add_(self.forget_bias)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state

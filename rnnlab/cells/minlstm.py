@@ -35,12 +35,8 @@ class MinLSTM(LinearCell):
     ) -> None:
         input_blocks = ("forget", "input", "candidate")
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden, input_blocks=input_blocks)
-        self.forget_bias = forget_bias
+        self.bias_shifts = {"forget": forget_bias}
         self.activation = activation()
-
-    def shift_biases(self, replica: int) -> None:
-        """Open the forget gate of a freshly drawn replica."""
-        self.block(self.bias[replica], "forget").add_(self.forget_bias)
 
     def coefficients(self, input_RBI: Tensor) -> tuple[State, State]:
         a_f, a_i, a_h = self._preactivations(input_RBI)

@@ -99,7 +99,7 @@ def test_the_minimal_gated_unit_is_the_paper_s_equation() -> None:
 @pytest.mark.parametrize("option", ["lstm_coupled", "lstm_layernorm", "janet", "minlstm"])
 def test_the_forget_bias_is_added_to_the_forget_gate_s_bias_alone(option: str) -> None:
     cell = drawn_cell(option)
-    before, cell.forget_bias = cell.bias.detach().clone(), 1.5
+    before, cell.bias_shifts = cell.bias.detach().clone(), {"forget": 1.5}
     with torch.no_grad():
         cell.shift_biases(0)
     for name in cell.input_blocks:

@@ -2,9 +2,12 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from rnnlab.contract import RunError
 from rnnlab.schema import Config
 
 
@@ -29,13 +32,25 @@ class Job:
     notes: tuple[str, ...] = ()
 
 
+ENDINGS = {
+    "finished": "finished",
+    "skipped": "finished before",
+    "failed": "failed",
+    "refused": "refused",
+    "interrupted": "interrupted",
+    "waiting": "not begun",
+}
+"""How a job can end, and the words for it. `refused`: a wrong configuration; `interrupted`: to be gone on with."""
+RESULTS = ("finished", "skipped")
+"""The endings that leave results."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.
 
     Args:
-        status: `finished` now; `skipped`, since it was finished before; `failed`; `refused`, a wrong configuration;
-            `interrupted`, to be gone on with; `waiting`, never begun; `busy`, another process works on its folder.
+        status: one of ENDINGS in the end; until then also `busy`, another process works on its folder.
         reason: one line.
         objective: see `objective`; NaN unless there are results.
     """
@@ -46,10 +61,37 @@ class Outcome:
 
 
 def objective(folder: Path) -> float:
-    """What a search minimises: the best evaluation loss, mean over seeds. Infinite where a seed never had one."""
-    seeds = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seeds"]
-    losses = [math.inf if seed["best_eval_loss"] is None else seed["best_eval_loss"] for seed in seeds]
-    return sum(losses) / len(losses)
+    """What a search minimises: the best evaluation loss, mean over seeds.
+
+    Infinite where a seed diverged before an evaluation: what it had before its first update says nothing of training.
+
+    Raises:
+        RunError: the files are not what a run writes.
+    """
+    try:
+        seeds = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seeds"]
+        losses = [_loss(folder, seed) for seed in seeds]
+        return sum(losses) / len(losses)
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        raise RunError(
+            f"{folder}: the loss cannot be read from summary.json and metrics.jsonl ({type(error).__name__}: {error}); "
+            "force=true runs it again"
+        ) from None
+
+
+def _loss(folder: Path, seed: dict[str, Any]) -> float:
+    best = seed["best_eval_loss"]
+    if seed.get("status") == "diverged":
+        trained = [row["loss"] for row in _evaluations(folder) if row["seed"] == seed["seed"] and row["step"] > 0]
+        best = min((loss for loss in trained if loss is not None), default=None)
+    return math.inf if best is None else float(best)
+
+
+def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
+    with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            if row["split"] == "eval":
+                yield row
 
 
 def labels(jobs: list[Job]) -> dict[int, str]:

@@ -33,7 +33,7 @@ class Journal:
         Raises:
             RunError: the file cannot be read.
         """
-        storage = _replayed(_good(self._lines()))
+        storage = _replayed(_good(self._content().splitlines()))
         if storage is None or name not in optuna.get_all_study_names(storage):
             return []
         return optuna.load_study(study_name=name, storage=storage).get_trials()
@@ -56,26 +56,25 @@ class Journal:
         if not self.file.exists():
             return
         with self.lock:
-            lines = self._lines()
-            good = _good(lines)
-            if len(good) == len(lines):
+            content = self._content()
+            lines = content.splitlines()
+            logs = _good(lines)
+            good = b"".join(line + b"\n" for line in lines[: len(logs)])
+            if good == content:
                 return
             aside = _unused(self.file.with_name(self.file.name + ".damaged"))
-            aside.write_bytes(self.file.read_bytes())
-            write_atomically(self.file, b"".join(line + b"\n" for line in lines[: len(good)]))
-        trials = sum(len(study) for study in _studies(_replayed(good)))
+            aside.write_bytes(content)
+            write_atomically(self.file, good)
+        trials = sum(len(study) for study in _studies(_replayed(logs)))
         say(f"{self.file} was damaged: {trials} trials are kept, the file as it was is {aside}", error=True)
 
-    def _lines(self) -> list[bytes]:
-        """A last one without its end is a line too, and a damaged one."""
+    def _content(self) -> bytes:
         try:
-            content = self.file.read_bytes()
+            return self.file.read_bytes()
         except FileNotFoundError:
-            return []
+            return b""
         except OSError as error:
             raise RunError(f"{self.file}: the study cannot be read ({error.strerror}).") from None
-        *lines, rest = content.split(b"\n")
-        return [*lines, b"{" + rest] if rest else lines
 
 
 def _good(lines: list[bytes]) -> list[Log]:

@@ -43,7 +43,7 @@ def distribution(override: Override, config: Mapping[str, Any]) -> Any:
             low, high, log = float(value.start or 0), float(value.end or 0), "log" in value.tags
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise ValueError("The bounds must be finite.")
-            if low.is_integer() and high.is_integer() and not takes_fractions(key, low + 0.5, config):
+            if low.is_integer() and high.is_integer() and for_whole_numbers(key, low, high, config):
                 return IntDistribution(int(low), int(high), log=log)
             return FloatDistribution(low, high, log=log)
         if isinstance(value, RangeSweep) and isinstance(value.start, int) and isinstance(value.step, int):
@@ -62,8 +62,8 @@ def _few(values: Any) -> list[Any]:
     return few
 
 
-def takes_fractions(key: str, fraction: float, config: Mapping[str, Any]) -> bool:
-    """Whether a key may be such a number, or is for whole ones: by its type, or else by its value."""
+def for_whole_numbers(key: str, low: float, high: float, config: Mapping[str, Any]) -> bool:
+    """Whether a key may be one of these two whole numbers, but nothing between: by its type, or else by its value."""
     section, _, leaf = key.rpartition(".")
     node: Any = config
     for part in section.split(".") if section else ():
@@ -71,12 +71,16 @@ def takes_fractions(key: str, fraction: float, config: Mapping[str, Any]) -> boo
     node = node if isinstance(node, Mapping) else {}
     kind = SCALARS.get(key) or (signature_of(str(node.get("_target_", ""))) or {}).get(leaf)
     if kind is None:
-        return not isinstance(node.get(leaf), int)
-    try:
-        check_value(key, fraction, kind)
-    except ConfigError:
-        return False
-    return True
+        return isinstance(node.get(leaf), int)
+
+    def allowed(value: float) -> bool:
+        try:
+            check_value(key, value, kind)
+        except ConfigError:
+            return False
+        return True
+
+    return not allowed(low + 0.5) and (allowed(low) or allowed(high))
 
 
 class Search:

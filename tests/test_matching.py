@@ -65,10 +65,10 @@ def test_a_match_is_the_configuration_of_its_hidden_size() -> None:
     found, plain = experiment("match_parameters=1000"), experiment("cell.hidden=14")
     assert found.config == plain.config
     assert validate(found.config.resolved()) == found.config
-    identity = run_id(plain.config, device="cpu", engine="autograd")
-    assert run_id(found.config, device="cpu", engine="autograd") == identity
+    identity = run_id(plain.config, device="cpu", engine="autograd", sources={})
+    assert run_id(found.config, device="cpu", engine="autograd", sources={}) == identity
     with pytest.raises(ValueError, match="build the experiment first"):
-        run_id(validate(composed("match_parameters=1000")), device="cpu", engine="autograd")
+        run_id(validate(composed("match_parameters=1000")), device="cpu", engine="autograd", sources={})
 
 
 def test_a_population_never_has_one_unit() -> None:

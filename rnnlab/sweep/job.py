@@ -1,10 +1,10 @@
 """A job of a sweep, and how it ended. Imports no torch."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnlab.runs.record import Record
 from rnnlab.schema import Config
 
 
@@ -46,8 +46,12 @@ class Outcome:
 
 
 def objective(folder: Path) -> float:
-    """What a search minimises: the best evaluation loss, mean over seeds. Infinite where a seed never had one."""
-    seeds = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seeds"]
+    """What a search minimises: the best evaluation loss, mean over seeds. Infinite where a seed never had one.
+
+    Raises:
+        DamagedError: the run has no results that can be read.
+    """
+    seeds = Record(folder).summary["seeds"]
     losses = [math.inf if seed["best_eval_loss"] is None else seed["best_eval_loss"] for seed in seeds]
     return sum(losses) / len(losses)
 

@@ -9,6 +9,7 @@ from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import ConfigError
 from rnnlab.matching import match
 from rnnlab.runs.identity import run_id
+from rnnlab.runs.record import Record
 from rnnlab.schema import validate
 
 
@@ -82,13 +83,13 @@ def test_the_run_folder_is_that_of_the_hidden_size(in_tmp_path, capfd) -> None:
     said = capfd.readouterr().out
     assert "match_parameters=300: cell.hidden=7 with 288 parameters (4.00% fewer)." in said
     folder = only_run()
-    manifest, stored = read(folder, "manifest.json"), (folder / "config.yaml").read_bytes()
+    manifest, stored = read(folder, "manifest.json"), Record(folder).config
     assert manifest["match_parameters"] == {"asked": 300, "hidden": 7, "parameters": 288}
     assert manifest["parameters"] == 288
     assert rnnlab("cell.hidden=7") == 0
     assert "finished already" in capfd.readouterr().out
     assert rnnlab("cell.hidden=7", "name=plain") == 0
-    assert (only_run("plain") / "config.yaml").read_bytes().replace(b"name: plain", b"name: default") == stored
+    assert Record(only_run("plain")).config == {**stored, "name": "plain"}
     assert read(only_run("plain"), "manifest.json")["match_parameters"] is None
 
 

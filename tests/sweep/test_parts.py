@@ -10,12 +10,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers import TINY
+from helpers import TINY, seal
 from omegaconf import OmegaConf
 from rich.console import Console
 from support import CONFIGS, composed, leaf, options
 
+from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.cli import run_command_line
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.schema import validate
@@ -91,9 +93,16 @@ def test_labels_hold_what_differs():
 
 
 def test_the_objective_is_the_mean_best_loss_and_infinite_where_one_is_missing(tmp_path):
+    write_run(tmp_path / "run", seeds=[0, 1], rng=np.random.default_rng(0))
+    path = tmp_path / "run" / "summary.json"
+
     def summary(*losses):
-        (tmp_path / "summary.json").write_text(json.dumps({"seeds": [{"best_eval_loss": loss} for loss in losses]}))
-        return objective(tmp_path)
+        content = json.loads(path.read_text())
+        for seed, loss in zip(content["seeds"], losses, strict=True):
+            seed["best_eval_loss"] = loss
+        path.write_text(json.dumps(content))
+        seal(path.parent)
+        return objective(path.parent)
 
     assert summary(0.1, 0.3) == pytest.approx(0.2)
     assert summary(0.1, None) == math.inf

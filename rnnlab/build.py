@@ -21,6 +21,7 @@ from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
 from rnnlab.regularisers.regulariser import Regulariser
+from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Task
@@ -32,6 +33,7 @@ class Experiment:
     """Everything that a training loop needs, made from one configuration.
 
     `config` is that configuration with cell.hidden chosen where match_parameters asked for it; `match` says how.
+    `sources` are hashes of the user's own code and data, which determine the results too.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Experiment:
     device: torch.device
     dtype: torch.dtype
     engine: Engine
+    sources: dict[str, str]
 
     @property
     def last(self) -> int | None:
@@ -146,7 +149,14 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         device=device,
         dtype=dtype,
         engine=engine,
+        sources=_sources(config, task),
     )
+
+
+def _sources(config: Config, task: Task) -> dict[str, str]:
+    parts = (*config.components.values(), *config.probes.values())
+    modules = (part["_target_"].rpartition(".")[0] for part in parts)
+    return of_modules(modules) | of_files(getattr(task, "files", ()))
 
 
 def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tuple[Config, Match | None]:

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 
 from rnnlab.cli import run_command_line
+from rnnlab.runs.digest import digest
+from rnnlab.runs.folder import RunFolder
+from rnnlab.runs.record import CHECKSUM, Record
 
 TINY = [
     "tensorboard=false",
@@ -72,6 +75,22 @@ def weights(folder: Path, seed: int) -> dict[str, torch.Tensor]:
     """One seed's parameters in the newest checkpoint."""
     newest = max((folder / "checkpoint").glob("step-*.pt"))
     return torch.load(newest, weights_only=True)["population"]["weights"][str(seed)]
+
+
+def read_probes(folder: Path) -> dict[int, dict[str, np.ndarray]]:
+    """What a run's probes measured, by training step."""
+    return dict(Record(folder).probes())
+
+
+def seal(folder: Path, **changes: Any) -> None:
+    """Have manifest.json, with some entries changed, and config.yaml vouch for the files as they are now."""
+    manifest = read(folder, "manifest.json") | changes
+    there = [name for name in manifest["files"] if (folder / name).exists()]
+    manifest["files"] = {name: digest((folder / name).read_bytes()) for name in there}
+    RunFolder(folder).write_manifest(manifest)
+    head, mark, rest = (folder / "config.yaml").read_text().partition(CHECKSUM)
+    body = rest.partition("\n")[2]
+    (folder / "config.yaml").write_text(f"{head}{mark}{digest(body.encode())['sha256']}\n{body}")
 
 
 def canonical_files(folder: Path) -> dict[str, Any]:

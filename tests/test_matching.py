@@ -9,6 +9,7 @@ from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import ConfigError
 from rnnlab.matching import match
 from rnnlab.runs.identity import run_id
+from rnnlab.runs.record import Record
 from rnnlab.schema import validate
 
 
@@ -65,10 +66,10 @@ def test_a_match_is_the_configuration_of_its_hidden_size() -> None:
     found, plain = experiment("match_parameters=1000"), experiment("cell.hidden=14")
     assert found.config == plain.config
     assert validate(found.config.resolved()) == found.config
-    identity = run_id(plain.config, device="cpu", engine="autograd")
-    assert run_id(found.config, device="cpu", engine="autograd") == identity
+    identity = run_id(plain.config, device="cpu", engine="autograd", sources={})
+    assert run_id(found.config, device="cpu", engine="autograd", sources={}) == identity
     with pytest.raises(ValueError, match="build the experiment first"):
-        run_id(validate(composed("match_parameters=1000")), device="cpu", engine="autograd")
+        run_id(validate(composed("match_parameters=1000")), device="cpu", engine="autograd", sources={})
 
 
 def test_a_population_never_has_one_unit() -> None:
@@ -82,13 +83,13 @@ def test_the_run_folder_is_that_of_the_hidden_size(in_tmp_path, capfd) -> None:
     said = capfd.readouterr().out
     assert "match_parameters=300: cell.hidden=7 with 288 parameters (4.00% fewer)." in said
     folder = only_run()
-    manifest, stored = read(folder, "manifest.json"), (folder / "config.yaml").read_bytes()
+    manifest, stored = read(folder, "manifest.json"), Record(folder).config
     assert manifest["match_parameters"] == {"asked": 300, "hidden": 7, "parameters": 288}
     assert manifest["parameters"] == 288
     assert rnnlab("cell.hidden=7") == 0
     assert "finished already" in capfd.readouterr().out
     assert rnnlab("cell.hidden=7", "name=plain") == 0
-    assert (only_run("plain") / "config.yaml").read_bytes().replace(b"name: plain", b"name: default") == stored
+    assert Record(only_run("plain")).config == {**stored, "name": "plain"}
     assert read(only_run("plain"), "manifest.json")["match_parameters"] is None
 
 

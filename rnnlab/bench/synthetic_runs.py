@@ -5,13 +5,14 @@ often and how fast they solve it, and some seeds diverge.
 """
 
 import json
-from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+
+from rnnlab.runs.digest import digest
+from rnnlab.runs.folder import RunFolder
 
 CELLS = ("rnn", "lstm", "gru")
 CLIPPINGS = ("none", "norm", "value")
@@ -63,12 +64,14 @@ def write_run(
     rows: list[dict[str, Any]] = []
     results = [_seed(seed, typical, steps, every, diverging, rows, rng) for seed in seeds]
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (path / "manifest.json").write_text(json.dumps(_manifest(path, seeds, config, status)))
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sorted(rows, key=_order)))
-    (path / "adjoints.npz").write_bytes(_adjoints(config, seeds, results, rng))
+    folder = RunFolder(path)
+    folder.write_config(config)
+    lines = "".join(json.dumps(row) + "\n" for row in sorted(rows, key=_order)).encode()
+    folder.metrics.write_bytes(lines)
+    files = {"metrics.jsonl": digest(lines), "adjoints.npz": folder.write_adjoints(_adjoints(config, results, rng))}
     if status == "finished":
-        (path / "summary.json").write_text(json.dumps(_summary(path, results)))
+        files["summary.json"] = folder.write_json("summary.json", _summary(path, results))
+    folder.write_manifest(_manifest(path, seeds, config, status) | {"files": files})
 
 
 def _order(row: dict[str, Any]) -> int:
@@ -138,7 +141,10 @@ def _result(seed: int, status: str, steps: int, solved: int | None, loss: float,
         "steps_to_solve": solved,
         "steps": steps,
         "final_eval_loss": loss,
+        "best_eval_loss": loss,
         "final_eval_accuracy": accuracy,
+        "best_eval_accuracy": accuracy,
+        "milestones": {},
     }
 
 
@@ -161,18 +167,20 @@ def _manifest(path: Path, seeds: list[int], config: dict[str, Any], status: str)
         "task": TASK,
         "start": "2026-01-01T00:00:00+00:00",
         "end": "2026-01-01T00:10:00+00:00",
+        "configuration": path.name,
+        "sources": {},
         "sessions": [{"from_step": 0, "to_step": STEPS, "training_seconds": 20.0, "training_steps": STEPS}],
     }
 
 
 def _summary(path: Path, results: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"run_id": path.name, **TASK, "seconds_per_step": 0.01, "seeds": results}
+    told = {"run_id": path.name, **TASK, "milestones": [], "parameters": 4353, "seconds_per_step": 0.01}
+    return told | {"seeds": results}
 
 
-def _adjoints(
-    config: dict[str, Any], seeds: list[int], results: list[dict[str, Any]], rng: np.random.Generator
-) -> bytes:
+def _adjoints(config: dict[str, Any], results: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Straight lines in the logarithm, of a slope that shrinks with training; NaN where a seed had ended."""
+    seeds = [result["seed"] for result in results]
     every, length = int(config["probe"]["every"]), int(config["task"]["length"])
     state = STATE.get(config["cell"]["_target_"].split(".")[-2], ["h"])
     step = np.array([1, *range(every, int(config["steps"]) + 1, every)])
@@ -181,6 +189,4 @@ def _adjoints(
     norm_PRST = 10**log_PRST
     ended_PR = step[:, None] > np.array([result["steps"] for result in results])
     norm_PRST[ended_PR] = np.nan
-    buffer = BytesIO()
-    np.savez(buffer, step=step, seed=np.array(seeds), norm=norm_PRST, state=np.array(state))
-    return buffer.getvalue()
+    return {"step": step, "seed": np.array(seeds), "norm": norm_PRST, "state": np.array(state)}

@@ -5,12 +5,10 @@ T time, B batch.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
@@ -46,7 +44,9 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
         ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
         RunError: there is no checkpoint that can be read, or it is of another net.
     """
-    config = _config(run.path)
+    config = _config(run)
+    for remark in run.remarks:
+        say(f"{run.path}: {remark}.")
     unknown = sorted(set(seeds) - set(config.seeds))
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
@@ -57,7 +57,8 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
     task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
     batch = _first(held_out[0], examples)
-    past = histories(run.path / "metrics.jsonl", config.seeds)
+    metrics = run.record.metrics("train")
+    past = histories(metrics.rows if metrics.whole else [], config.seeds)
     replicas = []
     for number, outcome in enumerate(o for o in run.outcomes if o.seed in chosen):
         say(f"Measuring seed {outcome.seed} ({number + 1} of {len(chosen)}) …")
@@ -85,12 +86,11 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
     )
 
 
-def _config(path: Path) -> Config:
-    raw: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=True)
+def _config(run: Run) -> Config:
     try:
-        return validate(raw)
+        return validate(run.record.config)
     except ConfigError as error:
-        raise ConfigError(f"{path / 'config.yaml'}: {error}") from None
+        raise ConfigError(f"{run.path / 'config.yaml'}: {error}") from None
 
 
 def _checkpoint(run: Run, config: Config, say: Callable[[str], None]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _measured(
         if not all(weight.isfinite().all() for weight in ours.values()):
             return None
         _put(model, ours)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise RunError(f"The checkpoint is not of the net that config.yaml describes ({error}).") from error
     return measure(experiment, seed, model, batch, held_out)
 
@@ -131,6 +131,8 @@ def _measured(
 @torch.no_grad()
 def _put(model: Model, weights: dict[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
+        if weights[name].shape != parameter.shape[1:]:
+            raise RuntimeError(f"{name} is {tuple(weights[name].shape)}, not {tuple(parameter.shape[1:])}")
         parameter[0].copy_(weights[name])
 
 

@@ -2,21 +2,19 @@
 
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rnnlab.diagnose.findings import History
-from rnnlab.report.outcome import number, rows_of
+from rnnlab.report.outcome import number
 
 BEFORE = 20
 """Lines whose median a burst is measured against; with fewer than half of them there is none."""
 
 
-def histories(metrics: Path, seeds: list[int]) -> dict[int, History]:
-    """By seed; a seed without lines has a history of NaN."""
-    rows = rows_of(metrics, '"split": "train"')
+def histories(rows: list[dict[str, Any]], seeds: list[int]) -> dict[int, History]:
+    """By seed, from the lines of training; a seed without lines has a history of NaN."""
     by_seed: dict[int, list[dict[str, Any]]] = {seed: [] for seed in seeds}
     for row in rows:
         by_seed.get(row["seed"], []).append(row)

@@ -121,6 +121,8 @@ class AdjointRecord:
         return {"step": list(self.step), "norm": torch.from_numpy(self.arrays()["norm"])}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the rows of an earlier session."""
-        self.step = [int(s) for s in state["step"]]
-        self.norm_RST = list(state["norm"].numpy())
+        """Take over the rows of an earlier session; ValueError where they are of another net."""
+        norm_PRST, shape = state["norm"].numpy(), (len(self.seeds), len(self.states), self.length)
+        if norm_PRST.shape != (len(state["step"]), *shape) or norm_PRST.dtype != np.float64:
+            raise ValueError(f"norms of shape {norm_PRST.shape}")
+        self.step, self.norm_RST = [int(s) for s in state["step"]], list(norm_PRST)

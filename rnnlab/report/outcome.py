@@ -1,9 +1,7 @@
 """How one seed of a run ended or stands, from summary.json or, where the run is partial, from metrics.jsonl."""
 
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,10 +31,10 @@ def from_summary(summary: dict[str, Any]) -> list[Outcome]:
     metric = summary["metric"]
     return [
         Outcome(
-            seed=int(row["seed"]),
-            status=str(row["status"]),
-            steps=_update(row["steps"]),
-            steps_to_solve=None if row["steps_to_solve"] is None else _update(row["steps_to_solve"]),
+            seed=row["seed"],
+            status=row["status"],
+            steps=row["steps"],
+            steps_to_solve=row["steps_to_solve"],
             final_loss=number(row["final_eval_loss"]),
             final_metric=number(row[f"final_eval_{metric}"]),
         )
@@ -44,13 +42,12 @@ def from_summary(summary: dict[str, Any]) -> list[Outcome]:
     ]
 
 
-def from_metrics(path: Path, seeds: list[int], metric: str) -> list[Outcome]:
-    """The outcomes so far of a run that has no summary.
+def from_metrics(rows: list[dict[str, Any]], seeds: list[int], metric: str) -> list[Outcome]:
+    """The outcomes so far of a run that has no summary, from its lines of metrics.
 
     A seed has diverged when its loss or gradient norm was not finite, or when its lines end before the others' do
     although it was not solved.
     """
-    rows = rows_of(path, "")
     last = {seed: max((row["step"] for row in rows if row["seed"] == seed), default=0) for seed in seeds}
     evaluated = {seed: [row for row in rows if row["seed"] == seed and row["split"] == "eval"] for seed in seeds}
     newest = max((row["step"] for row in rows if row["split"] == "train"), default=0)
@@ -73,30 +70,13 @@ class Evaluations:
     by_seed: dict[int, tuple[np.ndarray, np.ndarray]]
 
     @classmethod
-    def read(cls, path: Path) -> "Evaluations":
-        """From metrics.jsonl; no seeds where the file cannot be read."""
+    def of(cls, rows: list[dict[str, Any]]) -> "Evaluations":
+        """From lines of metrics."""
         found: dict[int, list[tuple[int, float]]] = {}
-        for row in rows_of(path, '"split": "eval"'):
-            found.setdefault(row["seed"], []).append((row["step"], number(row.get("loss"))))
+        for row in rows:
+            if row["split"] == "eval":
+                found.setdefault(row["seed"], []).append((row["step"], number(row["loss"])))
         return cls({seed: (np.array([s for s, _ in of]), np.array([x for _, x in of])) for seed, of in found.items()})
-
-
-def rows_of(path: Path, holding: str) -> list[dict[str, Any]]:
-    """Lines that hold a text; the last may be half written, and a line that is no row is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    rows = []
-    for line in lines:
-        if holding in line:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and "split" in row and _whole(row.get("step")) and _whole(row.get("seed")):
-                rows.append({"loss": None, "grad_norm": None, **row})
-    return rows
 
 
 def number(value: Any) -> float:
@@ -105,13 +85,3 @@ def number(value: Any) -> float:
         return float(value) if isinstance(value, int | float) else math.nan
     except OverflowError:
         return math.nan
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and 0 <= value < 2**53
-
-
-def _update(value: Any) -> int:
-    if not _whole(value):
-        raise ValueError(f"{value!r} is no number of updates")
-    return int(value)

@@ -1,26 +1,22 @@
 """From run folders to runs: found, read as far as they go, and what cannot be read is named. Imports no torch."""
 
-import json
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
+from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.digest import checksum
+from rnnlab.runs.record import Adjoints, Record
 from rnnlab.runs.state import STATES, state_of
 from rnnlab.schema import YOUNGER
 
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
 PARTIAL = STATES[1:]
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableError(Exception):
@@ -28,33 +24,25 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
-class Adjoints:
-    """adjoints.npz: `step` (P,), `seed` (R,), `norm` (P, R, S, T), `state` (S,)."""
-
-    step: np.ndarray
-    seed: np.ndarray
-    norm_PRST: np.ndarray
-    state: list[str]
-
-
-@dataclass(frozen=True)
 class Run:
     """One run folder.
 
     Attributes:
-        config: keys with dots, `optimiser.lr`; a group's own key, `cell`, holds the option's name.
+        config: keys with dots, `optimiser.lr`; a group's own key, `cell`, holds the option's name. `sources` stands for
+            the user's own code and data, where there are any.
         state: one of STATES.
-        outcomes: one per seed.
+        outcomes: one per seed; evaluations: those in metrics.jsonl, none where that is damaged.
         unit, metric, solved_when: the task's, "" where a partial run does not tell.
         seconds: spent in training steps, all seeds together; None where the run does not tell.
         seconds_per_step: of all seeds in lockstep.
     """
 
-    path: Path
+    record: Record
     config: dict[str, Any]
     manifest: dict[str, Any]
     state: str
     outcomes: list[Outcome]
+    evaluations: Evaluations
     baseline: float | None
     unit: str
     metric: str
@@ -62,6 +50,10 @@ class Run:
     parameters: int | None
     seconds_per_step: float | None
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.record.path
 
     @property
     def partial(self) -> bool:
@@ -73,30 +65,13 @@ class Run:
         steps = max((outcome.steps for outcome in self.outcomes), default=0)
         return None if self.seconds_per_step is None else self.seconds_per_step * steps
 
-    @cached_property
-    def evaluations(self) -> Evaluations:
-        """The evaluations in metrics.jsonl; lines that are no JSON are left out."""
-        return Evaluations.read(self.path / "metrics.jsonl")
-
     def adjoints(self) -> Adjoints | None:
         """The recorded norms, read anew at every call; None, with a remark, where they cannot be read."""
-        path = self.path / "adjoints.npz"
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                norm_PRST, state = file["norm"], [str(s) for s in file["state"]]
-                found = Adjoints(file["step"].astype(int), file["seed"], norm_PRST, state)
-        except FileNotFoundError:
+            return self.record.adjoints()
+        except DamagedError as error:
+            self._remark(f"{error.short}; its adjoint norms are left out")
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            self._remark(f"adjoints.npz cannot be read: {error}")
-            return None
-        if found.norm_PRST.shape[:3] != (len(found.step), len(found.seed), len(found.state)):
-            self._remark(f"adjoints.npz has norms of shape {found.norm_PRST.shape}, which is not (P, R, S, T)")
-            return None
-        if norm_PRST.dtype.kind not in "fiu" or (norm_PRST < 0).any():
-            self._remark("adjoints.npz holds norms that are no numbers from 0")
-            return None
-        return found if norm_PRST.size else None
 
     def _remark(self, text: str) -> None:
         if text not in self.remarks:
@@ -121,46 +96,51 @@ def read(path: Path) -> Run:
     """One run folder.
 
     Raises:
-        UnreadableError: it has no configuration, no manifest, or neither summary nor metrics that make sense.
+        UnreadableError: what a comparison needs is missing or damaged.
     """
+    record = Record(path)
     try:
-        return _read(path)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"a file is not what a run writes ({type(error).__name__}: {error})") from error
+        return _read(record)
+    except DamagedError as error:
+        raise UnreadableError(error.short) from error
 
 
-def _read(path: Path) -> Run:
-    manifest = _json(path / "manifest.json")
-    config = flat(YOUNGER | _config(path / "config.yaml"))
-    _check(config)
-    state = _state(path, manifest)
-    remarks = []
-    summary: dict[str, Any] = {}
+def _read(record: Record) -> Run:
+    manifest, config, metrics = record.manifest, _config(record), record.metrics()
+    state, remarks, summary = state_of(record.path, manifest), [], {}
+    said = f"metrics.jsonl: {metrics.damage}"
     if state == "finished":
         try:
-            summary = _json(path / "summary.json")
-        except UnreadableError as error:
-            remarks.append(f"{error}; results are those of metrics.jsonl")
-    task = {**manifest.get("task", {}), **summary}
-    run = Run(
-        path=path,
+            summary = record.summary
+        except DamagedError as error:
+            remarks.append(f"{error.short}; results are those of metrics.jsonl")
+    if not metrics.whole and not summary:
+        raise UnreadableError(f"{said}. The same command as before goes on from what is whole")
+    if metrics.damage:
+        remarks.append(said if metrics.whole else f"{said}; its curves are left out")
+    task = manifest["task"] | summary
+    return Run(
+        record=record,
         config=config,
         manifest=manifest,
         state=state,
-        outcomes=[],
-        baseline=_number(task.get("baseline")),
-        unit=str(task.get("unit", "")),
-        metric=str(task.get("metric", "")),
-        solved_when=str(task.get("solved_when", "")),
-        parameters=_count(task.get("parameters", manifest.get("parameters"))),
-        seconds_per_step=_number(summary.get("seconds_per_step")) or _seconds_per_step(manifest),
+        outcomes=from_summary(summary) if summary else from_metrics(metrics.rows, manifest["seeds"], task["metric"]),
+        evaluations=Evaluations.of(metrics.rows if metrics.whole else []),
+        baseline=task["baseline"],
+        unit=task["unit"],
+        metric=task["metric"],
+        solved_when=task["solved_when"],
+        parameters=manifest["parameters"],
+        seconds_per_step=summary.get("seconds_per_step") or _seconds_per_step(manifest),
         remarks=remarks,
     )
-    if summary:
-        run.outcomes.extend(from_summary(summary))
-    else:
-        run.outcomes.extend(from_metrics(path / "metrics.jsonl", [int(s) for s in manifest["seeds"]], run.metric))
-    return run
+
+
+def _config(record: Record) -> dict[str, Any]:
+    config = flat(YOUNGER | record.config)
+    _check(config)
+    sources = record.manifest["sources"]
+    return config | ({"sources": checksum(sources)[:8]} if sources else {})
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
@@ -192,40 +172,9 @@ def _check(config: dict[str, Any]) -> None:
         raise UnreadableError(f"config.yaml: optimiser.lr={lr!r}; a finite number is needed")
 
 
-def _state(path: Path, manifest: dict[str, Any]) -> str:
-    state = state_of(path, manifest)
-    if state not in STATES:
-        raise UnreadableError(f"manifest.json: status {state!r}; known are {', '.join(STATES)}")
-    return state
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UnreadableError(f"no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableError(f"{path.name} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UnreadableError(f"{path.name} holds no object")
-    return content
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except FileNotFoundError:
-        raise UnreadableError("no config.yaml") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UnreadableError(f"config.yaml cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UnreadableError("config.yaml holds no mapping")
-    return content
-
-
 def _seconds_per_step(manifest: dict[str, Any]) -> float | None:
     """From the sessions that were closed in order; None where none was."""
-    closed = [s for s in manifest.get("sessions", []) if s.get("training_steps")]
+    closed = [session for session in manifest["sessions"] if session.get("training_steps")]
     steps = sum(s["training_steps"] for s in closed)
     return sum(s["training_seconds"] for s in closed) / steps if steps else None
 

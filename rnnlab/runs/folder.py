@@ -19,6 +19,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from rnnlab.contract import InUseError, RunError
+from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.digest import Digest, checksum, digest
+from rnnlab.runs.record import CHECKSUM, Record
 
 LOG = "output.log"
 """In the folder of a sweep's run: what the run has printed."""
@@ -87,7 +90,7 @@ class RunFolder:
         try:
             lock.acquire(timeout=GLANCE)
         except filelock.Timeout:
-            holder = self.manifest().get("process", "unknown")
+            holder = self._holder()
             raise InUseError(
                 f"{self.path} is in use by another process ({holder}). Wait for it, or stop it first."
             ) from None
@@ -124,25 +127,41 @@ class RunFolder:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def manifest(self) -> dict[str, Any]:
-        """manifest.json, or an empty dict where there is none that can be read."""
+        """manifest.json, or an empty dict where there is none.
+
+        Raises:
+            DamagedError: there is one that is not what a run writes.
+        """
+        return Record(self.path).manifest if (self.path / "manifest.json").exists() else {}
+
+    def _holder(self) -> Any:
         try:
-            result: dict[str, Any] = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-            return result
-        except (OSError, ValueError):
-            return {}
+            return self.manifest().get("process", "unknown")
+        except DamagedError:
+            return "unknown"
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(plain(content), indent=2) + "\n").encode())
+    def write_manifest(self, content: dict[str, Any]) -> None:
+        """manifest.json, with its own checksum: it vouches for all other files, so nobody else can for it."""
+        content = {key: value for key, value in plain(content).items() if key != "checksum"}
+        self.write_json("manifest.json", {**content, "checksum": checksum(content)})
 
-    def write_config(self, resolved: dict[str, Any]) -> None:
+    def write_json(self, name: str, content: dict[str, Any]) -> Digest:
+        return self._write(name, (json.dumps(plain(content), indent=2) + "\n").encode())
+
+    def write_config(self, resolved: dict[str, Any]) -> Digest:
         text = "# The resolved configuration of this run. To run it again:\n"
         text += "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this folder's absolute path)\n"
-        write_atomically(self.path / "config.yaml", (text + OmegaConf.to_yaml({**resolved, "force": False})).encode())
+        body = OmegaConf.to_yaml({**resolved, "force": False})
+        return self._write("config.yaml", f"{text}{CHECKSUM}{digest(body.encode())['sha256']}\n{body}".encode())
 
-    def write_adjoints(self, arrays: dict[str, np.ndarray]) -> None:
+    def write_adjoints(self, arrays: dict[str, np.ndarray]) -> Digest:
         buffer = BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomically(self.path / "adjoints.npz", buffer.getvalue())
+        return self._write("adjoints.npz", buffer.getvalue())
+
+    def _write(self, name: str, content: bytes) -> Digest:
+        write_atomically(self.path / name, content)
+        return digest(content)
 
 
 def now() -> str:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from rnnlab.schema import YOUNGER, Config
 
@@ -23,15 +25,24 @@ def technique(config: Config) -> str:
     return "-".join(config.option(group) for group in chosen)
 
 
-def run_id(config: Config, *, device: str, engine: str) -> str:
+def run_id(config: Config, *, device: str, engine: str, sources: Mapping[str, str]) -> str:
     """The technique and eight hexadecimal digits of a hash over everything that determines the results.
 
     Args:
         device: the kind that will be used, `cpu` or `cuda`, whatever `device=auto` was resolved to.
         engine: likewise.
+        sources: hashes of the user's own code and data, see rnnlab.runs.sources.
     Raises:
         ValueError: cell.hidden is still to be chosen (match_parameters); `rnnlab.build.build` does that.
     """
+    determined = configuration_hash(config, device=device, engine=engine)
+    if sources:
+        determined = _hash({"configuration": determined, "sources": dict(sources)})
+    return f"{technique(config)}-{determined[:8]}"
+
+
+def configuration_hash(config: Config, *, device: str, engine: str) -> str:
+    """The same without the sources: of runs that differ in code or data alone it is the same."""
     if config.match_parameters is not None:
         raise ValueError("match_parameters: build the experiment first; its configuration has the cell.hidden chosen.")
     determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
@@ -40,6 +51,8 @@ def run_id(config: Config, *, device: str, engine: str) -> str:
     for group in YOUNGER:
         if config.shipped(group) == "none":
             del determining[group]  # likewise
-    determining |= {"device": device, "engine": engine}
-    text = json.dumps(determining, sort_keys=True)
-    return f"{technique(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return _hash(determining | {"device": device, "engine": engine})
+
+
+def _hash(determining: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()

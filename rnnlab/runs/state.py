@@ -15,6 +15,8 @@ def state_of(path: Path, manifest: dict[str, Any] | None = None) -> str:
 
     Args:
         manifest: what the folder's manifest.json holds, where it has been read already.
+    Raises:
+        DamagedError: manifest.json is not what a run writes.
     """
     folder = RunFolder(path)
     status = str((folder.manifest() if manifest is None else manifest).get("status", ""))
@@ -24,10 +26,10 @@ def state_of(path: Path, manifest: dict[str, Any] | None = None) -> str:
 def mark_dead(path: Path, status: str, reason: str) -> None:
     """Correct the manifest of a killed worker, which still says `running`. Left alone if another works on the run."""
     folder = RunFolder(path)
-    if state_of(path) != "died":
-        return
     try:
+        if state_of(path) != "died":
+            return
         with folder.locked():
-            folder.write_json("manifest.json", {**folder.manifest(), "status": status, "reason": reason, "end": now()})
+            folder.write_manifest({**folder.manifest(), "status": status, "reason": reason, "end": now()})
     except (RunError, OSError):
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.probes.adjoint_record import AdjointRecord
+from rnnlab.runs.digest import Digest, Tally
 from rnnlab.runs.folder import plain
 from rnnlab.sinks.sink import Sink
 
@@ -15,22 +16,24 @@ class JsonLines(Sink):
 
     Args:
         path: the file.
-        position: bytes that are kept: what stood there at the checkpoint that the run goes on from.
+        kept: its first bytes, which stay: what stood there at the checkpoint that the run goes on from.
     """
 
-    def __init__(self, path: Path, position: int) -> None:
-        self._file = path.open("ab")
-        self._file.truncate(position)
+    def __init__(self, path: Path, kept: bytes) -> None:
+        self._file, self._tally = path.open("ab"), Tally(kept)
+        self._file.truncate(len(kept))
 
     def rows(self, rows: list[dict[str, Any]]) -> None:
-        self._file.write("".join(json.dumps(plain(row)) + "\n" for row in rows).encode())
+        lines = "".join(json.dumps(plain(row)) + "\n" for row in rows).encode()
+        self._file.write(lines)
         self._file.flush()
+        self._tally.add(lines)
 
-    def position(self) -> int:
-        """Bytes written so far, safely on the disk."""
+    def digest(self) -> Digest:
+        """Of all lines so far, which are then safely on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+        return self._tally.digest()
 
     def close(self, results: dict[int, Any], record: AdjointRecord) -> None:
         self._file.close()

@@ -3,13 +3,15 @@
 R replica.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import write_atomically
+from rnnlab.runs.record import PROBED
 from rnnlab.sinks.sink import Sink
 
 
@@ -18,13 +20,13 @@ class ProbeFiles(Sink):
 
     Args:
         folder: made when it is needed.
-        start: the step that the session starts from; files of later steps are of a session that was cut off.
+        kept: by file name, those of earlier sessions. Any other is of a session that was cut off, and goes.
     """
 
-    def __init__(self, folder: Path, start: int) -> None:
-        self.folder = folder
-        for path in folder.glob("step-*.npz") if folder.is_dir() else []:
-            if int(path.stem.removeprefix("step-")) > start:
+    def __init__(self, folder: Path, kept: Mapping[str, Digest]) -> None:
+        self.folder, self.files = folder, dict(kept)
+        for path in folder.iterdir() if folder.is_dir() else []:
+            if PROBED.fullmatch(path.name) and path.name not in kept:
                 path.unlink()
 
     def probes(self, step: int, seeds: list[int], measured: dict[str, np.ndarray]) -> None:
@@ -32,16 +34,6 @@ class ProbeFiles(Sink):
         self.folder.mkdir(exist_ok=True)
         buffer = BytesIO()
         np.savez(buffer, seed=np.array(seeds, dtype=np.int64), **measured)  # type: ignore[arg-type]
-        write_atomically(self.folder / f"step-{step:08d}.npz", buffer.getvalue())
-
-
-def read_probes(run: Path) -> dict[int, dict[str, np.ndarray]]:
-    """What a run folder's probes measured, by training step: `seed` (R,), and PROBE.NAME (R, ...)."""
-    return dict(each_probed(run))
-
-
-def each_probed(run: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """The same, one training step at a time."""
-    for path in sorted((run / "probes").glob("step-*.npz")):
-        with np.load(path, allow_pickle=False) as data:
-            yield int(path.stem.removeprefix("step-")), dict(data)
+        content, name = buffer.getvalue(), f"step-{step:08d}.npz"
+        write_atomically(self.folder / name, content)
+        self.files[name] = digest(content)

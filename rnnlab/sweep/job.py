@@ -1,13 +1,10 @@
 """A job of a sweep, and how it ended. Imports no torch."""
 
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rnnlab.contract import RunError
+from rnnlab.runs.record import Record
 from rnnlab.schema import Config
 
 
@@ -66,32 +63,17 @@ def objective(folder: Path) -> float:
     Infinite where a seed diverged before an evaluation: what it had before its first update says nothing of training.
 
     Raises:
-        RunError: the files are not what a run writes.
+        DamagedError: the run has no results that can be read.
     """
-    try:
-        seeds = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["seeds"]
-        losses = [_loss(folder, seed) for seed in seeds]
-        return sum(losses) / len(losses)
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-        raise RunError(
-            f"{folder}: the loss cannot be read from summary.json and metrics.jsonl ({type(error).__name__}: {error}); "
-            "force=true runs it again"
-        ) from None
-
-
-def _loss(folder: Path, seed: dict[str, Any]) -> float:
-    best = seed["best_eval_loss"]
-    if seed.get("status") == "diverged":
-        trained = [row["loss"] for row in _evaluations(folder) if row["seed"] == seed["seed"] and row["step"] > 0]
-        best = min((loss for loss in trained if loss is not None), default=None)
-    return math.inf if best is None else float(best)
-
-
-def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-        for row in map(json.loads, lines):
-            if row["split"] == "eval":
-                yield row
+    record = Record(folder)
+    rows = [row for row in record.metrics("eval").rows if row["step"] > 0 and row.get("loss") is not None]
+    losses = []
+    for seed in record.summary["seeds"]:
+        best = seed["best_eval_loss"]
+        if seed["status"] == "diverged":
+            best = min((row["loss"] for row in rows if row["seed"] == seed["seed"]), default=None)
+        losses.append(math.inf if best is None else best)
+    return sum(losses) / len(losses)
 
 
 def labels(jobs: list[Job]) -> dict[int, str]:

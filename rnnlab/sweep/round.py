@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
+from rnnlab.runs.record import Record
 from rnnlab.runs.state import mark_dead, state_of
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.crew import Crew
@@ -80,12 +81,12 @@ class Round:
     def _finished(self, job: Job) -> bool:
         """Whether there is nothing to do; the job then has its outcome.
 
-        Whatever is in a folder costs its own job at most: one that cannot be read a worker repairs, or tells why not.
+        Whatever is in a folder costs its own job at most: where it is damaged a worker repairs it, or tells why not.
         """
         if job.folder is None or job.config is None or job.config.force:
             return False
         try:
-            if state_of(job.folder) != "finished":
+            if state_of(job.folder) != "finished" or Record(job.folder).damage():
                 return False
             self._end(job, Outcome("skipped", objective=objective(job.folder)))
         except Exception:

@@ -2,8 +2,8 @@
 
 import functools
 import gzip
+import io
 import math
-import zipfile
 import zlib
 from pathlib import Path
 from typing import ClassVar
@@ -14,11 +14,14 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from rnnlab import streams
+from rnnlab.arrays import load_arrays
 from rnnlab.contract import ConfigError, Count, Share, component
+from rnnlab.messages import shown
 from rnnlab.streams import CPU
 from rnnlab.tasks.task import CHUNK, Batch, epoch_indices
 
 _PERMUTATION_SEED = 92916  # of the fixed pixel permutation, the same for every run so that runs compare
+_DEFLATED = 1032  # bytes that gzip makes at most from one
 
 
 @component
@@ -129,16 +132,24 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         return _digits()
     if source == "mnist5k":
         return _mnist5k()
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = _existing(source)
+    if path is None:
         raise ConfigError(
-            f"task.source={source}: no such file or folder. Allowed: digits, mnist5k, or the path of a folder with "
-            "MNIST's IDX files or of an npz file."
+            f"task.source={shown(source)}: no such file or folder. Allowed: digits, mnist5k, or the path of a folder "
+            "with MNIST's IDX files or of an npz file."
         )
     try:
-        return _from_npz(path) if path.is_file() else _from_idx(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ConfigError(f"task.source={source}: cannot be read as MNIST: {error}") from error
+        return _from_idx(path) if path.is_dir() else _from_npz(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"task.source={shown(source)}: cannot be read as MNIST: {error}.") from error
+
+
+def _existing(source: str) -> Path | None:
+    try:
+        path = Path(source).expanduser()
+        return path if source and path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, not a name, or of a user without a home
+        return None
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -174,11 +185,13 @@ def _mnist5k() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is not an npz file")
-    with np.load(path, allow_pickle=False) as data:
-        parts = [(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "test")]
-    return _checked_split(parts)
+    if not path.is_file():
+        raise ValueError("it is neither a file nor a folder")
+    data = load_arrays(path.read_bytes())
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        if name not in data:
+            raise ValueError(f"there is no {name} in it")
+    return _checked_split([(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "test")])
 
 
 def _from_idx(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -191,28 +204,40 @@ def _from_idx(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor
 
 def _idx(folder: Path, name: str) -> np.ndarray:
     """One IDX file, plain or gzipped: magic number, sizes as big-endian int32, then bytes."""
-    plain, zipped = folder / name, folder / f"{name}.gz"
-    if not plain.exists() and not zipped.exists():
+    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    if path is None:
         raise ValueError(f"{name} (or {name}.gz) is not in the folder")
-    raw = plain.read_bytes() if plain.exists() else gzip.decompress(zipped.read_bytes())
-    axes = raw[3] if len(raw) > 3 else 0
-    if raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * axes:
-        raise ValueError(f"{name} is not an IDX file of bytes")
-    shape = np.frombuffer(raw, ">i4", axes, 4)
-    if len(raw) != 4 + 4 * axes + math.prod(shape.tolist()):
-        raise ValueError(f"{name} has the wrong size")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return _read_idx(stream, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name}: {shown(error)}") from None
+
+
+def _read_idx(stream: gzip.GzipFile | io.BufferedReader, path: Path) -> np.ndarray:
+    magic = stream.read(4)
+    if magic[:3] != b"\x00\x00\x08" or len(magic) < 4:
+        raise ValueError(f"{path.name} is not an IDX file of bytes")
+    sizes = stream.read(4 * magic[3])
+    shape = np.frombuffer(sizes[: len(sizes) // 4 * 4], ">u4").tolist()
+    expected = math.prod(shape)
+    # Asked before anything is allocated: sizes that are wrong are often enormous.
+    possible = len(shape) == magic[3] and expected <= _DEFLATED * path.stat().st_size
+    data = stream.read(expected + 1) if possible else b""
+    if not possible or len(data) != expected:
+        raise ValueError(f"{path.name} has the wrong size for {shown(shape)}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _checked_split(
     parts: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     result = []
-    for images, labels in parts:
-        if len(images) != len(labels) or len(images) == 0 or images.ndim < 2 or labels.ndim != 1:
-            raise ValueError(f"{images.shape} images do not go with {labels.shape} labels")
+    for part, (images, labels) in zip(("training", "test"), parts, strict=True):
+        if images.ndim < 2 or labels.shape != images.shape[:1] or images.size == 0:
+            raise ValueError(f"{part}: {shown(images.shape)} images do not go with {shown(labels.shape)} labels")
         if not (_whole(images, 255) and _whole(labels, 9)):
-            raise ValueError("pixels must be whole numbers in 0..255 and labels in 0..9")
+            raise ValueError(f"{part}: pixels must be whole numbers in 0..255 and labels in 0..9")
         pixels = torch.from_numpy(np.ascontiguousarray(images.reshape(len(images), -1)).astype(np.uint8))
         result.append((pixels, torch.from_numpy(labels.astype(np.int64))))
     if result[0][0].shape[1] != result[1][0].shape[1]:

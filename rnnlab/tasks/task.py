@@ -56,7 +56,11 @@ def stack(batches: list[Batch]) -> Batch:
 
 
 class Task(Protocol):
-    """Data, loss, baseline and the rule that says when the task counts as solved."""
+    """Data, loss, baseline and the rule that says when the task counts as solved.
+
+    One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
+    of a run.
+    """
 
     batch: int
     """Examples per training step and replica."""

@@ -1,23 +1,28 @@
 """Checkpoints that are either whole or not there, and that execute no code when loaded.
 
 A file's name holds the training step and the hash of its content: step-00000500-<16 hex digits>.pt. Loading goes from
-the newest to the oldest; one whose content does not match its name is named, set aside, and the one before it is used.
+the newest to the oldest; one whose content does not match its name is named, and the one before it is used.
 """
 
 import hashlib
 import io
-import pickle
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rnnlab.messages import shown
+from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import write_atomically
+from rnnlab.runs.record import LARGE
+from rnnlab.runs.safe_files import read_regular
 
-_NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
+_NAME = re.compile(r"step-(\d{8,15})-([0-9a-f]{16})\.pt")
+_PARTS = {"run_id": str, **dict.fromkeys(("population", "progress", "adjoints", "prober", "metrics", "probes"), dict)}
+"""What a state consists of; see rnnlab.training.run."""
 
 
 def save(folder: Path, step: int, state: dict[str, Any], *, keep: int, every: int, passing: bool) -> None:
@@ -36,7 +41,7 @@ def save(folder: Path, step: int, state: dict[str, Any], *, keep: int, every: in
     if passing:
         return
     _, *others = _found(folder)
-    regular = [path for path in others if _step(path) % every == 0]
+    regular = [path for path in others if step_of(path) % every == 0]
     for old in others:
         if old not in regular[: keep - 1]:
             old.unlink()
@@ -56,50 +61,48 @@ def _canonical(value: Any) -> Any:
     return sys.intern(value) if isinstance(value, str) else value
 
 
-def load(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest good checkpoint, or None.
-
-    Args:
-        warn: told about every damaged file, which is renamed to *.damaged.
-    """
-    for path in _found(folder):
+def each(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | DamagedError]]:
+    """Checkpoints, the newest first: each with its state, or with what is wrong with it. Nothing is changed."""
+    passed_over: set[Path] = set()
+    while left := [path for path in _found(folder) if path not in passed_over]:
+        passed_over.add(left[0])
         try:
-            return _read(path)
-        except _DAMAGED as error:
-            aside = path.with_name(path.name + ".damaged")
-            path.replace(aside)
-            warn(f"Checkpoint {path.name} is damaged ({error}); set aside as {aside.name}.")
-    return None
+            yield left[0], _read(left[0])
+        except FileNotFoundError:  # the run, at work meanwhile, has written newer ones: look again
+            continue
+        except DamagedError as error:
+            yield left[0], error
 
 
 def look(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest good checkpoint, or None; for those who do not work on the run, and leave everything as it is.
+    """The newest good state, or None; for those who do not work on the run, and leave everything as it is.
 
     Args:
         warn: told about every damaged file.
     """
-    passed_over: set[Path] = set()
-    while left := [path for path in _found(folder) if path not in passed_over]:
-        try:
-            return _read(left[0])
-        except FileNotFoundError:  # the run has written newer ones meanwhile: look again
-            passed_over.add(left[0])
-        except _DAMAGED as error:
-            passed_over.add(left[0])
-            warn(f"Checkpoint {left[0].name} is damaged ({error}); the one before it is taken.")
+    for _, state in each(folder):
+        if not isinstance(state, DamagedError):
+            return state
+        warn(f"{state.short}; the checkpoint before it is taken.")
     return None
 
 
-_DAMAGED = (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError)
-
-
 def _read(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:16]
+    try:
+        content = read_regular(path, LARGE)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(path, f"cannot be read: {error.strerror or error}") from None
     match = _NAME.fullmatch(path.name)
-    if match is None or digest != match.group(2):
-        raise ValueError("its content does not match its checksum")
-    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    if match is None or hashlib.sha256(content).hexdigest()[:16] != match.group(2):
+        raise DamagedError(path, "does not match its checksum")
+    try:
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception as error:  # whatever a stranger's pickle does to the restricted unpickler
+        raise DamagedError(path, f"cannot be read: {shown(error)}") from None
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in _PARTS.items()):
+        raise DamagedError(path, "holds no state of a run")
     return state
 
 
@@ -107,8 +110,9 @@ def _found(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     named = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
-    return sorted(named, key=_step, reverse=True)
+    return sorted(named, key=step_of, reverse=True)
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The training step that a checkpoint's name tells."""
     return int(path.name.split("-")[1])

@@ -170,17 +170,27 @@ class Population:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a freshly built population into a saved state."""
+        """Put a freshly built population into a saved state.
+
+        Raises:
+            LookupError, RuntimeError, ValueError: the state is of another net; this population is of no use then.
+        """
         buffers = dict(self.model.named_buffers())
         for r, seed in enumerate(self.seeds):
             saved = state["weights"][str(seed)]
             for name, leaf in zip(self.names, self.leaves[seed], strict=True):
-                leaf.data.copy_(saved[name])
+                _copy(name, saved[name], leaf.data)
             for name, fixed in self.fixed[seed].items():
                 # As it was made then: another machine's decomposition need not give the same again.
-                fixed.copy_(saved.get(name, fixed))
+                _copy(name, saved[name], fixed)
                 buffers[name][r].copy_(fixed)
         self.optimiser.load_state_dict(state["optimiser"])
         self.keep([int(seed) for seed in state["active"]])
-        remembered = state.get("clipping", {})  # checkpoints were once without
-        self.memory = {name: value.to(self.healthy_R.device) for name, value in remembered.items()}
+        self.memory = {name: value.to(self.healthy_R.device) for name, value in state["clipping"].items()}
+
+
+def _copy(name: str, saved: Tensor, own: Tensor) -> None:
+    """Of the same shape: `copy_` alone would spread a smaller tensor over a larger one."""
+    if saved.shape != own.shape or saved.dtype != own.dtype:
+        raise ValueError(f"{name} is {tuple(saved.shape)} of {saved.dtype}, not {tuple(own.shape)} of {own.dtype}")
+    own.copy_(saved)

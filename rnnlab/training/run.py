@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,20 @@ import torch
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import RunError
-from rnnlab.probes.adjoint_record import AdjointRecord
-from rnnlab.probes.prober import Prober
+from rnnlab.runs.damage import DamagedError, set_aside
+from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now
-from rnnlab.runs.identity import run_id, technique
+from rnnlab.runs.identity import configuration_hash, run_id, technique
+from rnnlab.runs.record import Record
 from rnnlab.schema import Config
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
-from rnnlab.sinks.probe_files import ProbeFiles, each_probed
+from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
 from rnnlab.training import checkpoint
-from rnnlab.training.loop import Progress, Result, Stopwatch, train
-from rnnlab.training.population import Population
+from rnnlab.training.loop import Progress, Stopwatch, train
+from rnnlab.training.resume import Standing, beginning, clear_away, newest
 
 RUNS = Path("runs")
 
@@ -59,10 +61,13 @@ def run(
 
 
 def run_folder(experiment: Experiment) -> RunFolder:
-    """Where a run goes, which follows from its configuration, the device and the engine that serve it here."""
-    config = experiment.config
-    identity = run_id(config, device=experiment.device.type, engine=experiment.engine.name)
-    return RunFolder(RUNS / config.name / identity)
+    """Where a run goes: by its configuration, the device and engine that serve it here, and the user's own sources."""
+    return _folder_by(experiment, experiment.engine.name)
+
+
+def _folder_by(experiment: Experiment, engine: str) -> RunFolder:
+    config, device = experiment.config, experiment.device.type
+    return RunFolder(RUNS / config.name / run_id(config, device=device, engine=engine, sources=experiment.sources))
 
 
 @contextmanager
@@ -84,26 +89,38 @@ def _run(
     experiment: Experiment, interrupted: Callable[[], bool], output: Callable[[Path], AbstractContextManager[None]]
 ) -> Path:
     config, folder = experiment.config, run_folder(experiment)
-    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser, experiment.clipping)
+    standing = beginning(experiment)
+    _ask_about_changed_sources(experiment, folder.path)
     with folder.locked(), output(folder.path):
-        if not folder.manifest():
+        manifest = _manifest(folder)
+        if not manifest:
             _tell_of_other_engines(experiment, folder.path)
-        finished = folder.manifest().get("status") == "finished"
-        if finished and not config.force:
+        finished = manifest.get("status") == "finished"
+        damaged = Record(folder.path).damage() if finished and not config.force else []
+        if finished and not config.force and not damaged:
             say(f"{folder.path} is finished already; nothing to do. (force=true starts it again from nothing.)")
             return folder.path
-        if finished:
+        if finished and config.force:
             folder.clear()
-        _Session(experiment, population, folder).run(interrupted)
+        _Session(experiment, standing, folder, damaged).run(interrupted)
     return folder.path
+
+
+def _manifest(folder: RunFolder) -> dict[str, Any]:
+    """The manifest, {} where there is none; one that is damaged is set aside, and the checkpoints have to do."""
+    try:
+        return folder.manifest()
+    except DamagedError as error:
+        say(f"{error}; set aside as {set_aside(error.path).name}.", error=True)
+        return {}
 
 
 def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
     """Where `auto` takes another engine than before, for want of a compiler, say, it does not go on with that run."""
-    config, taken = experiment.config, experiment.engine.name
-    for engine in ENGINES if config.engine == "auto" else ():
-        other = RunFolder(path.with_name(run_id(config, device=experiment.device.type, engine=engine)))
-        status = other.manifest().get("status")
+    taken = experiment.engine.name
+    for engine in ENGINES if experiment.config.engine == "auto" else ():
+        other = _folder_by(experiment, engine)
+        status = _glance(other.path).get("status")
         if engine != taken and status:
             say(
                 f"{other.path} is a run of the same configuration by the {engine} engine ({status}). engine={engine} "
@@ -111,31 +128,66 @@ def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
             )
 
 
+def _ask_about_changed_sources(experiment: Experiment, path: Path) -> None:
+    """Where code or data of the user's have changed since a run of the same configuration, say so.
+
+    Raises:
+        RunError: that run is half done. Going on would put two nets into one curve.
+    """
+    config, sources = experiment.config, experiment.sources
+    if not sources or path.exists():
+        return
+    same = configuration_hash(config, device=experiment.device.type, engine=experiment.engine.name)
+    for other in sorted(path.parent.glob(f"{escape(technique(config))}-????????")):
+        manifest = _glance(other)
+        if manifest.get("configuration") != same:
+            continue
+        before = manifest["sources"]
+        changed = ", ".join(name for name in sorted(before | sources) if before.get(name) != sources.get(name))
+        if manifest["status"] == "finished":
+            say(f"{changed} changed since {other} was finished, so this is another run.")
+        elif not config.force:
+            raise RunError(
+                f"{other} is half done ({manifest['status']}), and {changed} changed since it was begun. Undo the "
+                "change, and the same command goes on with it; or give force=true once, to start anew beside it."
+            )
+
+
+def _glance(path: Path) -> dict[str, Any]:
+    """Another run's manifest; {} where there is none that can be read."""
+    try:
+        return RunFolder(path).manifest()
+    except DamagedError:
+        return {}
+
+
 class _Session:
     """One process's work on a run folder."""
 
-    def __init__(self, experiment: Experiment, population: Population, folder: RunFolder) -> None:
-        self.experiment, self.population, self.folder = experiment, population, folder
+    def __init__(
+        self, experiment: Experiment, standing: Standing, folder: RunFolder, damaged: list[DamagedError]
+    ) -> None:
+        self.experiment, self.standing, self.folder, self.damaged = experiment, standing, folder, damaged
         self.identity = folder.path.name
-        config, states = experiment.config, population.model.cell.states
-        self.parameters = parameter_count(population.model, len(config.seeds))
-        self.progress = Progress(0, {seed: Result() for seed in config.seeds})
-        self.record = AdjointRecord(config.seeds, states, experiment.task.steps)
-        self.prober = Prober(experiment, config.seeds)
+        self.parameters = parameter_count(standing.population.model, len(experiment.config.seeds))
         self.watch = Stopwatch()
         self.manifest: dict[str, Any] = {}
         self.saved: int | None = None
         self.sinks: list[Sink] = []
+
+    @property
+    def progress(self) -> Progress:
+        return self.standing.progress
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         try:
             self._start()
             complete = train(
                 self.experiment,
-                self.population,
+                self.standing.population,
                 self.progress,
-                self.record,
-                self.prober,
+                self.standing.record,
+                self.standing.prober,
                 self.sinks,
                 save=self._save,
                 interrupted=interrupted,
@@ -163,7 +215,7 @@ class _Session:
 
     def _start(self) -> None:
         config, engine, folder = self.experiment.config, self.experiment.engine, self.folder
-        position = self._resume()
+        self._resume()
         earlier = folder.manifest().get("sessions", []) if self.progress.step else []
         self.manifest = {
             "run_id": self.identity,
@@ -182,10 +234,16 @@ class _Session:
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
+            "configuration": configuration_hash(
+                config, device=self.experiment.device.type, engine=self.experiment.engine.name
+            ),
+            "sources": self.experiment.sources,
+            "files": {"metrics.jsonl": digest(self.standing.kept)},
         }
-        folder.write_json("manifest.json", self.manifest)
+        folder.write_manifest(self.manifest)
         folder.write_config(config.resolved())
-        self.lines = JsonLines(folder.metrics, position)
+        self.lines = JsonLines(folder.metrics, self.standing.kept)
+        self.probed = ProbeFiles(folder.path / "probes", self.standing.probes)
         task = self.experiment.task
         say(
             f"{folder.path}\n{len(config.seeds)} seed(s), {self.parameters} parameters each, "
@@ -194,63 +252,71 @@ class _Session:
         )
         if self.progress.step:
             say(f"Going on from step {self.progress.step}.")
-        self.sinks += [self.lines, ProbeFiles(folder.path / "probes", self.progress.step)]
+        self.sinks += [self.lines, self.probed]
         if config.tensorboard:
             from rnnlab.sinks.tensorboard import TensorBoard
 
-            earlier = each_probed(folder.path)
+            earlier = Record(folder.path).probes()
             writer = TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters, earlier)
             self.sinks.append(writer)
         self.sinks.append(ConsoleSink(steps=config.steps, start=self.progress.step, baseline=task.baseline))
         for sink in self.sinks:
             sink.progress(self.progress.step, self.progress.results)
 
-    def _resume(self) -> int:
-        """Take over the newest good checkpoint; returns the length of metrics.jsonl at that time."""
-        state = checkpoint.load(self.folder.checkpoints, lambda text: say(text, error=True))
-        if state is None:
-            return 0
-        self.population.load_state_dict(state["population"])
-        self.progress = Progress.from_state_dict(state["progress"])
-        self.saved = self.progress.step
-        self.record.load_state_dict(state["adjoints"])
-        self.prober.load_state_dict(state["prober"])
-        written = self.folder.metrics.stat().st_size if self.folder.metrics.exists() else 0
-        if written < state["metrics_bytes"]:
+    def _resume(self) -> None:
+        """Take over the newest state that is whole.
+
+        Raises:
+            RunError: a finished run would have to be trained again for what is damaged in it.
+        """
+        found, damaged = newest(self.experiment, self.folder.path)
+        ended = self.folder.manifest().get("sessions", [{}])[-1].get("to_step", 0) if self.damaged else 0
+        if self.damaged and (found is None or found.progress.step < ended):
             raise RunError(
-                f"{self.folder.metrics} is shorter than at the checkpoint, so the run cannot go on as if it had not "
-                f"stopped. Remove {self.folder.path} to start from nothing."
+                f"{'; '.join(map(str, self.damaged))}. The run is finished, and its other results stand; force=true "
+                "trains it again from nothing."
             )
-        self.folder.write_adjoints(self.record.arrays())  # that of the checkpoint; the file may be newer, or damaged
-        return int(state["metrics_bytes"])
+        self.standing = found or self.standing
+        clear_away(self.folder.path, self.standing, damaged, self._warn)
+        for error in self.damaged:
+            self._warn(f"{error}; written again from the checkpoint of the run's end.")
+        if found is not None:
+            self.saved = self.progress.step
+            # Those of the checkpoint; the file may be newer, or damaged.
+            self.adjoints = self.folder.write_adjoints(found.record.arrays())
+
+    @staticmethod
+    def _warn(text: str) -> None:
+        say(text, error=True)
 
     def _save(self, *, passing: bool = False) -> None:
         if self.saved == self.progress.step:
             return
-        position = self.lines.position()
-        self.folder.write_adjoints(self.record.arrays())
-        state = {
-            "population": self.population.state_dict(),
-            "progress": self.progress.state_dict(),
-            "adjoints": self.record.state_dict(),
-            "prober": self.prober.state_dict(),
-            "metrics_bytes": position,
-        }
+        self.adjoints = self.folder.write_adjoints(self.standing.record.arrays())
+        written = {"metrics": self.lines.digest(), "probes": self.probed.files}
         config = self.experiment.config
         checkpoint.save(
             self.folder.checkpoints,
             self.progress.step,
-            state,
+            {"run_id": self.identity, **self.standing.state_dict(), **written},
             keep=config.checkpoint_keep,
             every=config.checkpoint_every,
             passing=passing,
         )
         self.saved = self.progress.step
+        self.manifest["files"] = self._files()
+        self.folder.write_manifest(self.manifest)
+
+    def _files(self) -> dict[str, Digest]:
+        """What the manifest vouches for while the run is at work: what its newest checkpoint goes with."""
+        probed = {f"probes/{name}": written for name, written in sorted(self.probed.files.items())}
+        return {"metrics.jsonl": self.lines.digest(), **probed}
 
     def _end(self, status: str) -> None:
         self._save()
+        files = {**self._files(), "adjoints.npz": self.adjoints}
         for sink in self.sinks:
-            sink.close(self.progress.results, self.record)
+            sink.close(self.progress.results, self.standing.record)
         session = self.manifest["sessions"][-1]
         session |= {
             "end": now(),
@@ -260,10 +326,10 @@ class _Session:
         }
         if status == "finished":
             summary = self._summary()
-            self.folder.write_json("summary.json", summary)
+            files["summary.json"] = self.folder.write_json("summary.json", summary)
             show_table(result_table(summary))
-        self.manifest |= {"status": status, "end": now()}
-        self.folder.write_json("manifest.json", self.manifest)
+        self.manifest |= {"status": status, "end": now(), "files": files}
+        self.folder.write_manifest(self.manifest)
         if status == "finished":
             say(f"Results: {self.folder.path}")
             if self.experiment.config.tensorboard:
@@ -309,12 +375,12 @@ class _Session:
     def _give_up(self, status: str, reason: str) -> None:
         for sink in self.sinks:
             with suppress(OSError, ValueError):
-                sink.close(self.progress.results, self.record)
-        try:
-            manifest = self.manifest or self.folder.manifest()
-            self.folder.write_json("manifest.json", {**manifest, "status": status, "reason": reason, "end": now()})
-        except OSError:
-            say("The manifest could not be updated either.", error=True)
+                sink.close(self.progress.results, self.standing.record)
+        if self.manifest:
+            try:
+                self.folder.write_manifest({**self.manifest, "status": status, "reason": reason, "end": now()})
+            except OSError:
+                say("The manifest could not be updated either.", error=True)
 
 
 def _device_name(device: torch.device) -> str:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import TINY, metrics, only_run, read, rnnlab
 from support import composed, drawn_cell
 
 from rnnlab.adjoints.none import NoRule
+from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.bptt.engine import LOST, LOST_FOR_A_COMPILER, choose
 from rnnlab.bptt.fused import operators
 from rnnlab.bptt.fused.compiler import KernelUnavailable, NoCompiler
@@ -169,12 +171,12 @@ OLD_IDS = {
 
 @pytest.mark.parametrize(("overrides", "expected"), OLD_IDS.items(), ids=["defaults", "others"])
 def test_the_ids_of_autograd_runs_stay_what_they_were(overrides, expected):
-    assert run_id(validate(composed(*overrides)), device="cpu", engine="autograd") == expected
+    assert run_id(validate(composed(*overrides)), device="cpu", engine="autograd", sources={}) == expected
 
 
 def test_threads_and_recompute_are_not_part_of_the_identity_and_the_engine_is():
     def identity(*overrides, engine="fused"):
-        return run_id(validate(composed(*overrides)), device="cpu", engine=engine)
+        return run_id(validate(composed(*overrides)), device="cpu", engine=engine, sources={})
 
     assert identity() == identity("threads=5") == identity("recompute=10") == identity("engine=fused")
     assert identity(engine="autograd") != identity()
@@ -182,7 +184,7 @@ def test_threads_and_recompute_are_not_part_of_the_identity_and_the_engine_is():
 
 def test_each_precision_is_a_run_of_its_own_and_ieee_is_that_of_old():
     assert validate(composed()).precision == "ieee"  # whose ids the test above holds to what they were
-    ids = {run_id(validate(composed(f"precision={p}")), device="cuda", engine="fused") for p in PRECISIONS}
+    ids = {run_id(validate(composed(f"precision={p}")), device="cuda", engine="fused", sources={}) for p in PRECISIONS}
     assert len(ids) == len(PRECISIONS)
 
 
@@ -224,9 +226,8 @@ def other_runs(out: str) -> list[str]:
 
 def test_a_run_that_auto_starts_anew_by_another_engine_is_told_of_the_one_that_is_there(in_tmp_path, no_kernel, capfd):
     config = validate(composed(*TINY, "name=there"))
-    other = RunFolder(Path("runs", "there", run_id(config, device="cpu", engine="fused")))
-    other.path.mkdir(parents=True)
-    other.write_json("manifest.json", {"status": "interrupted"})
+    other = RunFolder(Path("runs", "there", run_id(config, device="cpu", engine="fused", sources={})))
+    write_run(other.path, seeds=[0], rng=np.random.default_rng(0), status="interrupted")
     assert rnnlab("name=there", "engine=autograd", "seeds=[9]") == 0  # another configuration
     assert rnnlab("name=elsewhere") == 0
     assert other_runs(capfd.readouterr().out) == []
@@ -241,9 +242,10 @@ def test_a_run_that_auto_starts_anew_by_another_engine_is_told_of_the_one_that_i
 
 
 def test_who_names_the_engine_is_not_told_of_runs_by_others(in_tmp_path, no_kernel, capfd):
-    other = RunFolder(Path("runs", "there", run_id(validate(composed(*TINY)), device="cpu", engine="fused")))
-    other.path.mkdir(parents=True)
-    other.write_json("manifest.json", {"status": "interrupted"})
+    other = RunFolder(
+        Path("runs", "there", run_id(validate(composed(*TINY)), device="cpu", engine="fused", sources={}))
+    )
+    write_run(other.path, seeds=[0], rng=np.random.default_rng(0), status="interrupted")
     assert rnnlab("name=there", "engine=autograd") == 0
     assert other_runs(capfd.readouterr().out) == []
 

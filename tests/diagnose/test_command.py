@@ -1,6 +1,5 @@
 """`python -m rnnlab.diagnose`: what it writes, that it changes nothing else, and what it says of bad input."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import filelock
 import numpy as np
 import pytest
 from helpers import rnnlab as trained
+from helpers import seal
 from PIL import Image
 from sick import SMALL, run_folder
 
@@ -75,9 +75,8 @@ def test_only_some_seeds_elsewhere_and_other_examples(run, capsys):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_run_at_work_is_diagnosed_without_its_lock_and_a_dead_one_too(run, held, capsys):
-    manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
     (run / "summary.json").unlink()
+    seal(run, status="running")
     lock = filelock.FileLock(run / ".lock")
     if held:
         lock.acquire()
@@ -136,6 +135,7 @@ def test_what_cannot_be_diagnosed_is_one_message(run, capsys):
 def test_a_checkpoint_of_another_net_is_told(run, capsys):
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("hidden: 8", "hidden: 9"))
+    seal(run)
     assert main([str(run)]) == 1
     assert "not of the net" in capsys.readouterr().err
 

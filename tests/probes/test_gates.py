@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from helpers import only_run, rnnlab
+from helpers import only_run, read_probes, rnnlab
 from moments import moment
 from support import component
 
 from rnnlab.probes.gates import LEVELS
-from rnnlab.sinks.probe_files import read_probes
 
 
 def measured(taken):

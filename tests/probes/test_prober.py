@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from helpers import adjoints, metrics, only_run, rnnlab, weights
+from helpers import adjoints, metrics, only_run, read_probes, rnnlab, weights
 from hydra.utils import get_object
 from support import component, leaf, options
 
 from rnnlab import device
 from rnnlab.probes.probe import due
-from rnnlab.sinks.probe_files import ProbeFiles, read_probes
+from rnnlab.runs.digest import digest
+from rnnlab.sinks.probe_files import ProbeFiles
 
 PROBES = options("probe")
 
@@ -74,8 +75,9 @@ def test_an_interrupted_run_ends_with_the_files_of_an_uninterrupted_one(in_tmp_p
 def test_files_of_a_session_that_was_killed_after_its_checkpoint_go(in_tmp_path):
     assert rnnlab("probes=full", "name=a") == 0
     folder = only_run("a") / "probes"
-    ProbeFiles(folder, 12).probes(13, [0], {"weights.x": np.zeros(1)})
-    ProbeFiles(folder, 12)
+    kept = {"step-00000001.npz": digest((folder / "step-00000001.npz").read_bytes())}
+    ProbeFiles(folder, kept).probes(13, [0], {"weights.x": np.zeros(1)})
+    ProbeFiles(folder, kept)
     assert [p.name for p in folder.iterdir()] == ["step-00000001.npz"]
 
 

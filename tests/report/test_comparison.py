@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from helpers import seal
 
 from rnnlab.bench.synthetic_runs import STEPS, write_run
 from rnnlab.report.arms import sections
@@ -92,6 +93,7 @@ def test_partial_seeds_count_as_not_solved_so_far_and_are_marked(folder):
     write(folder, "partial", {"cell": "gru", "clipping": "none"}, solve_at=1e6, status="running")
     path = folder / "partial" / "metrics.jsonl"
     path.write_text("".join(line for line in path.read_text().splitlines(True) if json.loads(line)["step"] <= 500))
+    seal(path.parent)
     comparison = compared(folder)
     (row,) = (row for row in comparison.rows if "clipping=none" in row.arm.label)
     assert (row.solved, row.undecided, row.arm.partial) == (0, 8, True)
@@ -152,8 +154,7 @@ def test_too_few_seeds_are_told_beforehand(tmp_path):
 
 def test_confounds_are_told(folder):
     write(folder, "small budget", {"cell": "gru", "steps": 1000}, solve_at=200)
-    manifest = folder / "fast" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"engine": "autograd"}))
+    seal(folder / "fast", engine="autograd")
     told = " ".join(notes(compared(folder)))
     assert "different numbers of updates, from 1,000 to 2,000" in told
     assert "trained parameters" in told
@@ -164,6 +165,7 @@ def test_confounds_are_told(folder):
 def test_a_seed_that_was_never_evaluated_has_no_final_metric(tmp_path):
     write(tmp_path, "new", {}, seeds=2, status="running")
     (tmp_path / "new" / "metrics.jsonl").write_text("")
+    seal(tmp_path / "new")
     (row,) = compared(tmp_path).rows
     assert row.metric is None
     assert row.undecided == 2

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import seal
 
 from rnnlab.bench.synthetic_runs import write_run, write_runs
 from rnnlab.report.page import DETAILS, render
@@ -74,7 +75,7 @@ def test_figures_are_in_the_page_and_partial_results_are_marked(compared, open_p
     assert page.evaluate("Array.from(document.images, i => i.complete && i.naturalWidth > 300).every(x => x)")
     assert "cell=rnn ◐" in page.locator("table.ranked").inner_text()
     assert "1 died" in page.locator("header").inner_text()
-    assert "manifest.json cannot be read" in page.locator("#runs").inner_text()
+    assert "manifest.json: cannot be read" in page.locator("#runs").inner_text()
 
 
 def test_a_runs_configuration_and_manifest_are_one_click_away(compared, open_page):
@@ -155,6 +156,7 @@ def test_the_page_grows_slowly_with_the_number_of_runs_and_their_text(tmp_path):
     for path in (tmp_path / "runs").iterdir():
         config = (path / "config.yaml").read_text()
         (path / "config.yaml").write_text(config + f"note: {'y' * 20_000}{path.name}\n")
+        seal(path)
     runs, _ = collect([tmp_path / "runs"])
     page = render([], runs, [], title="", made="")
     assert len(page) < 150 * 2_000 + 1.2 * DETAILS

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import seal
 
 from rnnlab.bench.synthetic_runs import BASELINE, write_run
 from rnnlab.report.arms import sections
@@ -109,6 +110,7 @@ def test_any_text_and_any_norm_can_be_drawn(comparison, tmp_path):
     stored = dict(np.load(path))
     for value in (0.0, np.inf, np.nan):
         np.savez(path, **{**stored, "norm": np.full_like(stored["norm"], value)})
+        seal(path.parent)
         (section,) = sections([read(tmp_path / "run0")], every_lr=False)
         for drawing in draw(compare(section, np.random.default_rng(0))):
             assert png(drawing).startswith(b"\x89PNG")
@@ -118,6 +120,7 @@ def test_runs_without_evaluations_and_norms_make_no_empty_figure(comparison, tmp
     write_run(tmp_path / "bare", {"cell": "gru"}, seeds=[0], rng=np.random.default_rng(0), status="running")
     (tmp_path / "bare" / "metrics.jsonl").write_text("")
     (tmp_path / "bare" / "adjoints.npz").unlink()
+    seal(tmp_path / "bare")
     assert [drawing.name for drawing in draw(comparison())] == ["solve_curves"]
 
 

@@ -86,12 +86,12 @@ def test_identity_is_what_determines_the_results(folder):
     engine = read(folder, "manifest.json")["engine"]
 
     def identity(**changes):
-        return run_id(validate({**raw, **changes}), device="cpu", engine=engine)
+        return run_id(validate({**raw, **changes}), device="cpu", engine=engine, sources={})
 
     assert identity() == folder.name
     for group in YOUNGER:
         older = {key: value for key, value in raw.items() if key != group}
-        assert run_id(validate(older), device="cpu", engine=engine) == folder.name
+        assert run_id(validate(older), device="cpu", engine=engine, sources={}) == folder.name
     for change in ({"name": "other"}, {"force": True}, {"tensorboard": True}, {"checkpoint": {"every": 1, "keep": 1}}):
         assert identity(**change) == folder.name
     for change in (
@@ -145,6 +145,8 @@ def test_a_stored_configuration_does_not_force(in_tmp_path):
 def test_groups_that_came_later_change_no_id_of_a_run_without_them():
     """An id as it was before there were any of them."""
     config = validate(composed("cell=gru"))
-    assert run_id(config, device="cpu", engine="autograd") == "adding-gru-tanh-orthogonal-norm-adam-c7fff308"
+    assert (
+        run_id(config, device="cpu", engine="autograd", sources={}) == "adding-gru-tanh-orthogonal-norm-adam-c7fff308"
+    )
     with_one = validate(composed("cell=gru", "parametrisation=cayley", "dropout=zoneout"))
-    assert "orthogonal-cayley-zoneout-norm" in run_id(with_one, device="cpu", engine="autograd")
+    assert "orthogonal-cayley-zoneout-norm" in run_id(with_one, device="cpu", engine="autograd", sources={})

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import read_probes
 from support import composed
 
 from rnnlab.build import build
@@ -9,7 +10,6 @@ from rnnlab.schema import validate
 from rnnlab.sinks import probe_figures
 from rnnlab.sinks.figures import pixels
 from rnnlab.sinks.panels import PICTURES, panels
-from rnnlab.sinks.probe_files import read_probes
 from rnnlab.training.run import run
 
 STEP = [1, 20, 40, 60]

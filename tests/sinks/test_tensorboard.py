@@ -262,7 +262,7 @@ def test_middle():
 def test_comparison_address_colours_by_technique_and_shows_curves():
     query = parse_qs(urlsplit(comparison_address()).query)
     config = experiment("cell=gru").config
-    run = f"name-1/{run_id(config, device='cpu', engine='autograd')}/tensorboard"
+    run = f"name-1/{run_id(config, device='cpu', engine='autograd', sources={})}/tensorboard"
     kind, _, pattern = query["runColorGroup"][0].partition(":")
     found = re.search(pattern, run)
     assert kind == "regex"

@@ -10,12 +10,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers import TINY
+from helpers import TINY, seal
 from omegaconf import OmegaConf
 from rich.console import Console
 from support import CONFIGS, composed, leaf, options
 
+from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.cli import run_command_line
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.schema import validate
@@ -92,9 +94,16 @@ def test_labels_hold_what_differs():
 
 
 def test_the_objective_is_the_mean_best_loss_and_infinite_where_one_is_missing(tmp_path):
+    write_run(tmp_path / "run", seeds=[0, 1], rng=np.random.default_rng(0))
+    path = tmp_path / "run" / "summary.json"
+
     def summary(*losses):
-        (tmp_path / "summary.json").write_text(json.dumps({"seeds": [{"best_eval_loss": loss} for loss in losses]}))
-        return objective(tmp_path)
+        content = json.loads(path.read_text())
+        for seed, loss in zip(content["seeds"], losses, strict=True):
+            seed["best_eval_loss"] = loss
+        path.write_text(json.dumps(content))
+        seal(path.parent)
+        return objective(path.parent)
 
     assert summary(0.1, 0.3) == pytest.approx(0.2)
     assert summary(0.1, None) == math.inf
@@ -283,7 +292,19 @@ def test_jobs_that_are_the_same_run_are_run_once(in_tmp_path):
     assert len(working.crew.backend.calls) == 1
 
 
-JUNK = [b"[]", b"null", b'"x"', b"1", b"{}", b'{"status": []}', b"\x00\xff", b"", b"{", b"[" * 100_000, b'{"status":"finished"}']
+JUNK = [
+    b"[]",
+    b"null",
+    b'"x"',
+    b"1",
+    b"{}",
+    b'{"status": []}',
+    b"\x00\xff",
+    b"",
+    b"{",
+    b"[" * 100_000,
+    b'{"status":"finished"}',
+]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "summary.json", "metrics.jsonl", "output.log", ".lock"])
@@ -360,7 +381,9 @@ def test_the_overview_tells_steps_failures_and_the_time_left(tmp_path):
     assert [duration(s) for s in (0.04, 12, 300, 9000)] == ["0.0 s", "12 s", "5 min", "2.5 h"]
 
 
-@pytest.mark.parametrize("line", [b"5", b"[]", b'{"step": null}', b'{"step": "x"}', b'{"step": 1e999}', b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "line", [b"5", b"[]", b'{"step": null}', b'{"step": "x"}', b'{"step": 1e999}', b"\xff", b"null"]
+)
 def test_a_line_of_metrics_that_is_none_has_no_step(line, tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(line + b"\n")
     assert last_step(Job(0, (), CONFIG, tmp_path)) == 0

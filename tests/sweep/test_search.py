@@ -188,7 +188,9 @@ def damages(content):
     yield "blank line", content + b"\n"
     yield "junk", b"\x00\x01nothing of the kind\n"
     yield "empty", b""
-    for number, line in enumerate((b"5", b"[]", b"null", b'"x"', b"{}", b'{"op_code":99,"worker_id":"w"}', b"[" * 10**5)):
+    for number, line in enumerate(
+        (b"5", b"[]", b"null", b'"x"', b"{}", b'{"op_code":99,"worker_id":"w"}', b"[" * 10**5)
+    ):
         yield f"another shape {number}", b"".join([*lines[:third], line + b"\n", *lines[third:]])
     wrong = json.dumps({"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": 5}).encode() + b"\n"
     yield "wrong type", b"".join([*lines[:third], wrong, *lines[third:]])

@@ -181,8 +181,36 @@ def test_a_damaged_or_missing_file_is_named(damage: Callable[[Path], None], form
     source = write_npz(tmp_path, arrays()) if form == "npz" else write_idx(tmp_path, arrays(), form == "gz")
     suffix = ".gz" if form == "gz" else ""
     damage(source if form == "npz" else source / f"{NAMES['x_test']}{suffix}")
-    with pytest.raises(ConfigError, match=r"^task\.source=.*: (cannot be read as MNIST|no such file)"):
+    with pytest.raises(ConfigError, match=r"^task\.source=.*: (cannot be read as MNIST|no such file)") as refused:
         smnist(source=str(source))
+    assert ("mnist.npz" if form == "npz" else NAMES["x_test"]) in str(refused.value)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("sizes", [(2**32 - 1,) * 3, (2**31, 28, 28), (0, 2**32 - 1, 28)])
+def test_sizes_that_a_file_cannot_hold_are_refused_unread(sizes: tuple[int, ...], zipped: bool, tmp_path: Path) -> None:
+    source = write_idx(tmp_path, arrays(), zipped)
+    path = source / f"{NAMES['x_train']}{'.gz' if zipped else ''}"
+    content = b"\x00\x00\x08\x03" + b"".join(size.to_bytes(4, "big") for size in sizes) + bytes(100)
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(ConfigError, match=r"train-images-idx3-ubyte.* has the wrong size"):
+        smnist(source=str(source))
+
+
+def test_zeros_behind_the_images_are_not_unpacked(tmp_path: Path) -> None:
+    source = write_idx(tmp_path, arrays(), zipped=True)
+    path = source / f"{NAMES['x_train']}.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(10**8)))
+    with pytest.raises(ConfigError, match=r"train-images-idx3-ubyte.gz has the wrong size"):
+        smnist(source=str(source))
+
+
+@pytest.mark.parametrize("source", ["", "x" * 5000, "a\0b", "a\nb", "~nobody-of-this-name/mnist", "/dev/null/mnist"])
+def test_what_cannot_be_a_path_is_no_such_file(source: str) -> None:
+    with pytest.raises(ConfigError, match=r"^task.source=.*: no such file or folder") as refused:
+        smnist(source=source)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
 
 
 DAMAGED_ARRAYS = {

@@ -19,7 +19,7 @@ from support import CONFIGS, composed, leaf, options
 
 from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.cli import run_command_line
-from rnnlab.contract import ConfigError, RunError
+from rnnlab.contract import RunError
 from rnnlab.schema import validate
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.crew import Crew

@@ -220,7 +220,8 @@ def test_a_damaged_journal_costs_what_is_behind_the_damage(name, tmp_path, capsy
         assert str(file) in told.err
         assert "trials are kept" in told.err
     assert "Best of 6 trials" in told.out
-    good = os.path.commonprefix([whole, damaged])
+    same = [a == b for a, b in zip(whole, damaged, strict=False)]
+    good = whole[: [*same, False].index(False)]
     kept = sum(b'"op_code":6' in line and b'"state":1' in line for line in good.splitlines()[:-1])
     assert len(second) <= 6 - kept, "what is before the damage stays"
     assert search(tmp_path, trials=6) == []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rnnlab.report.write import Report
 
 LISTED = 10
-"""Folders that could not be read, named on the terminal."""
+"""Folders that could not be read, and remarks on those that could, named on the terminal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +43,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from rnnlab.report.write import collect, make_report
 
     runs, unreadable = collect(arguments.runs)
-    for folder, reason in unreadable[:LISTED]:
-        print(f"Left out: {folder}: {reason}", file=sys.stderr)
-    if len(unreadable) > LISTED:
-        print(f"Left out: {len(unreadable) - LISTED} more; the page names them.", file=sys.stderr)
+    _list("Left out", unreadable)
     if not runs:
         places = ", ".join(map(str, arguments.runs))
         if unreadable:
@@ -55,8 +52,16 @@ def _report(arguments: argparse.Namespace) -> int:
     report = make_report(
         runs, unreadable, arguments.out, every_lr=arguments.every_lr, seed=arguments.seed, title=arguments.title
     )
+    _list("Remark", [(str(run.path), remark) for run in runs for remark in run.remarks])
     _tell(report)
     return 0
+
+
+def _list(word: str, said: list[tuple[str, str]]) -> None:
+    for folder, reason in said[:LISTED]:
+        print(f"{word}: {folder}: {reason}", file=sys.stderr)
+    if len(said) > LISTED:
+        print(f"{word}: {len(said) - LISTED} more; the page names them.", file=sys.stderr)
 
 
 def _tell(report: "Report") -> None:

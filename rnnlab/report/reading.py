@@ -17,6 +17,7 @@ from rnnlab.schema import YOUNGER
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
 PARTIAL = STATES[1:]
+NORMS_LEFT_OUT = "its adjoint norms are left out"
 
 
 class UnreadableError(Exception):
@@ -70,7 +71,7 @@ class Run:
         try:
             return self.record.adjoints()
         except DamagedError as error:
-            self._remark(f"{error.short}; its adjoint norms are left out")
+            self._remark(f"{error.short}; {NORMS_LEFT_OUT}")
             return None
 
     def _remark(self, text: str) -> None:
@@ -116,6 +117,11 @@ def _read(record: Record) -> Run:
             remarks.append(f"{error.short}; results are those of metrics.jsonl")
     if not metrics.whole and not summary:
         raise UnreadableError(f"{said}. The same command as before goes on from what is whole")
+    if "adjoints.npz" in record.files:
+        try:
+            record.checked("adjoints.npz")
+        except DamagedError as error:
+            remarks.append(f"{error.short}; {NORMS_LEFT_OUT}")
     if metrics.damage:
         remarks.append(said if metrics.whole else f"{said}; its curves are left out")
     task = manifest["task"] | summary

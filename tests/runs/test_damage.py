@@ -16,14 +16,7 @@ from rnnlab.runs.record import Record
 from rnnlab.training import run as session
 from rnnlab.training.loop import train
 
-SETTING = [
-    "seeds=2",
-    "cell=rnn",
-    "probes=cheap",
-    "probes.saturation.every=3",
-    "checkpoint.every=4",
-    "checkpoint.keep=2",
-]
+SETTING = ["seeds=2", "cell=rnn", "probes=cheap", "probes.saturation.every=3", "checkpoint.every=4"]
 
 
 def whole_files(folder):
@@ -243,7 +236,7 @@ def test_damage_of_one_run_costs_no_other_its_report(finished, capfd):
     for name in ("manifest.json", "config.yaml", "summary.json", "metrics.jsonl"):
         assert f"without-{name}: {name}: " in captured.err
     page = Path("report/index.html").read_text()
-    assert "adjoints.npz: " in page
+    assert "adjoints.npz: does not match its checksum; its adjoint norms are left out" in page
     assert "its curves are left out" in page
 
 
@@ -251,7 +244,7 @@ def test_the_report_counts_lines_that_cannot_be_read(finished, capfd):
     path = finished / "metrics.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"split": "train"', b'"split": "trian"', 2))
     assert report(["runs"]) == 0
-    assert "2 of 24 lines cannot be read" in capfd.readouterr().err
+    assert "2 of 22 lines cannot be read" in capfd.readouterr().err
     (finished / "metrics.jsonl").unlink()
     assert report(["runs"]) == 0
     assert "metrics.jsonl: is missing" in capfd.readouterr().err
@@ -284,23 +277,21 @@ def test_no_damage_to_a_file_goes_unseen(seed, finished):
             damaged = bytearray(content)
             damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
             path.write_bytes(damaged)
-            try:
-                found = _everything(Record(finished))
-            except DamagedError as error:
-                assert error.path == path, "the file that is damaged is the one that is named"
-            else:
-                assert found == sound
+            found = _everything(Record(finished))
+            assert found in (sound, path), "the file that is damaged is the one that is named"
         path.write_bytes(content)
 
 
 def _everything(record):
-    metrics, adjoints = record.metrics(), record.adjoints()
-    if metrics.damage:
-        raise DamagedError(record.path / "metrics.jsonl", metrics.damage)
-    assert adjoints is not None
-    norms = adjoints.norm_PRST.tobytes(), adjoints.step.tolist(), adjoints.state
-    probes = [(step, sorted(arrays), np.sum(arrays["seed"])) for step, arrays in record.probes()]
-    return record.manifest, record.config, record.summary, metrics.rows, norms, probes
+    """All data of a run, or the file that is damaged."""
+    try:
+        metrics, adjoints = record.metrics(), record.adjoints()
+        norms = adjoints.norm_PRST.tobytes(), adjoints.step.tolist(), adjoints.state
+        probes = [(step, sorted(arrays), np.sum(arrays["seed"])) for step, arrays in record.probes()]
+        data = record.manifest, record.config, record.summary, metrics.rows, norms, probes
+    except DamagedError as error:
+        return error.path
+    return record.path / "metrics.jsonl" if metrics.damage else data
 
 
 def test_an_interrupted_run_that_is_whole_is_not_remarked_upon(interrupted, whole, capfd):

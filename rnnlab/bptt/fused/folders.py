@@ -32,15 +32,16 @@ def workplace(parent: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def in_private_folder(do: Callable[[Path], Result]) -> Result:
+def in_private_folder(do: Callable[[Path], Result], *refused: str) -> Result:
     """What `do` gives, with a folder for this process alone; the first where that works. It is gone afterwards.
 
     Args:
         do: raises OSError where another folder may do.
+        refused: folders that were tried before, as `FOLDER (CAUSE)`.
     Raises:
         KernelUnavailable: there is none; with the cause for each that was tried.
     """
-    causes = []
+    tried = list(refused)
     for parent in _temporary_folders():
         try:
             if noexec(parent):
@@ -48,9 +49,9 @@ def in_private_folder(do: Callable[[Path], Result]) -> Result:
             with workplace(parent) as folder:
                 return do(folder)
         except OSError as error:
-            causes.append(f"{parent}: {cause(error)}")
+            tried.append(f"{parent} ({cause(error)})")
     raise KernelUnavailable(
-        f"no folder was found to build it in and to load it from ({'; '.join(causes)}); RNNLAB_CACHE=FOLDER names one"
+        f"no folder was found to build it in and load it from, not {', '.join(tried)}; RNNLAB_CACHE=FOLDER names one"
     )
 
 

@@ -47,8 +47,9 @@ def load(say: Say, source: Path = SOURCE) -> ctypes.CDLL:
         try:
             return _load_kept(source, expected, say)
         except CacheError as error:
-            say(f"The CPU kernel cannot be kept in {error}; it is built for this process alone. {WAY_OUT}")
-        _PRIVATE[expected] = _first_that_can(lambda compiler: _load_private(compiler, source, expected, say))
+            refused = str(error)
+        _PRIVATE[expected] = _first_that_can(lambda compiler: _load_private(compiler, source, expected, refused, say))
+        say(f"The CPU kernel cannot be kept in {refused}; it is built for this process alone. {WAY_OUT}")
     return _PRIVATE[expected]
 
 
@@ -106,7 +107,7 @@ def _load_kept(source: Path, expected: str, say: Say) -> ctypes.CDLL:
         raise _unloadable(error) from None
 
 
-def _load_private(compiler: Compiler, source: Path, expected: str, say: Say) -> ctypes.CDLL:
+def _load_private(compiler: Compiler, source: Path, expected: str, refused: str, say: Say) -> ctypes.CDLL:
     def built_and_opened(folder: Path) -> ctypes.CDLL:
         path = folder / "kernel.so"
         with announced(compiler, say):
@@ -116,7 +117,7 @@ def _load_private(compiler: Compiler, source: Path, expected: str, say: Say) -> 
         except OSError as error:
             raise _unloadable(error) from None
 
-    return in_private_folder(built_and_opened)
+    return in_private_folder(built_and_opened, refused)
 
 
 def _unloadable(error: OSError) -> KernelUnavailable:

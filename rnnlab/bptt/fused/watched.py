@@ -6,7 +6,6 @@ files are. The asker, in turn, is rid of the watcher when it kills the group.
 """
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -30,6 +29,8 @@ def main(folder: str, command: list[str]) -> None:
 
 def watch(folder: str) -> None:
     """Wait for the end of the pipe; then let nothing be left of this process group and of the folder."""
+    import shutil  # not at the top: the command need not wait for it
+
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)  # the asker reads until all have closed their output
     os.dup2(nothing, 2)

@@ -1,6 +1,6 @@
 """python -m rnnlab.bptt.fused.build: compile the CPU kernel ahead of time and print where it is.
 
-Exit status: 0 it is there; 1 it could not be compiled; 2 a wrong argument.
+Exit status: 0 it is there; 1 it could not be compiled or kept; 2 a wrong argument.
 """
 
 import argparse
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnlab.arguments import Parser
+from rnnlab.bptt.fused.cache import CacheError
 from rnnlab.bptt.fused.compiler import KernelUnavailable
+from rnnlab.bptt.fused.folders import cause
 from rnnlab.bptt.fused.library import build
 
 LINES = 20
@@ -30,8 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = error.output.rstrip().splitlines()[-LINES:]
         print("\n".join([*written, f"rnnlab: {error}."]), file=sys.stderr)
         return 1
+    except CacheError as error:
+        print(
+            f"rnnlab: the kernel cannot be kept in {error}. Name a folder with RNNLAB_CACHE, or a file with --output.",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:
-        print(f"rnnlab: {error}", file=sys.stderr)
+        print(f"rnnlab: {arguments.output} cannot be written: {cause(error)}", file=sys.stderr)
         return 1
     print(path)
     return 0

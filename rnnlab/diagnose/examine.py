@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, build
-from rnnlab.contract import ConfigError, RunError
+from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
 from rnnlab.diagnose.findings import Findings, Measured, Replica
 from rnnlab.diagnose.history import histories
@@ -24,6 +23,7 @@ from rnnlab.diagnose.transport import carrier
 from rnnlab.diagnose.verdict import middle
 from rnnlab.report.reading import Run
 from rnnlab.runs.folder import RunFolder
+from rnnlab.runs.stored_config import read_config
 from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch, Marks, Task
 from rnnlab.training import checkpoint
@@ -34,7 +34,9 @@ HELD_OUT = 250
 CPU = torch.device("cpu")
 
 
-def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], None]) -> Findings:
+def examine(
+    run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], None], packages: Sequence[str] = (OURS,)
+) -> Findings:
     """Measure a run at its newest good checkpoint.
 
     Args:
@@ -42,11 +44,12 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
         seeds: of the run; all when empty.
         examples: in the diagnostic batch, the first so many held-out ones.
         say: is told what is passed over, and how far it has come.
+        packages: that the user allows components to come from.
     Raises:
         ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
         RunError: there is no checkpoint that can be read, or it is of another net.
     """
-    config = _config(run.path)
+    config = _config(run.path, packages)
     unknown = sorted(set(seeds) - set(config.seeds))
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
@@ -85,10 +88,9 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
     )
 
 
-def _config(path: Path) -> Config:
-    raw: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=True)
+def _config(path: Path, packages: Sequence[str]) -> Config:
     try:
-        return validate(raw)
+        return validate(read_config(path / "config.yaml"), packages)
     except ConfigError as error:
         raise ConfigError(f"{path / 'config.yaml'}: {error}") from None
 

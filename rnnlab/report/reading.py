@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from rnnlab.contract import RunError
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
+from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.safe_files import refuse_links
 from rnnlab.runs.state import STATES, state_of
+from rnnlab.runs.stored_config import read_config
 from rnnlab.schema import YOUNGER
 
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
 PARTIAL = STATES[1:]
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableError(Exception):
@@ -130,6 +132,10 @@ def read(path: Path) -> Run:
 
 
 def _read(path: Path) -> Run:
+    try:
+        refuse_links(path)
+    except RunError as error:
+        raise UnreadableError(str(error)) from None
     manifest = _json(path / "manifest.json")
     config = flat(YOUNGER | _config(path / "config.yaml"))
     _check(config)
@@ -213,14 +219,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except FileNotFoundError:
-        raise UnreadableError("no config.yaml") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UnreadableError(f"config.yaml cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UnreadableError("config.yaml holds no mapping")
-    return content
+        return read_config(path)
+    except DamagedError as error:
+        raise UnreadableError(error.short) from None
 
 
 def _seconds_per_step(manifest: dict[str, Any]) -> float | None:

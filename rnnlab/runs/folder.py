@@ -19,6 +19,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from rnnlab.contract import InUseError, RunError
+from rnnlab.runs.safe_files import refuse_links
 
 LOG = "output.log"
 """In the folder of a sweep's run: what the run has printed."""
@@ -77,12 +78,13 @@ class RunFolder:
 
         Raises:
             InUseError: another process holds the folder.
-            RunError: it cannot be made.
+            RunError: it cannot be made, or something in it is a link.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
+        refuse_links(self.path)
         lock = filelock.FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=GLANCE)
@@ -101,8 +103,8 @@ class RunFolder:
     def held(self) -> bool:
         """Whether a process works on this folder; also True where that cannot be found out."""
         path = self.path / ".lock"
-        if not path.exists():
-            return False
+        if path.is_symlink() or not path.is_file():  # a link is not written through
+            return path.is_symlink() or path.exists()
         lock = filelock.FileLock(path)
         try:
             lock.acquire(timeout=0)

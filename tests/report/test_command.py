@@ -75,7 +75,7 @@ def test_what_could_not_be_read_is_named_and_the_rest_compared(runs, capsys):
     (runs / "a" / "rnn" / "config.yaml").unlink()
     assert main(["runs"]) == 0
     captured = capsys.readouterr()
-    assert "Left out: runs/a/rnn: no config.yaml" in captured.err
+    assert "Left out: runs/a/rnn: config.yaml: is missing" in captured.err
     assert "1 runs" in captured.out
 
 

@@ -1,0 +1,34 @@
+"""How a message shows what somebody gave: on one line, cut where it is long."""
+
+LONGEST_VALUE = 80
+"""Characters of a value that are shown whole."""
+LONGEST_MESSAGE = 300
+"""Characters of a message that another library worded."""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: control characters and line ends escaped, a long one cut."""
+    return _cut(_printable(_text(value)), LONGEST_VALUE)
+
+
+def one_line(text: object) -> str:
+    """The words of another library, an exception's say, as one line of bearable length."""
+    return _cut(_printable(" ".join(_text(text).split())), LONGEST_MESSAGE)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
+        return f"(a {type(value).__name__} too large to show)"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    told = f"… ({len(text):,} characters)"
+    return text[: longest - len(told)] + told

@@ -69,22 +69,29 @@ def _is_abstract(method: Any) -> bool:
 
 def _serves(cls: type, name: str, wanted: Any) -> bool:
     """Whether a class has a method of its own that takes the wanted one's arguments."""
-    own = inspect.getattr_static(cls, name, None)
+    own = _defined(cls, name)
     if name == "__call__" and _of_module(own):
-        own, name = inspect.getattr_static(cls, "forward", None), "forward"  # by which an nn.Module is called
-    if own is None or own is wanted or _is_abstract(own) or _of_module(own) or not callable(getattr(cls, name)):
+        own = _defined(cls, "forward")  # by which an nn.Module is called
+    if own is None or own is wanted or _is_abstract(own) or _of_module(own):
+        return False
+    method = own.__get__(None, cls) if hasattr(own, "__get__") else own
+    if not callable(method):
         return False
     parameters = inspect.signature(wanted).parameters.values()
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
         return True  # called with whatever the component itself has named
-    bound = not isinstance(own, staticmethod | classmethod)
     try:
-        inspect.signature(getattr(cls, name)).bind(*[None] * (len(_arguments(wanted)) + bound))
+        inspect.signature(method).bind(*[None] * (len(_arguments(wanted)) + inspect.isfunction(own)))
     except TypeError:
         return False
     except ValueError:  # written in C: nothing can be told
         return True
     return True
+
+
+def _defined(cls: type, name: str) -> Any:
+    """What the class or one that it inherits from has under a name; what its metaclass has does not count."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
 def _arguments(method: Any) -> list[str]:

@@ -89,14 +89,14 @@ def _write(findings: "Findings", out: Path) -> None:
     from rnnlab.runs.safe_files import visible
 
     found = verdicts(findings)
-    text = page(findings, found)
+    text = visible(page(findings, found))
     drawn = picture(findings, found)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(
         out / "diagnosis.md", f"{text}\n![The way of the gradient back through time](diagnosis.png)\n".encode()
     )
     write_atomically(out / "diagnosis.png", drawn)
-    print(visible(text))
+    print(text)
     print(visible(f"Figure: {out / 'diagnosis.png'}"))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rnnlab.contract import RunError
-from rnnlab.messages import shown
 
 FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json", "adjoints.npz", "output.log", ".lock")
 FOLDERS = ("checkpoint", "probes", "tensorboard", "diagnosis")
@@ -62,10 +61,10 @@ def refuse_links(folder: Path) -> None:
     for path, mode in _written(folder):
         if stat.S_ISLNK(mode):
             raise RunError(
-                f"{shown(path)}: a symbolic link, which is not followed: what a run writes is in its folder."
+                f"{visible(str(path))}: a symbolic link, which is not followed: what a run writes is in its folder."
             )
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise RunError(f"{shown(path)}: neither a file nor a folder, so it is not touched.")
+            raise RunError(f"{visible(str(path))}: neither a file nor a folder, so it is not touched.")
 
 
 def _written(folder: Path) -> Iterator[tuple[Path, int]]:

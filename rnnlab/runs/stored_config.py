@@ -21,7 +21,7 @@ LIMIT, DEPTH = 2**21, 8
 """Bytes of the file, and mappings and lists within one another, at most. Runs write a few kB (with 100,000 seeds 1.3
 MB), and 3."""
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_OTHERS = ("int", "float", "timestamp", "merge")
+_OTHERS = ("int", "float", "timestamp", "merge", "value")
 
 
 class _Loader(_SAFE):

@@ -94,8 +94,8 @@ def own(tmp_path, monkeypatch):
     ],
 )
 def test_it_is_told_what_it_lacks(own, group, name, lacks) -> None:
+    context = {"replicas": 1, "inputs": 1, "hidden": 2, "steps": 5} if name in ("Stateless", "Stepless") else {}
     with pytest.raises(ConfigError) as caught:
-        context = {"replicas": 1, "inputs": 1, "hidden": 2, "steps": 5} if name in ("Stateless", "Stepless") else {}
         make(group, {"_target_": f"lacking.{name}"}, ["lacking"], **context)
     assert str(caught.value) == f"{group}._target_=lacking.{name}: not allowed. As {group} it {lacks}."
 

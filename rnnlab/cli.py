@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rnnlab import __version__
 from rnnlab.contract import ConfigError, RunError, nearest
 from rnnlab.interruption import listening
+from rnnlab.packages import KEY, WHERE, search_current_folder, take_packages
+from rnnlab.rerun import STORED, offer, take_stored
+from rnnlab.runs.safe_files import visible
 from rnnlab.schema import COMPONENTS, SECTIONS, TOP_KEYS, Config, group_syntax, section_keys, validate
 
 # Hydra's own folders and logs would be a second record of a run; ours is the run folder.
@@ -50,6 +53,11 @@ class _Task:
         work: done with the checked configuration; its result is what a search minimises.
     """
 
+    packages: tuple[str, ...] = ()
+    """That the user allows components to come from."""
+    stored: dict[str, Any] | None = None
+    """The configuration of a run that is run again."""
+
     def __init__(self, work: Callable[[Config], object]) -> None:
         self.work = work
         self.failures: list[int] = []
@@ -58,7 +66,7 @@ class _Task:
     def __call__(self, config: DictConfig) -> object:
         """One run of the command line. What goes wrong is told here and kept from Hydra, which would add a line."""
         try:
-            return self.work(checked(config))
+            return self.work(checked(config, self.packages))
         except ConfigError as error:
             raise _Refused(str(error)) from None
         except Exception as error:
@@ -77,8 +85,6 @@ def config_folder() -> Path:
 
 def main() -> None:
     """Entry point of `python -m rnnlab` and of the console script."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # components of the user's own, also under the console script
     sys.exit(run_command_line(sys.argv[1:]))
 
 
@@ -92,10 +98,17 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
     scratch = Path(tempfile.gettempdir()) / f"rnnlab-sweep-{os.getpid()}"
     # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
     launcher = [] if work is None else ["hydra/launcher=basic"]
-    sys.argv = ["rnnlab", *_with_defaults([*arguments], [*_QUIET, f"hydra.sweep.dir={scratch}", *launcher])]
     threading.excepthook = _thread_excepthook
     try:
-        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
+        task.packages, arguments = take_packages(arguments)
+        search_current_folder(task.packages)
+        task.stored, for_hydra = take_stored(arguments)
+        primary = ("config", str(config_folder()))
+        if task.stored is not None:
+            offer(task.stored)
+            primary = (STORED, None)
+        sys.argv = ["rnnlab", *_with_defaults(for_hydra, [*_QUIET, f"hydra.sweep.dir={scratch}", *launcher])]
+        hydra.main(config_name=primary[0], config_path=primary[1], version_base="1.3")(task)()
     except (_Refused, ConfigError) as refused:
         return _fail(2, str(refused))
     except KeyboardInterrupt as error:
@@ -161,9 +174,11 @@ def _is_override(arguments: list[str], at: int) -> bool:
     return "=" in arguments[at] and not arguments[at].startswith("-") and not after_option
 
 
-def checked(config: DictConfig) -> Config:
+def checked(config: DictConfig, packages: Collection[str]) -> Config:
     """A composed configuration as a checked one.
 
+    Args:
+        packages: that the user allows components to come from.
     Raises:
         ConfigError: see `rnnlab.schema.validate`.
     """
@@ -172,7 +187,7 @@ def checked(config: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(explain_hydra(error, [])) from None
     assert isinstance(raw, dict)
-    return validate({str(key): value for key, value in raw.items()})
+    return validate({str(key): value for key, value in raw.items()}, packages)
 
 
 def _train(config: Config) -> float:
@@ -185,7 +200,7 @@ def _train(config: Config) -> float:
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"rnnlab: {message}", file=sys.stderr)
+    print(f"rnnlab: {visible(message)}", file=sys.stderr)
     return status
 
 
@@ -232,9 +247,9 @@ def _key_of(error: BaseException) -> str | None:
 def _unknown_key(key: str, arguments: list[str]) -> str:
     given = next((a for a in arguments if a.lstrip("+~").split("=")[0] == key), key)
     parent, _, leaf = key.rpartition(".")
+    if key == KEY:
+        return f"{given}: not allowed in a configuration, which may be anybody's. Give it {WHERE}."
     if leaf in COMPONENTS and not parent and "=" in given:
-        if any(a.startswith(("--config-path", "-cp")) for a in arguments):
-            return f"{given}: not allowed. The configuration of a run has no groups to choose from; change its keys."
         return f"{given}: not allowed. Choose an option of the group: {group_syntax(leaf)}=OPTION."
     if key.startswith("probes.") and not _component_keys(".".join(key.split(".")[:2]), arguments):
         return _absent_probe(key.split(".")[1], arguments)

@@ -1,13 +1,14 @@
 """The configuration: what keys there are, what they may be, and which combinations make no sense. Imports no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from rnnlab.contract import (
+    OURS,
     ConfigError,
     Count,
     CountOrZero,
@@ -17,6 +18,8 @@ from rnnlab.contract import (
     check_value,
     nearest,
 )
+from rnnlab.groups import COMPONENTS, GROUPS
+from rnnlab.packages import KEY, WHERE
 
 SCALARS: dict[str, Any] = {
     "name": Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
@@ -38,25 +41,7 @@ SCALARS: dict[str, Any] = {
     "checkpoint.every": Count,
     "checkpoint.keep": Count,
     "tensorboard": bool,
-    "components": list[str],
 }
-COMPONENTS = (
-    "task",
-    "cell",
-    "activation",
-    "initialiser",
-    "input_initialiser",
-    "output_initialiser",
-    "bias_initialiser",
-    "parametrisation",
-    "regulariser",
-    "dropout",
-    "clipping",
-    "gradient_noise",
-    "adjoint",
-    "optimiser",
-    "schedule",
-)
 YOUNGER = {
     "gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"},
     "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
@@ -80,7 +65,10 @@ TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters; `probes`, a name."""
+    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters; `probes`, a name.
+
+    `allowed_packages` are those that components may come from. The user allows them, see rnnlab.packages; no file does.
+    """
 
     name: str
     seeds: list[int]
@@ -102,7 +90,7 @@ class Config:
     checkpoint_every: int
     checkpoint_keep: int
     tensorboard: bool
-    allowed_packages: list[str]
+    allowed_packages: tuple[str, ...]
     components: dict[str, dict[str, Any]]
     probes: dict[str, dict[str, Any]]
 
@@ -122,7 +110,7 @@ class Config:
             result["probes"] = {name: dict(probe) for name, probe in self.probes.items()}
         for key in SCALARS:
             section, _, leaf = key.partition(".")
-            value = self.allowed_packages if key == "components" else getattr(self, key.replace(".", "_"))
+            value = getattr(self, key.replace(".", "_"))
             if leaf:
                 result.setdefault(section, {})[leaf] = value
             else:
@@ -130,26 +118,29 @@ class Config:
         return result
 
 
-def validate(raw: Mapping[str, Any]) -> Config:
+def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Config:
     """The checked configuration.
 
+    Args:
+        packages: that the user allows components to come from; see rnnlab.packages.
     Raises:
         ConfigError: the first thing that is wrong, with its key, its value and what is allowed.
     """
+    if KEY in raw:
+        raise ConfigError(f"{KEY}={raw[KEY]}: not allowed in a configuration, which may be anybody's. Give it {WHERE}.")
     for key in raw:
         if key not in TOP_KEYS:
             raise ConfigError(
                 f"{key}={raw[key]}: no such key.{nearest(str(key), TOP_KEYS)} Keys: {', '.join(TOP_KEYS)}."
             )
     values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
-    allowed = values.pop("components")
-    groups = {group: _component(raw, group, allowed) for group in COMPONENTS}
+    groups = {group: _component(raw, group, packages) for group in COMPONENTS}
     config = Config(
         **values,
         seeds=_seeds(raw.get("seeds")),
-        allowed_packages=allowed,
+        allowed_packages=tuple(packages),
         components=groups,
-        probes=_probes(raw.get("probes"), allowed),
+        probes=_probes(raw.get("probes"), packages),
     )
     _refuse_nonsense(config)
     return config
@@ -180,21 +171,24 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
     return check_value(key, value, kind)
 
 
-def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[str, Any]:
+def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) -> dict[str, Any]:
     node = raw.get(group, YOUNGER.get(group))
     if not isinstance(node, Mapping):
         raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
-    checked = check_component(group, node, allowed)
+    checked = check_component(group, node, packages)
     for name in REQUIRED.get(group, ()):
         if name not in checked:
             raise ConfigError(f"{group}.{name}: missing. Every component of the group {group} has the key {name}.")
     return checked
 
 
-def _probes(node: Any, allowed: list[str]) -> dict[str, dict[str, Any]]:
+def _probes(node: Any, packages: Collection[str]) -> dict[str, dict[str, Any]]:
     if not isinstance(node, Mapping | None):
         raise ConfigError(f"probes={node}: not allowed. Choose a bundle: probes=none, or add +probe@probes.NAME=NAME.")
-    probes = {str(name): check_component(f"probes.{name}", probe, allowed) for name, probe in (node or {}).items()}
+    for name, probe in (node or {}).items():
+        if not isinstance(probe, Mapping):
+            raise ConfigError(f"probes.{name}={probe}: not allowed. Add a probe with +probe@probes.{name}=PROBE.")
+    probes = {str(name): check_component(f"probes.{name}", probe, packages) for name, probe in (node or {}).items()}
     for name, probe in probes.items():
         if not any(probe.get(key) for key in SCHEDULE):
             raise ConfigError(
@@ -211,7 +205,8 @@ def section_keys(section: str) -> list[str]:
 
 def group_syntax(key: str) -> str:
     """How a group is written on the command line: two keys share the options of `initialiser`."""
-    return f"initialiser@{key}" if key in ("input_initialiser", "output_initialiser") else key
+    options = GROUPS[key].options
+    return f"{options}@{key}" if options else key
 
 
 def _seeds(value: Any) -> list[int]:

@@ -67,7 +67,6 @@ WRONG_SCALARS = [
     ("checkpoint.every", 0, "greater than or equal to 1"),
     ("checkpoint.keep", 0, "greater than or equal to 1"),
     ("tensorboard", None, "valid boolean"),
-    ("components", "rnnlab", "valid list"),
     ("seeds", 0, "greater than or equal to 1"),
     ("seeds", 100_001, "less than or equal to 100000"),
     ("seeds", "3", "valid integer"),

@@ -27,7 +27,7 @@ class SweepLauncher(Launcher):
 
         task: Any = self.task
         task.sweep = task.sweep or Sweep()
-        composer = Composer(self.context.config_loader, self.config)
+        composer = Composer(self.context.config_loader, self.config, task.packages, task.stored)
         overrides = [tuple(one) for one in job_overrides]
         outcomes = task.sweep.launch(self.backend, composer, overrides, initial_job_idx)
         results = []

@@ -4,9 +4,14 @@ Exit status: 0 the diagnosis is written, whatever it says; 2 a bad argument, or 
 or has no checkpoint yet, or the diagnosis cannot be written; 130 interrupted.
 """
 
-import argparse
-import os
 import sys
+
+if __name__ == "__main__":
+    from rnnlab.import_path import leave_current_folder
+
+    leave_current_folder()
+
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from rnnlab.contract import ConfigError, RunError
+    from rnnlab.packages import allowed, named, search_current_folder
     from rnnlab.report.reading import UnreadableError, find, read
+    from rnnlab.runs.safe_files import refuse_links
 
     if not arguments.run.is_dir():
         return _fail(2, f"{arguments.run}: no such folder. Give a run folder, runs/NAME/RUN_ID.")
@@ -53,16 +60,17 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     out = arguments.out or folder / "diagnosis"
     if out.exists() and not out.is_dir():
         return _fail(2, f"--out {out}: not allowed, it is a file; the diagnosis is a folder.")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # components of the user's own
     try:
+        packages = allowed(*(named(text, "--components") for text in arguments.components))
+        search_current_folder(packages)
+        refuse_links(folder)
         run = read(folder)
         import torch
 
         from rnnlab.diagnose.examine import examine
 
         torch.set_num_threads(1)  # the run may be at work on this machine
-        findings = examine(run, arguments.seed, arguments.examples, _say)
+        findings = examine(run, arguments.seed, arguments.examples, _say, packages)
     except UnreadableError as error:
         return _fail(1, f"{folder}: {' '.join(str(error).split())}.")
     except ConfigError as error:
@@ -78,9 +86,10 @@ def _write(findings: "Findings", out: Path) -> None:
     from rnnlab.diagnose.page import page
     from rnnlab.diagnose.verdicts.table import verdicts
     from rnnlab.runs.folder import write_atomically
+    from rnnlab.runs.safe_files import visible
 
     found = verdicts(findings)
-    text = page(findings, found)
+    text = visible(page(findings, found))
     drawn = picture(findings, found)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(
@@ -88,7 +97,7 @@ def _write(findings: "Findings", out: Path) -> None:
     )
     write_atomically(out / "diagnosis.png", drawn)
     print(text)
-    print(f"Figure: {out / 'diagnosis.png'}")
+    print(visible(f"Figure: {out / 'diagnosis.png'}"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,6 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--examples", type=_count, default=EXAMPLES, help=f"held-out examples to measure on (default: {EXAMPLES})"
     )
+    parser.add_argument(
+        "--components",
+        action="append",
+        default=[],
+        metavar="PACKAGES",
+        help="packages of yours that the run's components may come from: my_package,another; may be given again. The "
+        "run folder cannot allow any; the variable RNNLAB_COMPONENTS can",
+    )
     return parser
 
 
@@ -113,11 +130,13 @@ def _count(text: str) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    from rnnlab.runs.safe_files import visible
+
+    print(visible(text), file=sys.stderr)
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"rnnlab.diagnose: {message}", file=sys.stderr)
+    _say(f"rnnlab.diagnose: {message}")
     return status
 
 

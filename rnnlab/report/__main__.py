@@ -4,13 +4,20 @@ Exit status: 0 the report is written; 2 a bad argument, or no runs there; 1 no r
 written; 130 interrupted.
 """
 
-import argparse
 import sys
+
+if __name__ == "__main__":
+    from rnnlab.import_path import leave_current_folder
+
+    leave_current_folder()
+
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnlab.arguments import Parser
+from rnnlab.runs.safe_files import visible
 
 if TYPE_CHECKING:
     from rnnlab.report.write import Report
@@ -59,7 +66,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _list(word: str, said: list[tuple[str, str]]) -> None:
     for folder, reason in said[:LISTED]:
-        print(f"{word}: {folder}: {reason}", file=sys.stderr)
+        print(visible(f"{word}: {folder}: {reason}"), file=sys.stderr)
     if len(said) > LISTED:
         print(f"{word}: {len(said) - LISTED} more; the page names them.", file=sys.stderr)
 
@@ -68,7 +75,7 @@ def _tell(report: "Report") -> None:
     from rnnlab.report.notes import verdict
 
     for part in report.parts:
-        print(f"{part.title}: {verdict(part.comparison)}")
+        print(visible(f"{part.title}: {verdict(part.comparison)}"))
     partial = sum(run.partial for run in report.runs)
     arms = sum(len(part.comparison.rows) for part in report.parts)
     print(f"{len(report.runs)} runs, {partial} of them partial, {arms} arms: {report.page}")
@@ -91,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"rnnlab.report: {message}", file=sys.stderr)
+    print(visible(f"rnnlab.report: {message}"), file=sys.stderr)
     return status
 
 

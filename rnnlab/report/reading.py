@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rnnlab.contract import RunError
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import checksum
 from rnnlab.runs.record import Adjoints, Record
+from rnnlab.runs.safe_files import refuse_links
 from rnnlab.runs.state import STATES, state_of
 from rnnlab.schema import YOUNGER
 
@@ -101,9 +103,12 @@ def read(path: Path) -> Run:
     """
     record = Record(path)
     try:
+        refuse_links(path)
         return _read(record)
     except DamagedError as error:
         raise UnreadableError(error.short) from error
+    except RunError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def _read(record: Record) -> Run:

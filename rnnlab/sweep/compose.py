@@ -8,6 +8,8 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rnnlab.contract import ConfigError, RunError
+from rnnlab.packages import search_current_folder
+from rnnlab.rerun import offer
 from rnnlab.schema import Config
 from rnnlab.sweep.job import Job
 
@@ -18,13 +20,20 @@ class Composer:
     Args:
         loader: Hydra's, with its search path.
         master: the configuration of the sweep, which Hydra composed from what all jobs share.
+        packages: that the user allows components to come from.
+        stored: the configuration of a run that is run again; None for one of configs/.
     """
 
-    def __init__(self, loader: Any, master: DictConfig) -> None:
-        self.loader, self.master = loader, master
+    def __init__(
+        self, loader: Any, master: DictConfig, packages: tuple[str, ...] = (), stored: dict[str, Any] | None = None
+    ) -> None:
+        self.loader, self.master, self.packages, self.stored = loader, master, packages, stored
 
     def jobs(self, tasks: list[tuple[int, tuple[str, ...]]]) -> list[Job]:
         """Numbers and overrides as jobs."""
+        search_current_folder(self.packages)
+        if self.stored is not None:
+            offer(self.stored)
         setup_globals()
         Plugins.instance()  # the configuration sources, and what plug-ins store
         return [self._job(number, overrides) for number, overrides in tasks]
@@ -54,4 +63,4 @@ class Composer:
             HydraConfig.instance().set_config(composed)  # ${hydra:…} is resolved against it
             del composed["hydra"]
         OmegaConf.set_struct(composed, True)
-        return checked(composed)
+        return checked(composed, self.packages)

@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rnnlab.runs.folder import LOG
+from rnnlab.runs.safe_files import visible
 from rnnlab.sinks.console import say, show_table
 from rnnlab.sweep.job import Job, Outcome, labels
 from rnnlab.sweep.work import last_lines
@@ -47,5 +48,5 @@ def failure_table(jobs: list[Job], bad: list[Job], outcomes: dict[int, Outcome])
     for job in bad:
         outcome = outcomes[job.number]
         why = ("refused: " if outcome.status == "refused" else "") + outcome.reason
-        table.add_row(str(job.number), escape(label[job.number]), escape(why), str(job.folder or "-"))
+        table.add_row(str(job.number), escape(label[job.number]), escape(visible(why)), str(job.folder or "-"))
     return table

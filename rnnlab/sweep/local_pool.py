@@ -114,7 +114,8 @@ class LocalPool:
             if self._closed:
                 raise BrokenProcessPool
             process = self._context.Process(target=_serve, args=(theirs, self._reader, self.threads))
-            process.start()
+            with _modules_from_elsewhere():
+                process.start()
             self._processes.append(process)
         try:
             pipe.recv()
@@ -146,6 +147,20 @@ def _serve(pipe: Connection, stop: Connection, threads: int) -> None:
         except Exception as error:
             answer = None, error
         pipe.send(answer)
+
+
+@contextmanager
+def _modules_from_elsewhere() -> Iterator[None]:
+    """Python begins in a process started here without looking for modules in the current folder; see import_path."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign.mutations import SECRET, Mutation, copy, mutate
-from campaign.table import Tally
 from helpers import canonical_files, only_run
 from helpers import rnnlab as trained
 
+from campaign.mutations import SECRET, Mutation, copy, mutate
+from campaign.table import Tally
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report

@@ -28,7 +28,7 @@ ODD: list[Any] = [
 YAML_TRAPS = [
     f"evil: !!python/object/apply:os.system ['{PAYLOAD}']\n",
     f"clipping: {{_target_: subprocess.getoutput, cmd: {PAYLOAD}}}\ncomponents: [rnnlab, subprocess]\n",
-    f"clipping: {{_target_: rnnlab.bptt.fused.compiler._run, command: [touch, pwned], timeout: 5}}\n",
+    "clipping: {_target_: rnnlab.bptt.fused.compiler._run, command: [touch, pwned], timeout: 5}\n",
     f"hydra: {{callbacks: {{x: {{_target_: subprocess.getoutput, cmd: {PAYLOAD}}}}}}}\n",
     f"hydra: {{launcher: {{_target_: subprocess.getoutput, cmd: {PAYLOAD}}}}}\n",
     f"hydra: {{job_logging: {{version: 1, handlers: {{h: {{(): os.system, command: {PAYLOAD}}}}}}}}}\n",
@@ -75,7 +75,15 @@ def mutate(folder: Path, draw: random.Random) -> Mutation:
 
 def files(folder: Path) -> list[Path]:
     """The files that a run is read from."""
-    names = ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json", "adjoints.npz", "probes/*", "checkpoint/*")
+    names = (
+        "config.yaml",
+        "manifest.json",
+        "metrics.jsonl",
+        "summary.json",
+        "adjoints.npz",
+        "probes/*",
+        "checkpoint/*",
+    )
     return sorted(path for name in names for path in folder.glob(name) if path.is_file())
 
 
@@ -137,7 +145,9 @@ def _replaced(node: Any, draw: random.Random) -> Any:
 def _structure(folder: Path, kind: str, draw: random.Random) -> Mutation:
     """A value of another type or size in a file that parses."""
     sealed = kind.startswith("sealed")
-    name = draw.choice([n for n in ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json") if (folder / n).exists()])
+    name = draw.choice(
+        [n for n in ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json") if (folder / n).exists()]
+    )
     path = folder / name
     text = path.read_text()
     if name == "config.yaml":

@@ -76,7 +76,7 @@ def compilers() -> Iterator[Compiler]:
             if identity:
                 yield Compiler((path,), name, identity, SECONDS)
     if importlib.util.find_spec("ziglang"):
-        command = (sys.executable, "-m", "ziglang", "c++")
+        command = (sys.executable, "-P", "-m", "ziglang", "c++")  # -P: not one that lies in the current folder
         identity = _identity(command)
         if identity:
             yield Compiler(command, "ziglang", identity, 12 * SECONDS)  # at first it compiles a standard library too

@@ -16,6 +16,7 @@ import torch
 import yaml
 from helpers import seal
 
+TEXTS = ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json")
 PAYLOAD = "touch pwned"
 """A command that would leave a file behind, wherever something of the folder is executed."""
 SECRET = "CAMPAIGN_SECRET"
@@ -75,15 +76,7 @@ def mutate(folder: Path, draw: random.Random) -> Mutation:
 
 def files(folder: Path) -> list[Path]:
     """The files that a run is read from."""
-    names = (
-        "config.yaml",
-        "manifest.json",
-        "metrics.jsonl",
-        "summary.json",
-        "adjoints.npz",
-        "probes/*",
-        "checkpoint/*",
-    )
+    names = (*TEXTS, "adjoints.npz", "probes/*", "checkpoint/*")
     return sorted(path for name in names for path in folder.glob(name) if path.is_file())
 
 
@@ -145,9 +138,7 @@ def _replaced(node: Any, draw: random.Random) -> Any:
 def _structure(folder: Path, kind: str, draw: random.Random) -> Mutation:
     """A value of another type or size in a file that parses."""
     sealed = kind.startswith("sealed")
-    name = draw.choice(
-        [n for n in ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json") if (folder / n).exists()]
-    )
+    name = draw.choice([name for name in TEXTS if (folder / name).exists()])
     path = folder / name
     text = path.read_text()
     if name == "config.yaml":

@@ -1,9 +1,13 @@
 """How a message shows what somebody gave: on one line, cut where it is long."""
 
+from collections.abc import Sequence
+
 LONGEST_VALUE = 80
 """Characters of a value that are shown whole."""
 LONGEST_MESSAGE = 300
 """Characters of a message that another library worded."""
+LONGEST_LIST = 240
+"""Characters of a list of names."""
 
 
 def shown(value: object) -> str:
@@ -14,6 +18,16 @@ def shown(value: object) -> str:
 def one_line(text: object) -> str:
     """The words of another library, an exception's say, as one line of bearable length."""
     return _cut(_printable(" ".join(_text(text).split())), LONGEST_MESSAGE)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names separated by commas; of many, the first."""
+    told: list[str] = []
+    for name in names:
+        if sum(len(one) + 2 for one in told) + len(name) > LONGEST_LIST:
+            return f"{', '.join(told)}, … ({len(names)} in all)"
+        told.append(name)
+    return ", ".join(told) or "none"
 
 
 def _text(value: object) -> str:

@@ -101,12 +101,14 @@ def refuse_hydra_in_files(hydra: Any) -> None:
 
 def _chosen_files(hydra: Any) -> Iterator[tuple[Path, str]]:
     """Files that are options of a group, and what their keys begin with: those for the whole configuration first."""
-    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    groups = sorted((str(group) for group in hydra.runtime.choices), key=lambda group: group not in GLOBAL)
+    runtime: Any = OmegaConf.to_container(hydra.runtime, resolve=False)  # a path may have ${ in it
+    folders = [Path(source["path"]) for source in runtime["config_sources"] if source["schema"] == "file"]
+    choices = {str(group): option for group, option in runtime["choices"].items()}
+    groups = sorted(choices, key=lambda group: group.partition("@")[0] not in GLOBAL)
     for folder in folders:
         for group in groups:
             name, _, package = group.partition("@")
-            file = folder / name / f"{hydra.runtime.choices[group]}.yaml"
+            file = folder / name / f"{choices[group]}.yaml"
             if file.is_file() and (name in GLOBAL or folder != config_folder()):
                 yield file, "" if name in GLOBAL else f"{package or name}."
 

@@ -1,6 +1,7 @@
 """Hydra's and OmegaConf's complaints as one message: the key, the value given, what is meant or allowed. No torch."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def _component_keys(group: str, line: CommandLine) -> list[str]:
         keep.append(f"hydra.searchpath=[{quoted(f'file://{Path(folder).resolve()}')}]")
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        with warnings.catch_warnings(action="ignore"), initialize_config_dir(str(config_folder()), version_base="1.3"):
             node = OmegaConf.select(compose("config", overrides=keep), group)
     except (HydraException, OmegaConfBaseException, ValueError):
         return []

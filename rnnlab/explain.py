@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's complaints as one message: the key, the value given, what is meant or allowed. No torch."""
 
+import errno
 import re
 import warnings
 from pathlib import Path
@@ -26,6 +27,8 @@ def explain(error: BaseException, line: CommandLine) -> str:
     text = str(error)
     if isinstance(error, RecursionError):
         return "The configuration cannot be read: something in it contains itself."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # of a file, an option's
+        return f"{shown(max(line.overrides, key=len))}: not allowed. It is too long."
     found = re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text)
     if found:
         return _unknown_option(found[1], found[2], text, line)

@@ -1,9 +1,12 @@
 """How a message shows what somebody gave: on one line, cut where it is long."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 LONGEST_VALUE = 80
 """Characters of a value that are shown whole."""
+LONGEST_PATH = 200
+"""Characters of a path."""
 LONGEST_MESSAGE = 300
 """Characters of a message that another library worded."""
 LONGEST_LIST = 240
@@ -11,8 +14,14 @@ LONGEST_LIST = 240
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: control characters and line ends escaped, a long one cut."""
-    return _cut(_printable(_text(value)), LONGEST_VALUE)
+    """A value as a message shows it: control characters and line ends escaped, a long one cut.
+
+    A `Path` keeps its end, which says most.
+    """
+    text = _printable(_text(value))
+    if isinstance(value, Path):
+        return text if len(text) <= LONGEST_PATH else f"…{text[1 - LONGEST_PATH :]}"
+    return _cut(text, LONGEST_VALUE)
 
 
 def one_line(text: object) -> str:

@@ -25,6 +25,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from rnnlab.groups import group_of
+from rnnlab.messages import LONGEST_VALUE, listed, one_line, shown
 from rnnlab.source import arguments, definition, is_marked
 
 
@@ -123,7 +124,7 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     try:
         return _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{key}={value}: not allowed. {key} must be {explain(error)}.") from None
+        raise ConfigError(f"{key}={shown(value)}: not allowed. {key} must be {one_line(explain(error))}.") from None
 
 
 @functools.lru_cache(maxsize=256)
@@ -134,8 +135,49 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 def nearest(word: str, words: list[str]) -> str:
     """' Did you mean …?' where a known word is close."""
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word[:LONGEST_VALUE], words, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+ALIASES = {
+    "lr": "optimiser.lr",
+    "learning_rate": "optimiser.lr",
+    "optimizer": "optimiser",
+    "hidden": "cell.hidden",
+    "hidden_size": "cell.hidden",
+    "units": "cell.hidden",
+    "model": "cell",
+    "nonlinearity": "activation",
+    "length": "task.length",
+    "batch": "task.batch",
+    "batch_size": "task.batch",
+    "dataset": "task",
+    "seed": "seeds",
+    "iterations": "steps",
+    "max_norm": "clipping.max_norm",
+    "clip": "clipping.max_norm",
+    "initializer": "initialiser",
+    "init": "initialiser",
+    "regularizer": "regulariser",
+    "parametrization": "parametrisation",
+    "parameterization": "parametrisation",
+}
+"""What people write who come from elsewhere, and the key here."""
+
+
+def meant(key: str, known: list[str]) -> str:
+    """' Did you mean …?' for a key that does not exist; `known` are those that could stand in place of its last part.
+
+    An alias goes first: `lr` is far from every key at the top, and `optimizer.lr` is meant as `optimiser.lr`.
+    """
+    parent, _, leaf = key.rpartition(".")
+    first, _, rest = key.partition(".")
+    if first in ALIASES and "." not in ALIASES[first]:
+        return f" Did you mean '{ALIASES[first]}{'.' if rest else ''}{shown(rest)}'?"
+    alias = ALIASES.get(leaf, "")
+    if alias not in ("", key) and parent in ("", alias.partition(".")[0]):
+        return f" Did you mean '{alias}'?"
+    return nearest(leaf, known)
 
 
 def signature_of(target: str) -> dict[str, Any] | None:
@@ -237,8 +279,10 @@ def check_component(key: str, config: Mapping[str, Any], packages: Collection[st
         if name not in signature or name in CONTEXT:
             known = [n for n in signature if n not in CONTEXT]
             option = target.rpartition(".")[0].rpartition(".")[2]
-            keys = ", ".join(known) if known else "none"
-            raise ConfigError(f"{key}.{name}={value}: no such key. '{option}' has: {keys}.{nearest(name, known)}")
+            hint = meant(f"{key}.{name}", known)
+            raise ConfigError(
+                f"{key}.{shown(name)}={shown(value)}: no such key.{hint} '{option}' has: {listed(known)}."
+            )
         kind = signature[name]
         result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
     for name in required_by(target):

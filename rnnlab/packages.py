@@ -11,21 +11,17 @@ from rnnlab.contract import OURS, ConfigError
 
 KEY, VARIABLE = "components", "RNNLAB_COMPONENTS"
 WHERE = f"on the command line, {KEY}=[rnnlab,my_package], or in the variable {VARIABLE}=my_package"
-VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
-"""Options of the command line whose value is the next argument."""
 
 
-def take_packages(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The allowed packages, rnnlab first, and the arguments without those that allow them.
+def take_packages(overrides: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The allowed packages, rnnlab first, and the overrides without those that allow them.
 
     Raises:
         ConfigError: what is given is no list of packages.
     """
-    ours = [
-        k for k, a in enumerate(arguments) if a.startswith(f"{KEY}=") and (k == 0 or arguments[k - 1] not in VALUED)
-    ]
-    given = [named(arguments[k].partition("=")[2], KEY) for k in ours]
-    return allowed(*given), [a for k, a in enumerate(arguments) if k not in ours]
+    ours = [override for override in overrides if override.lstrip("+").startswith(f"{KEY}=")]
+    given = [named(override.partition("=")[2], KEY) for override in ours]
+    return allowed(*given), [override for override in overrides if override not in ours]
 
 
 def allowed(*given: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -16,9 +17,10 @@ from rnnlab.contract import (
     Seed,
     check_component,
     check_value,
-    nearest,
+    meant,
 )
 from rnnlab.groups import COMPONENTS, GROUPS
+from rnnlab.messages import listed, shown
 from rnnlab.packages import KEY, WHERE
 
 SCALARS: dict[str, Any] = {
@@ -118,6 +120,13 @@ class Config:
         return result
 
 
+def config_folder() -> Path:
+    """configs/ of the checkout (also when installed editable), or the copy inside the wheel."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "configs"
+    return checkout if (package.parent / "pyproject.toml").exists() else package / "configs"
+
+
 def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Config:
     """The checked configuration.
 
@@ -129,10 +138,13 @@ def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Con
     if KEY in raw:
         raise ConfigError(f"{KEY}={raw[KEY]}: not allowed in a configuration, which may be anybody's. Give it {WHERE}.")
     for key in raw:
-        if key not in TOP_KEYS:
+        if key in ("experiment", "sweep"):
             raise ConfigError(
-                f"{key}={raw[key]}: no such key.{nearest(str(key), TOP_KEYS)} Keys: {', '.join(TOP_KEYS)}."
+                f"{key}={shown(raw[key])}: not allowed. Such a file must begin with the line "
+                "'# @package _global_' (and no byte order mark)."
             )
+        if key not in TOP_KEYS:
+            raise ConfigError(no_such_key(f"{shown(key)}={shown(raw[key])}", key, TOP_KEYS, ""))
     values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
     groups = {group: _component(raw, group, packages) for group in COMPONENTS}
     config = Config(
@@ -157,14 +169,11 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
     if leaf:
         node = raw.get(section)
         if not isinstance(node, Mapping):
-            raise ConfigError(f"{section}={node}: not allowed. Set {key} instead.")
-        leaves = section_keys(section)
+            raise ConfigError(f"{section}={shown(node)}: not allowed. Set {key} instead.")
         for name in node:
-            if name not in leaves:
-                raise ConfigError(
-                    f"{section}.{name}={node[name]}: no such key. {section} has: {', '.join(leaves)}."
-                    f"{nearest(str(name), leaves)}"
-                )
+            if name not in section_keys(section):
+                given = f"{section}.{shown(name)}={shown(node[name])}"
+                raise ConfigError(no_such_key(given, f"{section}.{name}", section_keys(section), section))
         value = node.get(leaf)
     else:
         value = raw.get(key)
@@ -174,7 +183,9 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
 def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) -> dict[str, Any]:
     node = raw.get(group, YOUNGER.get(group))
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
+        raise ConfigError(
+            f"{group}={shown(node)}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION."
+        )
     checked = check_component(group, node, packages)
     for name in REQUIRED.get(group, ()):
         if name not in checked:
@@ -184,10 +195,15 @@ def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) ->
 
 def _probes(node: Any, packages: Collection[str]) -> dict[str, dict[str, Any]]:
     if not isinstance(node, Mapping | None):
-        raise ConfigError(f"probes={node}: not allowed. Choose a bundle: probes=none, or add +probe@probes.NAME=NAME.")
+        raise ConfigError(
+            f"probes={shown(node)}: not allowed. Choose a bundle: probes=none, or add +probe@probes.NAME=NAME."
+        )
     for name, probe in (node or {}).items():
         if not isinstance(probe, Mapping):
-            raise ConfigError(f"probes.{name}={probe}: not allowed. Add a probe with +probe@probes.{name}=PROBE.")
+            raise ConfigError(
+                f"probes.{shown(name)}={shown(probe)}: not allowed. Add a probe with +probe@probes.NAME=NAME, set "
+                "its keys with probes.NAME.KEY=VALUE, or leave it out with ~probes.NAME."
+            )
     probes = {str(name): check_component(f"probes.{name}", probe, packages) for name, probe in (node or {}).items()}
     for name, probe in probes.items():
         if not any(probe.get(key) for key in SCHEDULE):
@@ -196,6 +212,11 @@ def _probes(node: Any, packages: Collection[str]) -> dict[str, dict[str, Any]]:
                 f"~probes.{name}."
             )
     return probes
+
+
+def no_such_key(given: str, key: str, known: list[str], parent: str) -> str:
+    """What to say of a key that does not exist, `given` with its value; what it is meant as goes first."""
+    return f"{given}: no such key.{meant(key, known)} {parent or 'The configuration'} has: {listed(known)}."
 
 
 def section_keys(section: str) -> list[str]:
@@ -213,7 +234,9 @@ def _seeds(value: Any) -> list[int]:
     if isinstance(value, list):
         seeds = [check_value("seeds", seed, Seed) for seed in value]
         if not seeds or len(set(seeds)) != len(seeds):
-            raise ConfigError(f"seeds={value}: not allowed. A list of seeds must hold different seeds, at least one.")
+            raise ConfigError(
+                f"seeds={shown(value)}: not allowed. A list of seeds must hold different seeds, at least one."
+            )
         return seeds
     return list(range(check_value("seeds", value, Annotated[Count, Field(le=100_000)])))
 
@@ -223,7 +246,7 @@ def _refuse_nonsense(config: Config) -> None:
     parts = config.components
     task, adjoint, schedule = parts["task"], parts["adjoint"], parts["schedule"]
     if any(math.isclose(a, b) for a, b in zip(sorted(config.milestones), sorted(config.milestones)[1:], strict=False)):
-        raise ConfigError(f"milestones={config.milestones}: not allowed. Milestones must differ.")
+        raise ConfigError(f"milestones={shown(config.milestones)}: not allowed. Milestones must differ.")
     if parts["cell"]["hidden"] == 1 and len(config.seeds) > 1:
         raise ConfigError(
             f"cell.hidden=1: not allowed with {len(config.seeds)} seeds. Products with one unit differ in the last bit "

@@ -22,9 +22,11 @@ class SweepLauncher(Launcher):
         """A new backend for so many jobs."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from rnnlab.config_files import refuse_hydra_in_files
         from rnnlab.sweep.compose import Composer
         from rnnlab.sweep.sweep import Sweep
 
+        refuse_hydra_in_files(self.config.hydra)
         task: Any = self.task
         task.sweep = task.sweep or Sweep()
         composer = Composer(self.context.config_loader, self.config, task.packages, task.stored)

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnlab.arguments import Parser
+from rnnlab.arguments import Parser, path, whole
+from rnnlab.messages import shown
 
 if TYPE_CHECKING:
     from rnnlab.diagnose.findings import Findings
@@ -49,17 +50,19 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     from rnnlab.runs.safe_files import refuse_links
 
     if not arguments.run.is_dir():
-        return _fail(2, f"{arguments.run}: no such folder. Give a run folder, runs/NAME/RUN_ID.")
+        return _fail(2, f"{shown(arguments.run)}: no such folder. Give a run folder, runs/NAME/RUN_ID.")
     folders = list(find([arguments.run]))
     if not folders:
-        return _fail(2, f"{arguments.run}: no run folder there (one has a manifest.json). Train something first.")
+        return _fail(
+            2, f"{shown(arguments.run)}: no run folder there (one has a manifest.json). Train something first."
+        )
     if len(folders) > 1:
         names = ", ".join(map(str, folders[:LISTED])) + (", …" if len(folders) > LISTED else "")
-        return _fail(2, f"{arguments.run}: holds {len(folders)} runs; give one of them: {names}")
+        return _fail(2, f"{shown(arguments.run)}: holds {len(folders)} runs; give one of them: {names}")
     (folder,) = folders
     out = arguments.out or folder / "diagnosis"
     if out.exists() and not out.is_dir():
-        return _fail(2, f"--out {out}: not allowed, it is a file; the diagnosis is a folder.")
+        return _fail(2, f"--out {shown(out)}: not allowed, it is a file; the diagnosis is a folder.")
     try:
         packages = allowed(*(named(text, "--components") for text in arguments.components))
         search_current_folder(packages)
@@ -106,11 +109,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Say of a run, finished or still at work, where along the sequence its gradient was lost, why, and "
         "which technique acts on it: from its newest checkpoint, which is only read.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a folder that holds one run")
-    parser.add_argument("--out", type=Path, help="folder of the diagnosis (default: RUN/diagnosis)")
-    parser.add_argument("--seed", type=int, action="append", default=[], help="only this seed; may be given again")
+    parser.add_argument("run", type=path, metavar="RUN", help="a run folder, or a folder that holds one run")
+    parser.add_argument("--out", type=path, help="folder of the diagnosis (default: RUN/diagnosis)")
     parser.add_argument(
-        "--examples", type=_count, default=EXAMPLES, help=f"held-out examples to measure on (default: {EXAMPLES})"
+        "--seed", type=whole(0, 2**32 - 1), action="append", default=[], help="only this seed; may be given again"
+    )
+    parser.add_argument(
+        "--examples",
+        type=whole(2, 250),
+        default=EXAMPLES,
+        help=f"held-out examples to measure on (default: {EXAMPLES})",
     )
     parser.add_argument(
         "--components",
@@ -121,12 +129,6 @@ def _parser() -> argparse.ArgumentParser:
         "run folder cannot allow any; the variable RNNLAB_COMPONENTS can",
     )
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 2 <= int(text) <= 250:
-        raise argparse.ArgumentTypeError(f"{text}: not allowed; from 2 to 250")
-    return int(text)
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnlab.arguments import Parser
+from rnnlab.arguments import Parser, line, path, whole
+from rnnlab.messages import shown
 from rnnlab.runs.safe_files import visible
 
 if TYPE_CHECKING:
@@ -44,15 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     missing = [path for path in arguments.runs if not path.is_dir()]
     if missing:
-        return _fail(2, f"{missing[0]}: no such folder. Give run folders, or folders that hold some, such as runs/.")
+        return _fail(
+            2, f"{shown(missing[0])}: no such folder. Give run folders, or folders that hold some, such as runs/."
+        )
     if arguments.out.exists() and not arguments.out.is_dir():
-        return _fail(2, f"--out {arguments.out}: not allowed, it is a file; the report is a folder.")
+        return _fail(2, f"--out {shown(arguments.out)}: not allowed, it is a file; the report is a folder.")
     from rnnlab.report.write import collect, make_report
 
     runs, unreadable = collect(arguments.runs)
     _list("Left out", unreadable)
     if not runs:
-        places = ", ".join(map(str, arguments.runs))
+        places = shown(", ".join(map(str, arguments.runs)))
         if unreadable:
             return _fail(1, f"none of the {len(unreadable)} run folder(s) in {places} can be read.")
         return _fail(2, f"{places}: no run folder there (one has a manifest.json). Train something first.")
@@ -84,16 +87,18 @@ def _tell(report: "Report") -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="rnnlab.report", description="Compare runs: tables, figures and one page, from run folders.")
     parser.add_argument(
-        "runs", type=Path, nargs="*", default=[Path("runs")], metavar="RUNS", help="searched for runs (default: runs)"
+        "runs", type=path, nargs="*", default=[Path("runs")], metavar="RUNS", help="searched for runs (default: runs)"
     )
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (default: report)")
-    parser.add_argument("--title", default="Comparison of runs")
+    parser.add_argument("--out", type=path, default=Path("report"), help="folder of the report (default: report)")
+    parser.add_argument("--title", type=line, default="Comparison of runs")
     parser.add_argument(
         "--every-lr",
         action="store_true",
         help="every learning rate is an arm; else each technique is compared at its best one",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's random generator (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**32 - 1), default=0, help="of the bootstrap's random generator (default: 0)"
+    )
     return parser
 
 

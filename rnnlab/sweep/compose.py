@@ -8,6 +8,8 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rnnlab.contract import ConfigError, RunError
+from rnnlab.options import CommandLine
+from rnnlab.overrides import check_overrides
 from rnnlab.packages import search_current_folder
 from rnnlab.rerun import offer
 from rnnlab.schema import Config
@@ -52,12 +54,14 @@ class Composer:
         return Job(number, shown, config, folder, notes=tuple(notes))
 
     def _config(self, number: int, overrides: tuple[str, ...]) -> Config:
-        from rnnlab.cli import checked, explain_hydra
+        from rnnlab.cli import checked
+        from rnnlab.explain import explain
 
+        check_overrides(list(overrides))  # of an arm too, which Hydra has not seen
         try:
             composed = self.loader.load_sweep_config(self.master, list(overrides))
         except Exception as error:  # Hydra and OmegaConf have no common base
-            raise ConfigError(explain_hydra(error, list(overrides))) from None
+            raise ConfigError(explain(error, CommandLine({}, list(overrides)))) from None
         with open_dict(composed):
             composed.hydra.job.num, composed.hydra.job.id = number, str(number)
             HydraConfig.instance().set_config(composed)  # ${hydra:…} is resolved against it

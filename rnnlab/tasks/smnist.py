@@ -149,7 +149,7 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     try:
         return _from_idx(path) if path.is_dir() else _from_npz(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"task.source={shown(source)}: cannot be read as MNIST: {error}.") from error
+        raise ConfigError(f"task.source={shown(path)}: cannot be read as MNIST: {error}.") from error
 
 
 def _existing(source: str) -> Path | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers import TINY, only_run, rnnlab
+from helpers import TINY, only_run, rnnlab, seal
 
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
@@ -70,7 +70,7 @@ def done(run, capfd):
 
 
 def change(run: Path, text: str) -> None:
-    """Add top-level keys to config.yaml, in place of those that it has."""
+    """Add top-level keys to config.yaml, in place of those that it has, under the checksum of what it is then."""
     config = (run / "config.yaml").read_text()
     ours = {line.split(":")[0] for line in text.splitlines() if not line.startswith(" ")}
     kept, keep = [], True
@@ -79,6 +79,7 @@ def change(run: Path, text: str) -> None:
             keep = line.split(":")[0] not in ours
         kept += [line] if keep else []
     (run / "config.yaml").write_text("\n".join([*kept, text, ""]))
+    seal(run)
 
 
 def again(run: Path, *more: str) -> int:
@@ -129,7 +130,7 @@ def test_the_report_makes_nothing_of_a_target(run, done) -> None:
     assert enter("report", run) == 0
     assert not done()
 
-
+@pytest.mark.parametrize("entrance", ["equals", "short", "relative"])
 @pytest.mark.parametrize("entrance", RERUNS[:4])
 def test_an_honest_folder_is_run_again_however_it_is_named(entrance, run) -> None:
     assert enter(entrance, run) == 0

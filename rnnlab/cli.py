@@ -29,7 +29,7 @@ from rnnlab.config_files import check_sizes, given_to_hydra, refuse_hydra_in_fil
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.explain import explain
 from rnnlab.interruption import listening
-from rnnlab.messages import one_line, shown
+from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
 from rnnlab.overrides import QUIET, check_overrides, quoted, spelled_out
 from rnnlab.packages import search_current_folder, take_packages
@@ -128,16 +128,18 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
 
 
 def _call_hydra(task: _Task, line: CommandLine) -> None:
-    told = io.StringIO()  # of Hydra, about a --package that is not there
+    complaint = io.StringIO()  # of Hydra, about a --package that is not there
     name, folder = ("config", str(config_folder())) if task.stored is None else (offer(task.stored), None)
-    silence = contextlib.redirect_stderr(told) if "--package" in line.options else contextlib.nullcontext()
+    silence = contextlib.redirect_stderr(complaint) if "--package" in line.options else contextlib.nullcontext()
     try:
         with warnings.catch_warnings(), silence:
             warnings.filterwarnings("error", module=r"hydra\.")  # of several lines, and about a mistake
             hydra.main(config_path=folder, config_name=name, version_base="1.3")(task)()
-    except SystemExit as end:  # --help ends so too
+    except SystemExit as end:
+        if not line.options.keys() & {"--help", "--hydra-help", "--cfg"}:
+            raise
         if end.code:
-            raise ConfigError(one_line(told.getvalue())) from None
+            raise ConfigError(one_line(complaint.getvalue())) from None
 
 
 def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
@@ -209,5 +211,6 @@ def _train(config: Config) -> float:
 
 
 def _fail(status: int, message: str) -> int:
-    print("\n".join(f"rnnlab: {visible(line)}" for line in message.splitlines() or [""]), file=sys.stderr)
+    lines = told(message) if status == 2 else [message]
+    print("\n".join(f"rnnlab: {visible(line)}" for line in lines), file=sys.stderr)
     return status

@@ -177,7 +177,9 @@ def meant(key: str, known: list[str]) -> str:
     alias = ALIASES.get(leaf, "")
     if alias not in ("", key) and parent in ("", alias.partition(".")[0]):
         return f" Did you mean '{alias}'?"
-    return nearest(leaf, known)
+    close = nearest(leaf, known)
+    misspelt = difflib.get_close_matches(leaf[:LONGEST_VALUE], ALIASES, n=1) if not close and not parent else []
+    return f" Did you mean '{ALIASES[misspelt[0]]}'?" if misspelt else close
 
 
 def signature_of(target: str) -> dict[str, Any] | None:

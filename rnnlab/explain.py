@@ -29,9 +29,9 @@ def explain(error: BaseException, line: CommandLine) -> str:
         return "The configuration cannot be read: something in it contains itself."
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # of a file, an option's
         return f"{shown(max(line.overrides, key=len))}: not allowed. It is too long."
-    found = re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text)
+    found = re.search(r"Could not (?:find|load) '([^']+/[^']*)'", text)
     if found:
-        return _unknown_option(found[1], found[2], text, line)
+        return _unknown_option(found[1], text, line)
     found = re.search(r"Interpolation key '([^']+)' not found", text)
     if found:
         return f"${{{shown(found[1])}}}: no such key to take a value from."
@@ -96,15 +96,17 @@ def _sweep(given: str) -> str:
     return f"{shown(given)}: several values. Add -m for a run with each{hint}."
 
 
-def _unknown_option(group: str, option: str, text: str, line: CommandLine) -> str:
+def _unknown_option(path: str, text: str, line: CommandLine) -> str:
+    """`path` is GROUP/OPTION, as Hydra looked for it."""
     options = re.findall(r"^\t(\S+)", text.partition("Config search path")[0], re.MULTILINE)
-    written = "+experiment" if group == "experiment" else group
-    for argument in line.overrides:  # initialiser@input_initialiser=… is a choice in the group initialiser
-        key, _, value = argument.partition("=")
-        if value == option and key.lstrip("+").partition("@")[0] == group:
-            written = key
+    group, _, option = path.rpartition("/")
+    written = f"{'+' if group == 'experiment' else ''}{group}={option}"
+    for override in line.overrides:  # initialiser@input_initialiser=… is a choice in the group initialiser
+        key, _, value = override.partition("=")
+        if f"{key.lstrip('+').partition('@')[0]}/{value}" == path:
+            written, option = override, value
     allowed = f" Allowed: {listed(options)}." if options else ""
-    return f"{written}={shown(option)}: no such option.{nearest(option, options)}{allowed}"
+    return f"{shown(written)}: no such option.{nearest(option, options)}{allowed}"
 
 
 def _key_of(error: BaseException) -> str | None:
@@ -127,6 +129,8 @@ def _unknown_key(key: str, line: CommandLine) -> str:
         return (
             f"{given}: not allowed. Set its keys instead: {', '.join(f'{key}.{name}' for name in section_keys(key))}."
         )
+    if key in TOP_KEYS:
+        return f"{given}: not allowed. It is neither a group nor a section; give it a plain value or a list."
     if key.startswith("probes.") and not _component_keys(".".join(key.split(".")[:2]), line):
         return _absent_probe(key.split(".")[1], line)
     if parent in SECTIONS:

@@ -9,6 +9,8 @@ LONGEST_PATH = 200
 """Characters of a path."""
 LONGEST_MESSAGE = 300
 """Characters of a message that another library worded."""
+LONGEST_LINE = 400
+"""Characters of a line that is told of wrong input, whatever it was made of."""
 LONGEST_LIST = 240
 """Characters of a list of names."""
 
@@ -27,6 +29,11 @@ def shown(value: object) -> str:
 def one_line(text: object) -> str:
     """The words of another library, an exception's say, as one line of bearable length."""
     return _cut(_printable(" ".join(_text(text).split())), LONGEST_MESSAGE)
+
+
+def told(message: str) -> list[str]:
+    """The lines of a message about wrong input, none longer than is read: a last resort."""
+    return [_cut(_printable(line), LONGEST_LINE) for line in message.splitlines()] or [""]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def check_overrides(overrides: list[str]) -> None:
 
 def _what_is_wrong(text: str, error: Exception) -> str:
     key, _, value = text.partition("=")
-    if not re.fullmatch(r"[+~]{0,2}[A-Za-z_][\w./@:$-]*", key):
+    if not re.fullmatch(r"[+~]{0,2}[A-Za-z_][\w$-]*([./@:][\w$-]+)*", key):
         return f"'{shown(key)}' is no key."
     if value.startswith(("'", '"', "[", "{")):
         return "Close every quote and bracket, and quote text that is not plain."

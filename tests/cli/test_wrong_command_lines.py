@@ -71,6 +71,7 @@ COMPOSED = [
     "cell=3", "cell=[1]", "+cell=gru", "+cell={1: 2}", "probes=7", "+probes.foo=1", "+probes.adjoint=null", "log=5",
     "log=[1]", "+log={1: 2}", "seeds={a: 1}", "seeds=1,2,3", "cell=rnn,gru", "steps=${steps}", "name=${oc.env:NO_SUCH}",
     f"name={'x' * 10_000}", f"steps={'9' * 5_000}", f"cell={'x' * 10_000}", f"cell.{'x' * 10_000}=1", "lr=0.1",
+    "milestones={}", "cell=/etc/passwd", f"cell._target_={'x' * 10_000}",
     "optimizer.lr=1", "hydra.launcher.jobs=2", "hydra.mode=FOO", "hydra.searchpath=[file:///no/such/folder]",
 ]  # fmt: skip
 
@@ -88,6 +89,7 @@ def test_a_configuration_that_cannot_be(override, told):
     [
         ("lr=0.1", "Did you mean 'optimiser.lr'?"),
         ("hidden=3", "Did you mean 'cell.hidden'?"),
+        ("lenght=3", "Did you mean 'task.length'?"),
         ("seed=3", "Did you mean 'seeds'?"),
         ("optimizer=adam", "Did you mean 'optimiser'?"),
         ("optimizer.lr=1", "Did you mean 'optimiser.lr'?"),

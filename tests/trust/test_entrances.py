@@ -130,8 +130,8 @@ def test_the_report_makes_nothing_of_a_target(run, done) -> None:
     assert enter("report", run) == 0
     assert not done()
 
+
 @pytest.mark.parametrize("entrance", ["equals", "short", "relative"])
-@pytest.mark.parametrize("entrance", RERUNS[:4])
 def test_an_honest_folder_is_run_again_however_it_is_named(entrance, run) -> None:
     assert enter(entrance, run) == 0
     assert (only_run("again") / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()

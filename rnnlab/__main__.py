@@ -2,6 +2,9 @@
 
 import sys
 
+from rnnlab.import_path import leave_current_folder
+
+leave_current_folder()
 try:
     from rnnlab.cli import main
 except KeyboardInterrupt:

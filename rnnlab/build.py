@@ -1,11 +1,10 @@
 """From a configuration to objects: the one place where a `_target_` is made into something."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-import hydra
 import torch
 from torch import nn
 
@@ -13,10 +12,11 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.clipping.gradient_step import Clipping
-from rnnlab.contract import ConfigError
+from rnnlab.contract import OURS, ConfigError, component_class
 from rnnlab.dropout.dropout import Dropout
 from rnnlab.fit import refuse_unfit
 from rnnlab.matching import Match, match
+from rnnlab.membership import lacks
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
@@ -60,11 +60,11 @@ class Experiment:
 
     def model(self, seeds: list[int]) -> Model:
         """A freshly initialised population; replica r depends on seeds[r] alone."""
-        parts, replicas = self.config.components, len(seeds)
-        cell = make_cell(parts, replicas=replicas, inputs=self.task.inputs)
+        config, replicas = self.config, len(seeds)
+        cell = make_cell(config.components, config.allowed_packages, replicas=replicas, inputs=self.task.inputs)
         units = cell.hidden
         recurrent, inputs, outputs, bias = (
-            make(group, parts[group], units=units, steps=self.task.steps)
+            make(group, config.components[group], config.allowed_packages, units=units, steps=self.task.steps)
             for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
         )
         model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
@@ -86,7 +86,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
         ConfigError: what could only be seen now is wrong, for example a device that is not there.
     """
     task, rule, regulariser, dropout, clipping, gradient_noise, optimiser, schedule = (
-        make(group, config.components[group])
+        make(group, config.components[group], config.allowed_packages)
         for group in (
             "task",
             "adjoint",
@@ -107,13 +107,15 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
             f"recompute={config.recompute}: not allowed. A sequence has {task.steps} steps, and computing all of them "
             "again would save no memory."
         )
-    parametrisation: Parametrisation = make("parametrisation", config.components["parametrisation"], steps=task.steps)
+    parametrisation: Parametrisation = make(
+        "parametrisation", config.components["parametrisation"], config.allowed_packages, steps=task.steps
+    )
     device, dtype = _device(config.device), getattr(torch, config.dtype)
     config, found = _matched(config, task, parametrisation)
     if found:
         say(str(found))
         refuse_sizes(config)
-    cell = make_cell(config.components, replicas=1, inputs=task.inputs)
+    cell = make_cell(config.components, config.allowed_packages, replicas=1, inputs=task.inputs)
     _say_what_is_idle(config, cell, say)
     _refuse_misfit(config, parametrisation, cell)
     refuse_unfit(config, cell, dropout)
@@ -167,9 +169,12 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
     def sized(hidden: int) -> dict[str, dict[str, Any]]:
         return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
 
+    def cell_of(hidden: int) -> Cell:
+        return make_cell(sized(hidden), config.allowed_packages, replicas=1, inputs=task.inputs)
+
     def count(hidden: int) -> int:
         try:
-            cell = make_cell(sized(hidden), replicas=1, inputs=task.inputs)
+            cell = cell_of(hidden)
         except ConfigError as error:  # a cell that takes even sizes only, say
             raise ConfigError(
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
@@ -182,7 +187,7 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
         return parameter_count(model, 1)
 
     # rnnlab.schema refuses one unit in a population.
-    least = 2 if len(config.seeds) > 1 else make_cell(sized(2), replicas=1, inputs=task.inputs).least
+    least = 2 if len(config.seeds) > 1 else cell_of(2).least
     found = match(config.match_parameters, count, least=least)
     return replace(config, components=sized(found.hidden), match_parameters=None), found
 
@@ -224,18 +229,19 @@ def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], N
     return replace(config, components={**config.components, "cell": {**own, "forget_bias": 0.0}})
 
 
-def make_cell(parts: dict[str, dict[str, Any]], *, replicas: int, inputs: int) -> Cell:
+def make_cell(
+    parts: dict[str, dict[str, Any]], packages: Collection[str] = (OURS,), *, replicas: int, inputs: int
+) -> Cell:
     """The configured cell with its activation, all parameters zero."""
     units = parts["cell"]["hidden"]
-    cell = make(
+    return make(
         "cell",
         parts["cell"],
+        packages,
         replicas=replicas,
         inputs=inputs,
-        activation=lambda: make("activation", parts["activation"], replicas=replicas, units=units),
+        activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
     )
-    assert isinstance(cell, Cell)
-    return cell
 
 
 def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell) -> None:
@@ -244,7 +250,9 @@ def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell)
 
 def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:
     """The configured probes that this cell has something for: a bundle serves every cell."""
-    probes: dict[str, Probe] = {name: make(f"probes.{name}", probe) for name, probe in config.probes.items()}
+    probes: dict[str, Probe] = {
+        name: make(f"probes.{name}", probe, config.allowed_packages) for name, probe in config.probes.items()
+    }
     blind = {name: lacks for name, probe in probes.items() if (lacks := _lacks(cell, probe.needs))}
     for name, (what, cells) in blind.items():
         if len(blind) == len(probes):
@@ -267,16 +275,31 @@ def _lacks(cell: Cell, needs: tuple[str, ...]) -> tuple[str, str] | None:
     return None
 
 
-def make(group: str, config: dict[str, Any], **context: Any) -> Any:
-    """Make one component: its hyper-parameters from the YAML, and of the context what its signature names."""
-    target = hydra.utils.get_object(config["_target_"])
+def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), **context: Any) -> Any:
+    """Make one component: its hyper-parameters from the YAML, and of the context what its signature names.
+
+    Args:
+        key: where it stands in the configuration: `cell`, `probes.gates`.
+        packages: that components may come from.
+    Raises:
+        ConfigError: it is no component of the key's group, or cannot be made from these keys.
+    """
+    target = component_class(key, config["_target_"], packages)
+    _refuse_where(lacks(key, target), key, config)
     named = inspect.signature(target).parameters
-    given = {key: value for key, value in config.items() if key != "_target_"}
-    given.update({key: value for key, value in context.items() if key in named})
+    given = {name: value for name, value in config.items() if name != "_target_"}
+    given.update({name: value for name, value in context.items() if name in named})
     try:
-        return target(**given)
+        made = target(**given)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{group}: {target.__name__} cannot be made from its keys: {error}") from error
+        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {error}") from error
+    _refuse_where(lacks(key, made), key, config)
+    return made
+
+
+def _refuse_where(lacking: str, key: str, config: dict[str, Any]) -> None:
+    if lacking:
+        raise ConfigError(f"{key}._target_={config['_target_']}: not allowed. As {key} it {lacking}.")
 
 
 def _device(name: str) -> torch.device:

@@ -8,7 +8,6 @@ the equation; a test says whose law it states with `@pytest.mark.technique("clip
 docs/technique_costs.json, which `python -m rnnlab.bench techniques --json` prints.
 """
 
-import argparse
 import ast
 import json
 import re
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from rnnlab.arguments import Parser
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, COSTS = Path("docs/techniques.md"), Path("docs/technique_costs.json")
@@ -143,7 +144,7 @@ def _one_line(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(prog="rnnlab.catalogue", description="docs/techniques.md from YAML and docstrings")
+    parser = Parser(prog="rnnlab.catalogue", description="docs/techniques.md from YAML and docstrings")
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the page is not up to date")
     given, path, wanted = parser.parse_args(arguments), ROOT / PAGE, page()
     if not given.check:

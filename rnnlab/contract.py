@@ -16,13 +16,17 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
-import importlib.util
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, validate_call
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from rnnlab.groups import group_of
+from rnnlab.messages import LONGEST_VALUE, listed, one_line, shown
+from rnnlab.source import arguments, definition, is_marked
 
 
 class ConfigError(Exception):
@@ -69,15 +73,41 @@ _NAMES: dict[str, Any] = {
 T = TypeVar("T")
 
 
+_MARK = "__rnnlab_component__"
+"""Attribute of a class, not inherited, or of its constructor."""
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def component(cls: type[T]) -> type[T]:
-    """A component that only holds hyper-parameters: keyword-only, frozen, validated when it is made."""
-    return pydantic_dataclass(kw_only=True, frozen=True, config=_STRICT)(cls)  # type: ignore[return-value]
+    """Mark a class as a component, whose hyper-parameters are validated when it is made.
+
+    A class without a constructor becomes one that only holds hyper-parameters: keyword-only, frozen. One with a
+    constructor of its own or inherited, an nn.Module say, keeps it; its own is `checked`.
+    """
+    if not _has_constructor(cls):
+        cls = pydantic_dataclass(kw_only=True, frozen=True, config=_STRICT)(cls)  # type: ignore[assignment]
+    elif "__init__" in vars(cls) and not is_component(cls):
+        cls.__init__ = checked(cls.__init__)  # type: ignore[misc]
+    setattr(cls, _MARK, True)
+    return cls
+
+
+def _has_constructor(cls: type) -> bool:
+    """A dataclass's and a protocol's do not count: they are made anew."""
+    first = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    return not (first is object or is_dataclass(first) or getattr(first, "_is_protocol", False))
 
 
 def checked(function: Callable[..., T]) -> Callable[..., T]:
-    """Validate a constructor's arguments against their annotations (for components that are nn.Modules)."""
-    return validate_call(config=_STRICT)(function)
+    """Validate a constructor's arguments against their annotations, and mark its class as a component."""
+    validated = validate_call(config=_STRICT)(function)
+    setattr(validated, _MARK, True)
+    return validated
+
+
+def is_component(made: Any) -> TypeGuard[type]:
+    """Whether this is a class that is marked itself: what it inherits does not count."""
+    return isinstance(made, type) and (_MARK in vars(made) or hasattr(vars(made).get("__init__"), _MARK))
 
 
 def explain(error: ValidationError) -> str:
@@ -94,7 +124,7 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
     try:
         return _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{key}={value}: not allowed. {key} must be {explain(error)}.") from None
+        raise ConfigError(f"{key}={shown(value)}: not allowed. {key} must be {one_line(explain(error))}.") from None
 
 
 @functools.lru_cache(maxsize=256)
@@ -105,62 +135,67 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 def nearest(word: str, words: list[str]) -> str:
     """' Did you mean …?' where a known word is close."""
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word[:LONGEST_VALUE], words, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+ALIASES = {
+    "lr": "optimiser.lr",
+    "learning_rate": "optimiser.lr",
+    "optimizer": "optimiser",
+    "hidden": "cell.hidden",
+    "hidden_size": "cell.hidden",
+    "units": "cell.hidden",
+    "model": "cell",
+    "nonlinearity": "activation",
+    "length": "task.length",
+    "batch": "task.batch",
+    "batch_size": "task.batch",
+    "dataset": "task",
+    "seed": "seeds",
+    "iterations": "steps",
+    "max_norm": "clipping.max_norm",
+    "clip": "clipping.max_norm",
+    "initializer": "initialiser",
+    "init": "initialiser",
+    "regularizer": "regulariser",
+    "parametrization": "parametrisation",
+    "parameterization": "parametrisation",
+}
+"""What people write who come from elsewhere, and the key here."""
+
+
+def meant(key: str, known: list[str]) -> str:
+    """' Did you mean …?' for a key that does not exist; `known` are those that could stand in place of its last part.
+
+    An alias goes first: `lr` is far from every key at the top, and `optimizer.lr` is meant as `optimiser.lr`.
+    """
+    parent, _, leaf = key.rpartition(".")
+    first, _, rest = key.partition(".")
+    if first in ALIASES and "." not in ALIASES[first]:
+        return f" Did you mean '{ALIASES[first]}{'.' if rest else ''}{shown(rest)}'?"
+    alias = ALIASES.get(leaf, "")
+    if alias not in ("", key) and parent in ("", alias.partition(".")[0]):
+        return f" Did you mean '{alias}'?"
+    close = nearest(leaf, known)
+    misspelt = difflib.get_close_matches(leaf[:LONGEST_VALUE], ALIASES, n=1) if not close and not parent else []
+    return f" Did you mean '{ALIASES[misspelt[0]]}'?" if misspelt else close
 
 
 def signature_of(target: str) -> dict[str, Any] | None:
     """Parameter names of a component and their types (None where the type is not one of this module's).
 
-    Read from the source file, not imported. None when the source cannot be found.
+    Read from the source file, not imported. None when there is no such class.
     """
-    node = _definition(target)
-    return None if node is None else {name: _type_of(kind) for name, kind, _ in _arguments(node)}
+    node = definition(target)
+    return None if node is None else {name: _type_of(kind) for name, kind, _ in arguments(node)}
 
 
 def required_by(target: str) -> list[str]:
     """The hyper-parameters of a component that have no default."""
-    node = _definition(target)
-    names = [] if node is None else [name for name, _, default in _arguments(node) if default is None]
+    node = definition(target)
+    names = [] if node is None else [name for name, _, default in arguments(node) if default is None]
     return [name for name in names if name not in CONTEXT]
-
-
-def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
-    module, _, name = target.rpartition(".")
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    for node in _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns).body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
-            return node
-    return None
-
-
-@functools.lru_cache(maxsize=256)
-def _parsed(source: Path, changed: int) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))
-
-
-def _arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
-    """(name, annotation, default) of every keyword of a function, of a class's constructor, or of its fields."""
-    if isinstance(node, ast.FunctionDef):
-        keywords = [(a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
-        plain = [a for a in node.args.args if a.arg != "self"]
-        defaults = [None] * (len(plain) - len(node.args.defaults)) + list(node.args.defaults)
-        return [(a.arg, a.annotation, d) for a, d in zip(plain, defaults, strict=True)] + keywords
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _arguments(item)
-    return [
-        (item.target.id, item.annotation, item.value)
-        for item in node.body
-        if isinstance(item, ast.AnnAssign)
-        and isinstance(item.target, ast.Name)
-        and "ClassVar" not in ast.unparse(item.annotation)
-    ]
 
 
 def _type_of(annotation: ast.expr | None) -> Any:
@@ -172,24 +207,73 @@ def _type_of(annotation: ast.expr | None) -> Any:
         return None
 
 
-def check_component(key: str, config: Mapping[str, Any], allowed_packages: list[str]) -> dict[str, Any]:
-    """One component's configuration, checked against its signature.
+OURS = "rnnlab"
 
-    Raises ConfigError for a target outside the allowed packages, an unknown or missing key, or a wrong value.
+
+def check_target(key: str, target: Any, packages: Collection[str]) -> None:
+    """Refuse what is no component of the key's group, before anything of it is imported: importing runs it.
+
+    A component is a class marked as one in its own source. One of rnnlab's also lies in its group's package, so that
+    no helper, and no class of another group, is one.
+
+    Args:
+        packages: of the user's own, that components may come from, beside rnnlab; see rnnlab.packages.
+    Raises:
+        ConfigError: in one line, what is allowed.
     """
-    target = config.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{key}: has no _target_. Choose an option of the group: {key}=OPTION.")
-    if target.split(".")[0] not in allowed_packages:
+    given, group = f"{key}._target_={target}", group_of(key)
+    first, *_ = target.split(".")
+    if first not in {OURS, *packages}:
+        allowed = ", ".join(dict.fromkeys([OURS, *packages]))
         raise ConfigError(
-            f"{key}._target_={target}: only components from these packages are loaded: "
-            f"{', '.join(allowed_packages)}. Add a package of yours with components=[rnnlab,my_package]."
+            f"{given}: only components from these packages are loaded: {allowed}. Add a package of yours on the "
+            "command line with components=[rnnlab,my_package]."
         )
-    signature = signature_of(target)
-    if signature is None:
+    if first == OURS and not target.startswith(f"{group.package}."):
         raise ConfigError(
-            f"{key}._target_={target}: no such class or function was found (in a package that can be imported here)."
+            f"{given}: not allowed. Of rnnlab's own, {key} may be a component of {group.package} (an option of the "
+            "group), or else one of a package of yours."
         )
+    node = definition(target)
+    if node is None:
+        raise ConfigError(
+            f"{given}: no such class was found in the source of a module (of a package that can be imported here)."
+        )
+    if not is_marked(node):
+        raise ConfigError(
+            f"{given}: not allowed. It is no component: those are classes marked with @component of rnnlab.contract."
+        )
+
+
+def component_class(key: str, target: str, packages: Collection[str]) -> type:
+    """The class of a component, imported once it is sure to be one.
+
+    Raises:
+        ConfigError: as `check_target`; or its module cannot be imported, or has something else under that name.
+    """
+    check_target(key, target, packages)
+    module, _, name = target.rpartition(".")
+    try:
+        found = vars(import_module(module)).get(name)
+    except ImportError as error:
+        raise ConfigError(f"{key}._target_={target}: cannot be imported: {error}.") from error
+    if not is_component(found) or (found.__module__, found.__qualname__) != (module, name):
+        raise ConfigError(
+            f"{key}._target_={target}: not allowed. Once imported, it is no class marked with @component."
+        )
+    return found
+
+
+def check_component(key: str, config: Mapping[str, Any], packages: Collection[str] = ()) -> dict[str, Any]:
+    """One component's configuration, checked against its signature.
+
+    Raises ConfigError for what `check_target` refuses, an unknown or missing key, or a wrong value.
+    """
+    target: Any = config.get("_target_")
+    check_target(key, target, packages)
+    signature = signature_of(target) or {}
     result = {"_target_": target}
     for name, value in config.items():
         if name == "_target_":
@@ -197,8 +281,10 @@ def check_component(key: str, config: Mapping[str, Any], allowed_packages: list[
         if name not in signature or name in CONTEXT:
             known = [n for n in signature if n not in CONTEXT]
             option = target.rpartition(".")[0].rpartition(".")[2]
-            keys = ", ".join(known) if known else "none"
-            raise ConfigError(f"{key}.{name}={value}: no such key. '{option}' has: {keys}.{nearest(name, known)}")
+            hint = meant(f"{key}.{name}", known)
+            raise ConfigError(
+                f"{key}.{shown(name)}={shown(value)}: no such key.{hint} '{option}' has: {listed(known)}."
+            )
         kind = signature[name]
         result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
     for name in required_by(target):

@@ -5,6 +5,11 @@ Takes the command line of `python -m rnnlab`; the example is the first of the fi
 
 import sys
 
+if __name__ == "__main__":
+    from rnnlab.import_path import leave_current_folder
+
+    leave_current_folder()
+
 from rnnlab.cli import run_command_line
 from rnnlab.schema import Config
 
@@ -14,7 +19,7 @@ def show(config: Config) -> None:
     from rnnlab.build import make
     from rnnlab.streams import generator
 
-    task = make("task", config.components["task"])
+    task = make("task", config.components["task"], config.allowed_packages)
     sizes = f"{task.steps} steps, {task.inputs} inputs, {task.outputs} outputs, {task.scored} scored"
     print(f"{config.option('task')}: {sizes}")
     print(f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}")

@@ -1,19 +1,49 @@
 """How a message shows what somebody gave: on one line, cut where it is long."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 LONGEST_VALUE = 80
 """Characters of a value that are shown whole."""
+LONGEST_PATH = 200
+"""Characters of a path."""
 LONGEST_MESSAGE = 300
 """Characters of a message that another library worded."""
+LONGEST_LINE = 400
+"""Characters of a line that is told of wrong input, whatever it was made of."""
+LONGEST_LIST = 240
+"""Characters of a list of names."""
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: control characters and line ends escaped, a long one cut."""
-    return _cut(_printable(_text(value)), LONGEST_VALUE)
+    """A value as a message shows it: control characters and line ends escaped, a long one cut.
+
+    A `Path` keeps its end, which says most.
+    """
+    text = _printable(_text(value))
+    if isinstance(value, Path):
+        return text if len(text) <= LONGEST_PATH else f"…{text[1 - LONGEST_PATH :]}"
+    return _cut(text, LONGEST_VALUE)
 
 
 def one_line(text: object) -> str:
     """The words of another library, an exception's say, as one line of bearable length."""
     return _cut(_printable(" ".join(_text(text).split())), LONGEST_MESSAGE)
+
+
+def told(message: str) -> list[str]:
+    """The lines of a message about wrong input, none longer than is read: a last resort."""
+    return [_cut(_printable(line), LONGEST_LINE) for line in message.splitlines()] or [""]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names separated by commas; of many, the first."""
+    told: list[str] = []
+    for name in names:
+        if sum(len(one) + 2 for one in told) + len(name) > LONGEST_LIST:
+            return f"{', '.join(told)}, … ({len(names)} in all)"
+        told.append(name)
+    return ", ".join(told) or "none"
 
 
 def _text(value: object) -> str:

@@ -1,13 +1,15 @@
 """The configuration: what keys there are, what they may be, and which combinations make no sense. Imports no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from rnnlab.contract import (
+    OURS,
     ConfigError,
     Count,
     CountOrZero,
@@ -15,8 +17,11 @@ from rnnlab.contract import (
     Seed,
     check_component,
     check_value,
-    nearest,
+    meant,
 )
+from rnnlab.groups import COMPONENTS, GROUPS
+from rnnlab.messages import listed, shown
+from rnnlab.packages import KEY, WHERE
 
 SCALARS: dict[str, Any] = {
     "name": Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
@@ -38,25 +43,7 @@ SCALARS: dict[str, Any] = {
     "checkpoint.every": Count,
     "checkpoint.keep": Count,
     "tensorboard": bool,
-    "components": list[str],
 }
-COMPONENTS = (
-    "task",
-    "cell",
-    "activation",
-    "initialiser",
-    "input_initialiser",
-    "output_initialiser",
-    "bias_initialiser",
-    "parametrisation",
-    "regulariser",
-    "dropout",
-    "clipping",
-    "gradient_noise",
-    "adjoint",
-    "optimiser",
-    "schedule",
-)
 YOUNGER = {
     "gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"},
     "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
@@ -80,7 +67,10 @@ TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters; `probes`, a name."""
+    """A checked configuration. `components` maps a group to its `_target_` and hyper-parameters; `probes`, a name.
+
+    `allowed_packages` are those that components may come from. The user allows them, see rnnlab.packages; no file does.
+    """
 
     name: str
     seeds: list[int]
@@ -102,7 +92,7 @@ class Config:
     checkpoint_every: int
     checkpoint_keep: int
     tensorboard: bool
-    allowed_packages: list[str]
+    allowed_packages: tuple[str, ...]
     components: dict[str, dict[str, Any]]
     probes: dict[str, dict[str, Any]]
 
@@ -122,7 +112,7 @@ class Config:
             result["probes"] = {name: dict(probe) for name, probe in self.probes.items()}
         for key in SCALARS:
             section, _, leaf = key.partition(".")
-            value = self.allowed_packages if key == "components" else getattr(self, key.replace(".", "_"))
+            value = getattr(self, key.replace(".", "_"))
             if leaf:
                 result.setdefault(section, {})[leaf] = value
             else:
@@ -130,26 +120,39 @@ class Config:
         return result
 
 
-def validate(raw: Mapping[str, Any]) -> Config:
+def config_folder() -> Path:
+    """configs/ of the checkout (also when installed editable), or the copy inside the wheel."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "configs"
+    return checkout if (package.parent / "pyproject.toml").exists() else package / "configs"
+
+
+def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Config:
     """The checked configuration.
 
+    Args:
+        packages: that the user allows components to come from; see rnnlab.packages.
     Raises:
         ConfigError: the first thing that is wrong, with its key, its value and what is allowed.
     """
+    if KEY in raw:
+        raise ConfigError(f"{KEY}={raw[KEY]}: not allowed in a configuration, which may be anybody's. Give it {WHERE}.")
     for key in raw:
-        if key not in TOP_KEYS:
+        if key in ("experiment", "sweep"):
             raise ConfigError(
-                f"{key}={raw[key]}: no such key.{nearest(str(key), TOP_KEYS)} Keys: {', '.join(TOP_KEYS)}."
+                f"{key}={shown(raw[key])}: not allowed. Such a file must begin with the line "
+                "'# @package _global_' (and no byte order mark)."
             )
+        if key not in TOP_KEYS:
+            raise ConfigError(no_such_key(f"{shown(key)}={shown(raw[key])}", key, TOP_KEYS, ""))
     values = {key.replace(".", "_"): _scalar(raw, key, kind) for key, kind in SCALARS.items()}
-    allowed = values.pop("components")
-    groups = {group: _component(raw, group, allowed) for group in COMPONENTS}
+    groups = {group: _component(raw, group, packages) for group in COMPONENTS}
     config = Config(
         **values,
         seeds=_seeds(raw.get("seeds")),
-        allowed_packages=allowed,
+        allowed_packages=tuple(packages),
         components=groups,
-        probes=_probes(raw.get("probes"), allowed),
+        probes=_probes(raw.get("probes"), packages),
     )
     _refuse_nonsense(config)
     return config
@@ -166,35 +169,42 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
     if leaf:
         node = raw.get(section)
         if not isinstance(node, Mapping):
-            raise ConfigError(f"{section}={node}: not allowed. Set {key} instead.")
-        leaves = section_keys(section)
+            raise ConfigError(f"{section}={shown(node)}: not allowed. Set {key} instead.")
         for name in node:
-            if name not in leaves:
-                raise ConfigError(
-                    f"{section}.{name}={node[name]}: no such key. {section} has: {', '.join(leaves)}."
-                    f"{nearest(str(name), leaves)}"
-                )
+            if name not in section_keys(section):
+                given = f"{section}.{shown(name)}={shown(node[name])}"
+                raise ConfigError(no_such_key(given, f"{section}.{name}", section_keys(section), section))
         value = node.get(leaf)
     else:
         value = raw.get(key)
     return check_value(key, value, kind)
 
 
-def _component(raw: Mapping[str, Any], group: str, allowed: list[str]) -> dict[str, Any]:
+def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) -> dict[str, Any]:
     node = raw.get(group, YOUNGER.get(group))
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{group}={node}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION.")
-    checked = check_component(group, node, allowed)
+        raise ConfigError(
+            f"{group}={shown(node)}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION."
+        )
+    checked = check_component(group, node, packages)
     for name in REQUIRED.get(group, ()):
         if name not in checked:
             raise ConfigError(f"{group}.{name}: missing. Every component of the group {group} has the key {name}.")
     return checked
 
 
-def _probes(node: Any, allowed: list[str]) -> dict[str, dict[str, Any]]:
+def _probes(node: Any, packages: Collection[str]) -> dict[str, dict[str, Any]]:
     if not isinstance(node, Mapping | None):
-        raise ConfigError(f"probes={node}: not allowed. Choose a bundle: probes=none, or add +probe@probes.NAME=NAME.")
-    probes = {str(name): check_component(f"probes.{name}", probe, allowed) for name, probe in (node or {}).items()}
+        raise ConfigError(
+            f"probes={shown(node)}: not allowed. Choose a bundle: probes=none, or add +probe@probes.NAME=NAME."
+        )
+    for name, probe in (node or {}).items():
+        if not isinstance(probe, Mapping):
+            raise ConfigError(
+                f"probes.{shown(name)}={shown(probe)}: not allowed. Add a probe with +probe@probes.NAME=NAME, set "
+                "its keys with probes.NAME.KEY=VALUE, or leave it out with ~probes.NAME."
+            )
+    probes = {str(name): check_component(f"probes.{name}", probe, packages) for name, probe in (node or {}).items()}
     for name, probe in probes.items():
         if not any(probe.get(key) for key in SCHEDULE):
             raise ConfigError(
@@ -204,6 +214,11 @@ def _probes(node: Any, allowed: list[str]) -> dict[str, dict[str, Any]]:
     return probes
 
 
+def no_such_key(given: str, key: str, known: list[str], parent: str) -> str:
+    """What to say of a key that does not exist, `given` with its value; what it is meant as goes first."""
+    return f"{given}: no such key.{meant(key, known)} {parent or 'The configuration'} has: {listed(known)}."
+
+
 def section_keys(section: str) -> list[str]:
     """The keys of a section: `every` and `keep` for `checkpoint`."""
     return [k.partition(".")[2] for k in SCALARS if k.startswith(section + ".")]
@@ -211,14 +226,17 @@ def section_keys(section: str) -> list[str]:
 
 def group_syntax(key: str) -> str:
     """How a group is written on the command line: two keys share the options of `initialiser`."""
-    return f"initialiser@{key}" if key in ("input_initialiser", "output_initialiser") else key
+    options = GROUPS[key].options
+    return f"{options}@{key}" if options else key
 
 
 def _seeds(value: Any) -> list[int]:
     if isinstance(value, list):
         seeds = [check_value("seeds", seed, Seed) for seed in value]
         if not seeds or len(set(seeds)) != len(seeds):
-            raise ConfigError(f"seeds={value}: not allowed. A list of seeds must hold different seeds, at least one.")
+            raise ConfigError(
+                f"seeds={shown(value)}: not allowed. A list of seeds must hold different seeds, at least one."
+            )
         return seeds
     return list(range(check_value("seeds", value, Annotated[Count, Field(le=100_000)])))
 
@@ -228,7 +246,7 @@ def _refuse_nonsense(config: Config) -> None:
     parts = config.components
     task, adjoint, schedule = parts["task"], parts["adjoint"], parts["schedule"]
     if any(math.isclose(a, b) for a, b in zip(sorted(config.milestones), sorted(config.milestones)[1:], strict=False)):
-        raise ConfigError(f"milestones={config.milestones}: not allowed. Milestones must differ.")
+        raise ConfigError(f"milestones={shown(config.milestones)}: not allowed. Milestones must differ.")
     if parts["cell"]["hidden"] == 1 and len(config.seeds) > 1:
         raise ConfigError(
             f"cell.hidden=1: not allowed with {len(config.seeds)} seeds. Products with one unit differ in the last bit "

@@ -59,7 +59,7 @@ def choice(group: str, option: str) -> str:
 
 def component(group: str, option: str, context: dict[str, Any] | None = None, **changes: Any) -> Any:
     """The component that a YAML names, made."""
-    return make(group, leaf(group, option, **changes), **(context or {}))
+    return make(key(group, option), leaf(group, option, **changes), **(context or {}))
 
 
 @functools.cache

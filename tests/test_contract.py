@@ -74,8 +74,17 @@ class Fields:
     constant: ClassVar[int] = 3
 
 class Module(Base):
+    @checked
     def __init__(self, *, hidden: Count, shift: Finite = 0.0, activation: Factory, replicas: Count) -> None: ...
 
+@component
+class Renamed(Elsewhere):
+    """It inherits, and has no fields."""
+
+class Helper(Fields):
+    """Not marked: what it inherits does not count."""
+
+@component
 def function(*, scale: Positive): ...
 '''
 
@@ -100,20 +109,19 @@ def test_a_signature_is_read_from_the_source_and_not_imported(plugin: str) -> No
     }
     module = {"hidden": Count, "shift": Finite, "activation": None, "replicas": Count}
     assert signature_of(f"{plugin}.Module") == module
-    assert signature_of(f"{plugin}.function") == {"scale": Positive}
-    assert plugin not in sys.modules
+    assert signature_of(f"{plugin}.function") is None
+    assert not {"plugged", plugin} & set(sys.modules)
 
 
 def test_what_has_no_default_and_is_not_context_is_required(plugin: str) -> None:
     assert required_by(f"{plugin}.Fields") == ["first", "second", "third", "own"]
     assert required_by(f"{plugin}.Module") == ["hidden"]
-    assert required_by(f"{plugin}.function") == ["scale"]
 
 
 @pytest.mark.parametrize("target", ["part.Nothing", "nowhere.Fields", "Fields"])
 def test_a_target_that_is_not_there_has_no_signature(plugin: str, target: str) -> None:
     assert signature_of(f"plugged.{target}") is None
-    with pytest.raises(ConfigError, match=rf"^cell\._target_=plugged\.{target}: no such class or function"):
+    with pytest.raises(ConfigError, match=rf"^cell\._target_=plugged\.{target}: no such class was found"):
         check_component("cell", {"_target_": f"plugged.{target}"}, ["rnnlab", "plugged"])
 
 
@@ -124,10 +132,17 @@ def test_a_strange_target_is_refused(target: str) -> None:
 
 
 def test_only_allowed_packages_are_loaded(plugin: str) -> None:
-    config = {"_target_": f"{plugin}.function", "scale": 2.0}
+    config = {"_target_": f"{plugin}.Module", "hidden": 2}
     with pytest.raises(ConfigError, match=r"components from these packages are loaded: rnnlab. Add a package of yours"):
         check_component("cell", config, ["rnnlab"])
     assert check_component("cell", config, ["rnnlab", "plugged"]) == config
+
+
+@pytest.mark.parametrize("name", ["function", "Helper", "Positive", "component", "Fields.second", "__name__"])
+def test_only_what_is_marked_in_its_own_source_is_a_component(plugin: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^cell\._target_={plugin}\.{name}: "):
+        check_component("cell", {"_target_": f"{plugin}.{name}"}, ["plugged"])
+    assert not {"plugged", plugin} & set(sys.modules)
 
 
 @pytest.mark.parametrize("target", [None, 3, ["x"]])

@@ -96,17 +96,18 @@ def test_the_run_folder_is_that_of_the_hidden_size(in_tmp_path, capfd) -> None:
 def test_a_cell_of_the_user_s_own(in_tmp_path, monkeypatch) -> None:
     """Counted as it is, whatever it is made of; a size that it refuses is told with its reason."""
     (in_tmp_path / "pairs_of_units.py").write_text(
-        "import torch\nfrom torch import nn\nfrom rnnlab.cells.rnn import RNN\nfrom rnnlab.contract import Count\n\n"
-        "class Paired(RNN):\n    def __init__(self, *, hidden: Count, even: bool, replicas, inputs, activation):\n"
+        "import torch\nfrom torch import nn\nfrom rnnlab.cells.rnn import RNN\nfrom rnnlab.contract import Count"
+        ", component\n\n@component\nclass Paired(RNN):\n"
+        "    def __init__(self, *, hidden: Count, even: bool, replicas, inputs, activation):\n"
         "        if even and hidden % 2:\n            raise ValueError('hidden must be even')\n"
         "        super().__init__(hidden=hidden, activation=activation, replicas=replicas, inputs=inputs)\n"
         "        self.extra = nn.Parameter(torch.zeros(replicas, 10, hidden))\n"
     )
     monkeypatch.syspath_prepend(str(in_tmp_path))
     own = {"_target_": "pairs_of_units.Paired", "hidden": 4, "even": False}
-    raw = composed("engine=autograd", "match_parameters=1000", "components=[rnnlab,pairs_of_units]")
-    found = build(validate({**raw, "cell": own}))
+    raw, packages = composed("engine=autograd", "match_parameters=1000"), ["rnnlab", "pairs_of_units"]
+    found = build(validate({**raw, "cell": own}, packages))
     assert found.match is not None
     assert found.match.parameters == size(found) == elman(found.match.hidden) + 10 * found.match.hidden
     with pytest.raises(ConfigError, match=r"match_parameters=1000: .* cell\.hidden=1: .*hidden must be even"):
-        build(validate({**raw, "cell": {**own, "even": True}}))
+        build(validate({**raw, "cell": {**own, "even": True}}, packages))

@@ -67,7 +67,6 @@ WRONG_SCALARS = [
     ("checkpoint.every", 0, "greater than or equal to 1"),
     ("checkpoint.keep", 0, "greater than or equal to 1"),
     ("tensorboard", None, "valid boolean"),
-    ("components", "rnnlab", "valid list"),
     ("seeds", 0, "greater than or equal to 1"),
     ("seeds", 100_001, "less than or equal to 100000"),
     ("seeds", "3", "valid integer"),
@@ -123,8 +122,8 @@ def test_a_component_s_wrong_value_is_named_likewise(key: str, value: Any, allow
 
 UNKNOWN = [
     ("stepz", 3, "stepz=3: no such key. Did you mean 'steps'?"),
-    ("log.evry", 3, "log.evry=3: no such key. log has: every. Did you mean 'every'?"),
-    ("cell.hiden", 3, "cell.hiden=3: no such key. 'lstm' has: hidden, forget_bias. Did you mean 'hidden'?"),
+    ("log.evry", 3, "log.evry=3: no such key. Did you mean 'every'? log has: every."),
+    ("cell.hiden", 3, "cell.hiden=3: no such key. Did you mean 'hidden'? 'lstm' has: hidden, forget_bias."),
     ("cell.replicas", 3, "cell.replicas=3: no such key. 'lstm' has: hidden, forget_bias."),
     ("initialiser.units", 3, "initialiser.units=3: no such key. 'orthogonal' has: gain."),
     ("adjoint.max_norm", 3, "adjoint.max_norm=3: no such key. 'none' has: none."),

@@ -10,6 +10,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from rnnlab.contract import ConfigError
+from rnnlab.messages import shown
+
 
 @dataclass
 class GridConfig:
@@ -34,6 +37,11 @@ class GridSweeper(BasicSweeper):
 
     def __init__(self, max_batch_size: int | None, params: Any, arms: Any, params_by_option: DictConfig) -> None:
         super().__init__(max_batch_size, params)
+        for arm in arms:
+            if not isinstance(arm, str):
+                raise ConfigError(
+                    f"hydra.sweeper.arms: {shown(arm)}: not allowed. Write an arm as one text: 'A=1 B=2'."
+                )
         self.arms = [arm.split() for arm in arms]
         self.by_option: Any = params_by_option
 

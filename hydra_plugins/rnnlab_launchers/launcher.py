@@ -31,12 +31,14 @@ class SweepLauncher(Launcher):
         Args:
             begin: called when at least one configuration was found right, before anything is trained.
         """
+        from rnnlab.config_files import refuse_hydra_in_files
         from rnnlab.sweep.compose import Composer
         from rnnlab.sweep.sweep import Sweep
 
+        refuse_hydra_in_files(self.config.hydra)
         task: Any = self.task
         task.sweep = task.sweep or Sweep()
-        composer = Composer(self.context.config_loader, self.config)
+        composer = Composer(self.context.config_loader, self.config, task.packages, task.stored)
         overrides = [tuple(one) for one in job_overrides]
         outcomes = task.sweep.launch(self.backend, composer, overrides, initial_job_idx, begin)
         results = []

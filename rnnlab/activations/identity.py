@@ -2,7 +2,10 @@
 
 from torch import Tensor, nn
 
+from rnnlab.contract import component
 
+
+@component
 class Identity(nn.Module):
     """phi(a) = a."""
 

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnlab.contract import component
+
 
 class _Sigmoid(torch.autograd.Function):
     """sigma(a) from kernels whose result for an element does not depend on where it lies in memory.
@@ -32,6 +34,7 @@ def sigmoid(preactivation: Tensor) -> Tensor:
     return result
 
 
+@component
 class Sigmoid(nn.Module):
     """phi(a) = 1 / (1 + exp(-a)), of any shape; phi' <= 1/4."""
 

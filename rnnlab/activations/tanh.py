@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from rnnlab.contract import component
 
+
+@component
 class Tanh(nn.Module):
     """phi(a) = tanh a, of any shape; phi' <= 1, and 1 only at 0."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from rnnlab.arguments import Parser
+from rnnlab.arguments import Parser, positive, whole
+from rnnlab.messages import shown
 
 CELLS = ("rnn", "lstm", "gru")
 SHAPES = ((120, 128, 128), (520, 128, 128), (1020, 64, 128), (1020, 20, 256), (200, 32, 64))
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     techniques.add_argument("--length", type=_count, default=200, help="T")
     techniques.add_argument("--batch", type=_count, default=32, help="B")
     techniques.add_argument("--hidden", type=_count, default=64, help="H")
-    techniques.add_argument("--seconds", type=float, default=0.3, help="of a block of training steps, at least")
+    techniques.add_argument("--seconds", type=positive, default=0.3, help="of a block of training steps, at least")
     techniques.add_argument("--repetitions", type=_count, default=5, help="blocks")
 
     scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")
@@ -89,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     cuda = _command(commands, "cuda", "the fused engine on a CUDA device: right, and how fast; about 8 minutes at most")
     cuda.add_argument("--cells", type=_cells, default=list(CELLS), help="separated by commas")
     cuda.add_argument("--seconds", type=_count, default=420, help="no further part begins after so many")
-    cuda.add_argument("--teraflops", type=float, default=0.0, help="a second, of products; measured when not given")
-    cuda.add_argument("--gigabytes", type=float, default=0.0, help="a second, of memory; measured when not given")
+    cuda.add_argument("--teraflops", type=positive, default=0.0, help="a second, of products; measured when not given")
+    cuda.add_argument("--gigabytes", type=positive, default=0.0, help="a second, of memory; measured when not given")
     cuda.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)
 
     report = _command(commands, "report", "seconds and bytes of a report over many synthetic runs")
@@ -132,18 +133,7 @@ def _add_sizes(parser: argparse.ArgumentParser, *, length: int | None, cell: str
     parser.add_argument("--hidden", type=_count, default=128, help="H")
 
 
-def _count(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return value
-
-
-def _several(text: str) -> int:
-    value = _count(text)
-    if value < 10:
-        raise argparse.ArgumentTypeError(f"{text!r}: at least 10")
-    return value
+_count, _several = whole(1, 10**9), whole(10, 10**9)
 
 
 def _counts(text: str) -> list[int]:
@@ -153,21 +143,21 @@ def _counts(text: str) -> list[int]:
 def _cells(text: str) -> list[str]:
     cells = text.split(",")
     if not set(cells) <= set(CELLS):
-        raise argparse.ArgumentTypeError(f"{text!r}: allowed are {', '.join(CELLS)}")
+        raise argparse.ArgumentTypeError(f"'{shown(text)}': allowed are {', '.join(CELLS)}")
     return cells
 
 
 def _shapes(text: str) -> list[tuple[int, ...]]:
     shapes = [tuple(_counts(part)) for part in text.split(":")]
     if any(len(shape) != 3 for shape in shapes):
-        raise argparse.ArgumentTypeError(f"{text!r}: a shape is T,B,H; shapes are separated by colons")
+        raise argparse.ArgumentTypeError(f"'{shown(text)}': a shape is T,B,H; shapes are separated by colons")
     return shapes
 
 
 def _lengths(text: str) -> list[int]:
     lengths = _counts(text)
     if len(set(lengths)) < 2:
-        raise argparse.ArgumentTypeError(f"{text!r}: an exponent needs two different lengths at least")
+        raise argparse.ArgumentTypeError(f"'{shown(text)}': an exponent needs two different lengths at least")
     return lengths
 
 

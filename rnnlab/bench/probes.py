@@ -70,7 +70,7 @@ def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) 
     prober.probes = {name: probe}
     step = next(s for s in range(2, 10**6) if due(probe, s))
     before = partial(prober.before_update, population=population, model=model, batch=batch, gradients=gradients)
-    files = ProbeFiles(folder / name, 0)
+    files = ProbeFiles(folder / name, {})
     folder.joinpath(name).mkdir()
 
     def work() -> None:

@@ -21,8 +21,7 @@ from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.build import Experiment, make_cell
 from rnnlab.cells.cell import Cell
-from rnnlab.cli import config_folder
-from rnnlab.schema import Config, validate
+from rnnlab.schema import Config, config_folder, validate
 from rnnlab.tasks.task import Batch, stack
 
 

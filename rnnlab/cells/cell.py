@@ -3,6 +3,7 @@
 Shapes: R replica, B batch, I input, H hidden, G = blocks * H gate rows.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -60,6 +61,7 @@ class Cell(nn.Module):
             self.weight_recurrent = nn.Parameter(torch.zeros(replicas, hidden, len(self.blocks) * hidden))
         self.bias = nn.Parameter(torch.zeros(replicas, 1, rows))
 
+    @abstractmethod
     def step(self, input_RBI: Float[Tensor, "R B I"], state: State) -> tuple[Float[Tensor, "R B H"], State]:
         """(output, new state) of one time step."""
         raise NotImplementedError
@@ -120,7 +122,21 @@ ActivationFactory = Callable[[], nn.Module]
 """Makes one activation for R replicas of H units; a cell calls it once per place where its equations have tanh."""
 
 
-Initialiser = Callable[[Tensor, Generator], None]
+class Activation(Protocol):
+    """An nn.Module that stands where a cell's equations have tanh."""
+
+    def forward(self, preactivation_RBH: Tensor, /) -> Tensor:
+        """phi of every element."""
+        ...
+
+
+@runtime_checkable
+class Initialiser(Protocol):
+    """Draws one block of weights, or of biases, of one replica."""
+
+    def __call__(self, weight_OI: Tensor, generator: Generator, /) -> None:
+        """Draw in place; (O, I), or (H,) for biases."""
+        ...
 
 
 @runtime_checkable

@@ -4,14 +4,20 @@ Exit status: 0 the diagnosis is written, whatever it says; 2 a bad argument, or 
 or has no checkpoint yet, or the diagnosis cannot be written; 130 interrupted.
 """
 
-import argparse
-import os
 import sys
+
+if __name__ == "__main__":
+    from rnnlab.import_path import leave_current_folder
+
+    leave_current_folder()
+
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnlab.arguments import Parser
+from rnnlab.arguments import Parser, path, whole
+from rnnlab.messages import shown
 
 if TYPE_CHECKING:
     from rnnlab.diagnose.findings import Findings
@@ -39,30 +45,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from rnnlab.contract import ConfigError, RunError
+    from rnnlab.packages import allowed, named, search_current_folder
     from rnnlab.report.reading import UnreadableError, find, read
+    from rnnlab.runs.safe_files import refuse_links
 
     if not arguments.run.is_dir():
-        return _fail(2, f"{arguments.run}: no such folder. Give a run folder, runs/NAME/RUN_ID.")
+        return _fail(2, f"{shown(arguments.run)}: no such folder. Give a run folder, runs/NAME/RUN_ID.")
     folders = list(find([arguments.run]))
     if not folders:
-        return _fail(2, f"{arguments.run}: no run folder there (one has a manifest.json). Train something first.")
+        return _fail(
+            2, f"{shown(arguments.run)}: no run folder there (one has a manifest.json). Train something first."
+        )
     if len(folders) > 1:
         names = ", ".join(map(str, folders[:LISTED])) + (", …" if len(folders) > LISTED else "")
-        return _fail(2, f"{arguments.run}: holds {len(folders)} runs; give one of them: {names}")
+        return _fail(2, f"{shown(arguments.run)}: holds {len(folders)} runs; give one of them: {names}")
     (folder,) = folders
     out = arguments.out or folder / "diagnosis"
     if out.exists() and not out.is_dir():
-        return _fail(2, f"--out {out}: not allowed, it is a file; the diagnosis is a folder.")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # components of the user's own
+        return _fail(2, f"--out {shown(out)}: not allowed, it is a file; the diagnosis is a folder.")
     try:
+        packages = allowed(*(named(text, "--components") for text in arguments.components))
+        search_current_folder(packages)
+        refuse_links(folder)
         run = read(folder)
         import torch
 
         from rnnlab.diagnose.examine import examine
 
         torch.set_num_threads(1)  # the run may be at work on this machine
-        findings = examine(run, arguments.seed, arguments.examples, _say)
+        findings = examine(run, arguments.seed, arguments.examples, _say, packages)
     except UnreadableError as error:
         return _fail(1, f"{folder}: {' '.join(str(error).split())}.")
     except ConfigError as error:
@@ -78,9 +89,10 @@ def _write(findings: "Findings", out: Path) -> None:
     from rnnlab.diagnose.page import page
     from rnnlab.diagnose.verdicts.table import verdicts
     from rnnlab.runs.folder import write_atomically
+    from rnnlab.runs.safe_files import visible
 
     found = verdicts(findings)
-    text = page(findings, found)
+    text = visible(page(findings, found))
     drawn = picture(findings, found)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(
@@ -88,7 +100,7 @@ def _write(findings: "Findings", out: Path) -> None:
     )
     write_atomically(out / "diagnosis.png", drawn)
     print(text)
-    print(f"Figure: {out / 'diagnosis.png'}")
+    print(visible(f"Figure: {out / 'diagnosis.png'}"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,27 +109,36 @@ def _parser() -> argparse.ArgumentParser:
         description="Say of a run, finished or still at work, where along the sequence its gradient was lost, why, and "
         "which technique acts on it: from its newest checkpoint, which is only read.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or a folder that holds one run")
-    parser.add_argument("--out", type=Path, help="folder of the diagnosis (default: RUN/diagnosis)")
-    parser.add_argument("--seed", type=int, action="append", default=[], help="only this seed; may be given again")
+    parser.add_argument("run", type=path, metavar="RUN", help="a run folder, or a folder that holds one run")
+    parser.add_argument("--out", type=path, help="folder of the diagnosis (default: RUN/diagnosis)")
     parser.add_argument(
-        "--examples", type=_count, default=EXAMPLES, help=f"held-out examples to measure on (default: {EXAMPLES})"
+        "--seed", type=whole(0, 2**32 - 1), action="append", default=[], help="only this seed; may be given again"
+    )
+    parser.add_argument(
+        "--examples",
+        type=whole(2, 250),
+        default=EXAMPLES,
+        help=f"held-out examples to measure on (default: {EXAMPLES})",
+    )
+    parser.add_argument(
+        "--components",
+        action="append",
+        default=[],
+        metavar="PACKAGES",
+        help="packages of yours that the run's components may come from: my_package,another; may be given again. The "
+        "run folder cannot allow any; the variable RNNLAB_COMPONENTS can",
     )
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 2 <= int(text) <= 250:
-        raise argparse.ArgumentTypeError(f"{text}: not allowed; from 2 to 250")
-    return int(text)
-
-
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    from rnnlab.runs.safe_files import visible
+
+    print(visible(text), file=sys.stderr)
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"rnnlab.diagnose: {message}", file=sys.stderr)
+    _say(f"rnnlab.diagnose: {message}")
     return status
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, build
-from rnnlab.contract import ConfigError, RunError
+from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
 from rnnlab.diagnose.findings import Findings, Measured, Replica
 from rnnlab.diagnose.history import histories
@@ -32,7 +32,9 @@ HELD_OUT = 250
 CPU = torch.device("cpu")
 
 
-def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], None]) -> Findings:
+def examine(
+    run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], None], packages: Sequence[str] = (OURS,)
+) -> Findings:
     """Measure a run at its newest good checkpoint.
 
     Args:
@@ -40,11 +42,12 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
         seeds: of the run; all when empty.
         examples: in the diagnostic batch, the first so many held-out ones.
         say: is told what is passed over, and how far it has come.
+        packages: that the user allows components to come from.
     Raises:
         ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
         RunError: there is no checkpoint that can be read, or it is of another net.
     """
-    config = _config(run)
+    config = _config(run, packages)
     for remark in run.remarks:
         say(f"{run.path}: {remark}.")
     unknown = sorted(set(seeds) - set(config.seeds))
@@ -86,9 +89,9 @@ def examine(run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], 
     )
 
 
-def _config(run: Run) -> Config:
+def _config(run: Run, packages: Sequence[str]) -> Config:
     try:
-        return validate(run.record.config)
+        return validate(run.record.config, packages)
     except ConfigError as error:
         raise ConfigError(f"{run.path / 'config.yaml'}: {error}") from None
 

@@ -1,5 +1,6 @@
 """The page: verdicts and what was measured, as Markdown that reads well on a terminal."""
 
+import html
 import math
 import textwrap
 from collections.abc import Iterator
@@ -19,7 +20,12 @@ POINTS = 5
 
 def page(findings: Findings, verdicts: list[Verdict]) -> str:
     """The whole page; ends with a newline."""
-    lines = [f"# {findings.path.name}: {headline(findings, verdicts)}", "", *_wrapped(_about(findings)), ""]
+    lines = [
+        f"# {html.escape(findings.path.name, quote=False)}: {headline(findings, verdicts)}",
+        "",
+        *_wrapped(_about(findings)),
+        "",
+    ]
     for verdict in verdicts:
         lines += [*_verdict(verdict), ""]
     if not verdicts:

@@ -4,19 +4,27 @@ Exit status: 0 the report is written; 2 a bad argument, or no runs there; 1 no r
 written; 130 interrupted.
 """
 
-import argparse
 import sys
+
+if __name__ == "__main__":
+    from rnnlab.import_path import leave_current_folder
+
+    leave_current_folder()
+
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnlab.arguments import Parser
+from rnnlab.arguments import Parser, line, path, whole
+from rnnlab.messages import shown
+from rnnlab.runs.safe_files import visible
 
 if TYPE_CHECKING:
     from rnnlab.report.write import Report
 
 LISTED = 10
-"""Folders that could not be read, named on the terminal."""
+"""Folders that could not be read, and remarks on those that could, named on the terminal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,33 +45,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     missing = [path for path in arguments.runs if not path.is_dir()]
     if missing:
-        return _fail(2, f"{missing[0]}: no such folder. Give run folders, or folders that hold some, such as runs/.")
+        return _fail(
+            2, f"{shown(missing[0])}: no such folder. Give run folders, or folders that hold some, such as runs/."
+        )
     if arguments.out.exists() and not arguments.out.is_dir():
-        return _fail(2, f"--out {arguments.out}: not allowed, it is a file; the report is a folder.")
+        return _fail(2, f"--out {shown(arguments.out)}: not allowed, it is a file; the report is a folder.")
     from rnnlab.report.write import collect, make_report
 
     runs, unreadable = collect(arguments.runs)
-    for folder, reason in unreadable[:LISTED]:
-        print(f"Left out: {folder}: {reason}", file=sys.stderr)
-    if len(unreadable) > LISTED:
-        print(f"Left out: {len(unreadable) - LISTED} more; the page names them.", file=sys.stderr)
+    _list("Left out", unreadable)
     if not runs:
-        places = ", ".join(map(str, arguments.runs))
+        places = shown(", ".join(map(str, arguments.runs)))
         if unreadable:
             return _fail(1, f"none of the {len(unreadable)} run folder(s) in {places} can be read.")
         return _fail(2, f"{places}: no run folder there (one has a manifest.json). Train something first.")
     report = make_report(
         runs, unreadable, arguments.out, every_lr=arguments.every_lr, seed=arguments.seed, title=arguments.title
     )
+    _list("Remark", [(str(run.path), remark) for run in runs for remark in run.remarks])
     _tell(report)
     return 0
+
+
+def _list(word: str, said: list[tuple[str, str]]) -> None:
+    for folder, reason in said[:LISTED]:
+        print(visible(f"{word}: {folder}: {reason}"), file=sys.stderr)
+    if len(said) > LISTED:
+        print(f"{word}: {len(said) - LISTED} more; the page names them.", file=sys.stderr)
 
 
 def _tell(report: "Report") -> None:
     from rnnlab.report.notes import verdict
 
     for part in report.parts:
-        print(f"{part.title}: {verdict(part.comparison)}")
+        print(visible(f"{part.title}: {verdict(part.comparison)}"))
     partial = sum(run.partial for run in report.runs)
     arms = sum(len(part.comparison.rows) for part in report.parts)
     print(f"{len(report.runs)} runs, {partial} of them partial, {arms} arms: {report.page}")
@@ -72,21 +87,23 @@ def _tell(report: "Report") -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="rnnlab.report", description="Compare runs: tables, figures and one page, from run folders.")
     parser.add_argument(
-        "runs", type=Path, nargs="*", default=[Path("runs")], metavar="RUNS", help="searched for runs (default: runs)"
+        "runs", type=path, nargs="*", default=[Path("runs")], metavar="RUNS", help="searched for runs (default: runs)"
     )
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (default: report)")
-    parser.add_argument("--title", default="Comparison of runs")
+    parser.add_argument("--out", type=path, default=Path("report"), help="folder of the report (default: report)")
+    parser.add_argument("--title", type=line, default="Comparison of runs")
     parser.add_argument(
         "--every-lr",
         action="store_true",
         help="every learning rate is an arm; else each technique is compared at its best one",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap's random generator (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**32 - 1), default=0, help="of the bootstrap's random generator (default: 0)"
+    )
     return parser
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"rnnlab.report: {message}", file=sys.stderr)
+    print(visible(f"rnnlab.report: {message}"), file=sys.stderr)
     return status
 
 

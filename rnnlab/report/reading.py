@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rnnlab.contract import RunError
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import checksum
 from rnnlab.runs.record import Adjoints, Record
+from rnnlab.runs.safe_files import refuse_links
 from rnnlab.runs.state import STATES, state_of
 from rnnlab.schema import YOUNGER
 
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
 PARTIAL = STATES[1:]
+NORMS_LEFT_OUT = "its adjoint norms are left out"
 
 
 class UnreadableError(Exception):
@@ -70,7 +73,7 @@ class Run:
         try:
             return self.record.adjoints()
         except DamagedError as error:
-            self._remark(f"{error.short}; its adjoint norms are left out")
+            self._remark(f"{error.short}; {NORMS_LEFT_OUT}")
             return None
 
     def _remark(self, text: str) -> None:
@@ -100,9 +103,12 @@ def read(path: Path) -> Run:
     """
     record = Record(path)
     try:
+        refuse_links(path)
         return _read(record)
     except DamagedError as error:
         raise UnreadableError(error.short) from error
+    except RunError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def _read(record: Record) -> Run:
@@ -116,6 +122,11 @@ def _read(record: Record) -> Run:
             remarks.append(f"{error.short}; results are those of metrics.jsonl")
     if not metrics.whole and not summary:
         raise UnreadableError(f"{said}. The same command as before goes on from what is whole")
+    if "adjoints.npz" in record.files:
+        try:
+            record.checked("adjoints.npz")
+        except DamagedError as error:
+            remarks.append(f"{error.short}; {NORMS_LEFT_OUT}")
     if metrics.damage:
         remarks.append(said if metrics.whole else f"{said}; its curves are left out")
     task = manifest["task"] | summary

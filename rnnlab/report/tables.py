@@ -10,6 +10,7 @@ from typing import Any
 from rnnlab.report.arms import LONGEST, shortened, text
 from rnnlab.report.comparison import TOLD, Comparison, Pair, Row
 from rnnlab.report.statistics import Estimate, Interval
+from rnnlab.runs.safe_files import visible
 
 NONE = "–"
 
@@ -253,12 +254,16 @@ def _csv(records: Iterable[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet's formula begins with, also in full width."""
+
+
 def _csv_value(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return None
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(FORMULA) else "") + visible(value)
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
@@ -270,7 +275,7 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 
 def markdown(value: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    plain = " ".join(value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+    plain = " ".join(visible(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
     return "".join("\\" + c if c in "\\`*_[]|#!~$" else c for c in plain)
 
 

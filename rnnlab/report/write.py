@@ -138,7 +138,7 @@ def _markdown(parts: Sequence[Part], title: str) -> str:
             markdown_table([h.head for h in heads], [[h.cell(row) for h in heads] for row in comparison.rows])
         )
         pieces.append("".join(f"- {markdown(note)}\n" for note in notes(comparison)))
-        pieces += [f"![{p.alt}]({p.file})\n\n*{markdown(p.caption)}*\n" for p in part.pictures or ()]
+        pieces += [f"![{markdown(p.alt)}]({p.file})\n\n*{markdown(p.caption)}*\n" for p in part.pictures or ()]
         if comparison.pairs:
             table = markdown_table(PAIR_HEADS, map(pair_cells, first_pairs(comparison)))
             pieces += ["### Pairs\n", f"{markdown(said_of_pairs(comparison))}\n", table]

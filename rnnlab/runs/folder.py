@@ -22,6 +22,7 @@ from rnnlab.contract import InUseError, RunError
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import Digest, checksum, digest
 from rnnlab.runs.record import CHECKSUM, Record
+from rnnlab.runs.safe_files import refuse_links
 
 LOG = "output.log"
 """In the folder of a sweep's run: what the run has printed."""
@@ -80,12 +81,13 @@ class RunFolder:
 
         Raises:
             InUseError: another process holds the folder.
-            RunError: it cannot be made.
+            RunError: it cannot be made, or something in it is a link.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
+        refuse_links(self.path)
         lock = filelock.FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=GLANCE)
@@ -104,8 +106,8 @@ class RunFolder:
     def held(self) -> bool:
         """Whether a process works on this folder; also True where that cannot be found out."""
         path = self.path / ".lock"
-        if not path.exists():
-            return False
+        if path.is_symlink() or not path.is_file():  # a link is not written through
+            return path.is_symlink() or path.exists()
         lock = filelock.FileLock(path)
         try:
             lock.acquire(timeout=0)

@@ -7,9 +7,9 @@ from typing import Any
 
 from rnnlab.schema import YOUNGER, Config
 
-# These choose where results go, how often they are saved, who may be loaded, or how time and memory are spent; they do
-# not change a result. match_parameters has, by then, become a cell.hidden.
-IGNORED = ("name", "force", "components", "checkpoint", "tensorboard", "threads", "recompute", "match_parameters")
+# These choose where results go, how often they are saved, or how time and memory are spent; they change no result.
+# match_parameters has, by then, become a cell.hidden.
+IGNORED = ("name", "force", "checkpoint", "tensorboard", "threads", "recompute", "match_parameters")
 
 
 def technique(config: Config) -> str:

@@ -75,8 +75,8 @@ class Record:
         except OSError as error:
             raise DamagedError(path, f"cannot be read: {error.strerror or error}") from None
 
-    def _checked(self, name: str, limit: int) -> bytes:
-        """The content of a file that the manifest vouches for, if it does."""
+    def checked(self, name: str, limit: int = LARGE) -> bytes:
+        """The content of a file, held against the manifest's digest where it has one."""
         content, expected = self._content(name, limit), self.files.get(name)
         if expected is not None and digest(content) != expected:
             raise DamagedError(self.path / name, _difference(len(content), expected))
@@ -125,7 +125,7 @@ class Record:
         name = "summary.json"
         if name not in self.files:
             raise DamagedError(self.path / name, "is not among the files that the manifest lists")
-        content = check_shape(self.path / name, self._json(name, self._checked(name, SMALL)), Summary)
+        content = check_shape(self.path / name, self._json(name, self.checked(name, SMALL)), Summary)
         if sorted(row["seed"] for row in content["seeds"]) != sorted(self.manifest["seeds"]):
             raise DamagedError(self.path / name, "has other seeds than the manifest")
         return content
@@ -192,14 +192,14 @@ class Record:
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
         try:
-            return load_arrays(self._checked(name, LARGE))
+            return load_arrays(self.checked(name, LARGE))
         except ValueError as error:
             raise DamagedError(self.path / name, f"cannot be read: {error}") from None
 
     def damage(self) -> list[DamagedError]:
         """What is wrong with the results of a finished run: every file that its manifest vouches for is read."""
         found: dict[Path, DamagedError] = {}
-        looks = [functools.partial(self._checked, name, LARGE) for name in self.files]
+        looks = [functools.partial(self.checked, name, LARGE) for name in self.files]
         for look in (*looks, lambda: self.config, lambda: self.summary):
             try:
                 look()

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rnnlab.runs.folder import LOG
+from rnnlab.runs.safe_files import visible
 from rnnlab.sinks.console import say, show_table
 from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome, labels
 from rnnlab.sweep.work import last_lines
@@ -51,10 +52,11 @@ def bad_table(jobs: list[Job], bad: list[Job], outcomes: dict[int, Outcome]) -> 
     untold = [job for job in bad if outcomes[job.number].status == "waiting"][NOT_BEGUN:]
     for job in bad:
         if job not in untold:
-            why = _why(outcomes[job.number])
+            why = visible(_why(outcomes[job.number]))
             table.add_row(str(job.number), escape(label[job.number]), escape(why), str(job.folder or "-"))
     if untold:
-        table.add_row("…", f"and {len(untold)} more", escape(_why(outcomes[untold[0].number])), "")
+        why = visible(_why(outcomes[untold[0].number]))
+        table.add_row("…", f"and {len(untold)} more", escape(why), "")
     return table
 
 

@@ -9,6 +9,7 @@ import optuna
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from rnnlab.contract import RunError
+from rnnlab.runs.damage import free_name
 from rnnlab.runs.folder import write_atomically
 from rnnlab.sinks.console import say
 
@@ -62,7 +63,7 @@ class Journal:
             good = b"".join(line + b"\n" for line in lines[: len(logs)])
             if good == content:
                 return
-            aside = _unused(self.file.with_name(self.file.name + ".damaged"))
+            aside = free_name(self.file)
             aside.write_bytes(content)
             write_atomically(self.file, good)
         trials = sum(len(study) for study in _studies(_replayed(logs)))
@@ -108,15 +109,6 @@ def _replayed(logs: list[Log]) -> optuna.storages.JournalStorage | None:
 def _studies(storage: Any) -> list[list[optuna.trial.FrozenTrial]]:
     names = optuna.get_all_study_names(storage)
     return [optuna.load_study(study_name=name, storage=storage).get_trials() for name in names]
-
-
-def _unused(path: Path) -> Path:
-    """The path, with a number behind it where there is such a file."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}.{number}")
-    return free
 
 
 class _Logs(BaseJournalBackend):

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from rnnlab.runs.safe_files import open_regular, visible
 from rnnlab.sinks.console import say
 from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome
 
@@ -70,7 +71,7 @@ class Overview:
         self.counts[outcome.status] += 1
         if self.bar is None and outcome.status not in ("skipped", "waiting"):
             place = f"[{self.done():>{len(str(self.total))}}/{self.total}]"
-            reason = f": {outcome.reason}" if outcome.reason else ""
+            reason = f": {visible(outcome.reason)}" if outcome.reason else ""
             took = f" in {duration(self.clock() - worked.began)}" if worked else ""
             label = self.labels[job.number]
             say(f"{place} {ENDINGS[outcome.status]}{took}  {label}{reason}{self._left('; ')}")
@@ -136,7 +137,7 @@ class _Running:
 def last_step(job: Job) -> int:
     """The step of the last whole line of a job's metrics; 0 where there is none."""
     try:
-        with ((job.folder or Path()) / "metrics.jsonl").open("rb") as file:
+        with open_regular((job.folder or Path()) / "metrics.jsonl") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = file.read().split(b"\n")[:-1]
         return int(json.loads(lines[-1])["step"])

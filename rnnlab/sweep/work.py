@@ -13,7 +13,9 @@ from typing import Any
 
 from rnnlab.contract import ConfigError, InUseError, RunError
 from rnnlab.interruption import listening
+from rnnlab.packages import search_current_folder
 from rnnlab.runs.folder import LOG
+from rnnlab.runs.safe_files import open_regular, visible
 from rnnlab.schema import Config
 from rnnlab.sweep.job import Outcome, objective
 
@@ -33,6 +35,7 @@ def perform(config: Config, expected: Path | None = None) -> Outcome:
     _idle.clear()
     try:
         with listening() as signalled:
+            search_current_folder(config.allowed_packages)
             from rnnlab.training.run import run
 
             folder = run(config, lambda: signalled() or _stopping.is_set(), logged, expected)
@@ -95,14 +98,14 @@ def _redirected(target: int) -> Iterator[None]:
 
 
 def last_lines(folder: Path, count: int) -> list[str]:
-    """The end of a run's log; [] where there is none."""
+    """The end of a run's log, fit for a terminal; [] where there is none."""
     try:
-        with (folder / LOG).open("rb") as log:
+        with open_regular(folder / LOG) as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 200 * count))
             text = log.read().decode(errors="replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-count:]
+    return [visible(line) for line in text.splitlines() if line.strip()][-count:]
 
 
 def start_process(stop: Connection, threads: int) -> None:

@@ -57,6 +57,14 @@ class SequentialImages:
             raise ConfigError(f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images.")
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The data files; none of a source that is part of a package."""
+        path = Path(self.source).expanduser()
+        if self.source in ("digits", "mnist5k"):
+            return ()
+        return (path,) if path.is_file() else tuple(filter(None, (_idx_file(path, name) for name in _IDX)))
+
+    @property
     def _images(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         return load(self.source)
 
@@ -141,7 +149,7 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     try:
         return _from_idx(path) if path.is_dir() else _from_npz(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"task.source={shown(source)}: cannot be read as MNIST: {error}.") from error
+        raise ConfigError(f"task.source={shown(path)}: cannot be read as MNIST: {error}.") from error
 
 
 def _existing(source: str) -> Path | None:
@@ -194,17 +202,21 @@ def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
     return _checked_split([(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "test")])
 
 
+_IDX = tuple(f"{split}-{what}-ubyte" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
+
+
 def _from_idx(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    parts = [
-        (_idx(folder, f"{split}-images-idx3-ubyte"), _idx(folder, f"{split}-labels-idx1-ubyte"))
-        for split in ("train", "t10k")
-    ]
-    return _checked_split(parts)
+    train_images, train_labels, test_images, test_labels = (_idx(folder, name) for name in _IDX)
+    return _checked_split([(train_images, train_labels), (test_images, test_labels)])
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
 
 
 def _idx(folder: Path, name: str) -> np.ndarray:
     """One IDX file, plain or gzipped: magic number, sizes as big-endian int32, then bytes."""
-    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+    path = _idx_file(folder, name)
     if path is None:
         raise ValueError(f"{name} (or {name}.gz) is not in the folder")
     try:

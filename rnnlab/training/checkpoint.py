@@ -109,7 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _found(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    named = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
+    named = [p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
     return sorted(named, key=step_of, reverse=True)
 
 

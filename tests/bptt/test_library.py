@@ -1,93 +1,23 @@
 """The kernel's library: built once, found again, and never loaded when it is damaged, stale or half written."""
 
-import ctypes
 import os
 import platform
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from kernel_place import NEEDS_A_COMPILER, REAL, SMALL, Place
 
 from rnnlab.bptt.fused import build as command
 from rnnlab.bptt.fused import cache, compiler
 from rnnlab.bptt.fused.cache import key
-from rnnlab.bptt.fused.compiler import KernelUnavailable, NoCompiler, source_hash
-from rnnlab.bptt.fused.library import build, load
+from rnnlab.bptt.fused.compiler import NoCompiler, source_hash
+from rnnlab.bptt.fused.library import build
 
-REAL = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 OTHER_MARCH = "x86-64-v3" if platform.machine() == "x86_64" else "armv8-a"
-pytestmark = pytest.mark.skipif(REAL is None, reason="there is no C++ compiler")
-
-SMALL = """
-#ifndef RNNLAB_SOURCE_HASH
-#error no hash
-#endif
-extern "C" const char* rnnlab_kernel_source() { return RNNLAB_SOURCE_HASH; }
-extern "C" int answer() { return ANSWER; }
-"""
-LOAD = "import sys; from pathlib import Path; from rnnlab.bptt.fused.library import load\n"
-LOAD += "print(load(print, Path(sys.argv[1])).answer())"
-
-
-class Place:
-    """A cache, a small source and a compiler that counts its calls, all in one folder."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.cache, self.source = folder, folder / "cache", folder / "kernel.cpp"
-        self.said: list[str] = []
-        self.write_source("42")
-        self.compiler("")
-        for name in ("RNNLAB_KERNEL", "XDG_CACHE_HOME"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("RNNLAB_CACHE", str(self.cache))
-        monkeypatch.setenv("CXX", str(self.folder / "cxx"))
-        monkeypatch.setattr(cache, "_PRIVATE", [])
-
-    def write_source(self, answer: str) -> None:
-        self.source.write_text(SMALL.replace("ANSWER", answer))
-
-    def compiler(self, before: str) -> None:
-        """A shell script: it notes its call, does `before`, and is the real compiler."""
-        script = self.folder / "cxx"
-        version = f'[ "$1" = --version ] && exec {REAL} --version'
-        note = f'echo "$@" >> {self.folder}/calls'
-        script.unlink(missing_ok=True)  # a new file: the old one may still run, and is then busy
-        script.write_text(f'#!/bin/sh\n{version}\n{note}\n{before}\nexec {REAL} "$@"\n')
-        script.chmod(0o755)
-
-    @property
-    def builds(self) -> int:
-        calls = self.folder / "calls"
-        return len(calls.read_text().splitlines()) if calls.exists() else 0
-
-    def load(self) -> ctypes.CDLL:
-        return load(self.said.append, self.source)
-
-    def build(self) -> Path:
-        return build(self.said.append, source=self.source)
-
-    def start(self) -> "subprocess.Popen[str]":
-        """Another process that loads the kernel and prints its answer."""
-        script = [sys.executable, "-c", LOAD, str(self.source)]
-        return subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def refusal(self) -> str:
-        with pytest.raises(KernelUnavailable) as caught:
-            self.load()
-        reason = str(caught.value)
-        assert "\n" not in reason
-        assert not reason.endswith(".")
-        return reason
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    return Place(tmp_path, monkeypatch)
+pytestmark = NEEDS_A_COMPILER
 
 
 def test_it_is_built_once_with_two_messages_and_then_found_in_silence(place):
@@ -142,19 +72,6 @@ def test_two_processes_at_once_build_one_library(place):
     assert place.builds == 1
 
 
-def test_a_killed_builder_leaves_nothing_in_the_way(place):
-    place.compiler("sleep 30")
-    process = place.start()
-    while not list(place.cache.glob(".kernel-*.tmp")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=10)
-    place.compiler("")
-    assert place.load().answer() == 42
-    assert not list(place.cache.glob(".kernel-*.tmp"))
-
-
 DAMAGE = {
     "truncated": lambda content: content[: len(content) // 2],
     "empty": lambda content: b"",
@@ -197,6 +114,12 @@ def test_what_cannot_be_loaded_even_when_it_is_new_is_told(place):
     place.source.write_text('extern "C" int answer() { return 42; }')  # it does not say what it was built from
     assert "cannot be loaded" in place.refusal()
     assert place.builds == 2
+    for _ in range(2):  # the next starts
+        assert "once the file is removed, it is built again" in place.refusal()
+    assert place.builds == 2
+    next(place.cache.glob("*.so")).unlink()
+    place.refusal()
+    assert place.builds == 3
 
 
 def test_no_compiler_is_a_reason(place, monkeypatch):
@@ -264,18 +187,6 @@ def test_a_source_that_is_not_there_is_a_reason(place):
     assert "kernel.cpp" in place.refusal()
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_the_process_builds_for_itself(place, monkeypatch):
-    (place.folder / "file").write_text("")
-    monkeypatch.setenv("RNNLAB_CACHE", str(place.folder / "file" / "cache"))
-    assert place.load().answer() == 42
-    (told,) = (text for text in place.said if "cannot be kept" in text)
-    assert str(place.folder / "file" / "cache") in told
-    assert place.load().answer() == 42  # the next run of a sweep
-    assert place.builds == 1
-    (private,) = cache._PRIVATE
-    shutil.rmtree(private)
-
-
 def plant(place: Place) -> Path:
     """A library under the right name, with the right hash in it and the right checksum, that answers 666."""
     path = place.build()
@@ -310,7 +221,8 @@ def test_a_folder_that_others_can_write_to_is_not_used(mode, place):
     assert place.builds == 2
     (told,) = (text for text in place.said if "cannot be kept" in text)
     assert told == (
-        f"The CPU kernel cannot be kept in {place.cache} (others may write to it); it is built for this process alone."
+        f"The CPU kernel cannot be kept in {place.cache} (others may write to it); it is built for this process alone. "
+        "RNNLAB_CACHE=FOLDER names another cache."
     )
 
 
@@ -355,17 +267,6 @@ def test_what_is_built_can_be_read_by_others_and_not_written_whatever_the_umask(
     assert place.cache.stat().st_mode & 0o777 == 0o755 & ~umask
     assert place.load().answer() == 42
     assert place.builds == 1
-
-
-def test_a_private_folder_goes_with_its_process(place, monkeypatch):
-    (place.folder / "file").write_text("")
-    monkeypatch.setenv("RNNLAB_CACHE", str(place.folder / "file" / "cache"))
-    monkeypatch.setenv("TMPDIR", str(place.folder / "temporary"))
-    (place.folder / "temporary").mkdir()
-    written = place.start().communicate(timeout=60)[0]
-    assert str(place.folder / "temporary") in written
-    assert written.endswith("42\n")
-    assert list((place.folder / "temporary").iterdir()) == []
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):

@@ -14,13 +14,13 @@ from rnnlab.example import show
 WRONG = {
     "group option": (
         ["cell=lstmm"],
-        [f"cell=lstmm: no such option. Allowed: {', '.join(CELLS)}. Did you mean 'lstm'?"],
+        [f"cell=lstmm: no such option. Did you mean 'lstm'? Allowed: {', '.join(CELLS[:6])}, "],
     ),
     "option of a shared group": (
         ["initialiser@input_initialiser=foo"],
         ["initialiser@input_initialiser=foo", "xavier"],
     ),
-    "group without option": (["cell=null"], ["must be a string"]),
+    "group without option": (["cell=null"], ["cell=null", "cell=OPTION"]),
     "interpolation": (["task.length=${foo}"], ["foo", "no such key"]),
     "one unit in a population": (["cell.hidden=1", "seeds=2"], ["cell.hidden=1", "one by one"]),
     "experiment": (["+experiment=nothing"], ["+experiment=nothing", "smoke"]),
@@ -74,8 +74,7 @@ def test_wrong_input(arguments, words, in_tmp_path, capfd):
 def test_help_and_configuration_errors_import_no_torch(tmp_path):
     code = (
         "import sys; from rnnlab.cli import run_command_line\n"
-        "try: status = run_command_line(sys.argv[1:])\n"
-        "except SystemExit as e: status = e.code\n"
+        "status = run_command_line(sys.argv[1:])\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
         "sys.exit(status)"
     )
@@ -88,9 +87,7 @@ def test_help_and_configuration_errors_import_no_torch(tmp_path):
 
 
 def test_help_lists_groups_and_keys(in_tmp_path, capfd):
-    with pytest.raises(SystemExit) as stop:
-        rnnlab("--help")
-    assert stop.value.code == 0
+    assert rnnlab("--help") == 0
     shown = capfd.readouterr().out
     for word in ("+experiment=", "cell", ", ".join(CELLS), "activation", "modrelu", "seeds", "task.length"):
         assert word in shown

@@ -94,8 +94,9 @@ def test_an_unknown_key_is_refused_with_the_known_ones(group: str, option: str) 
 def test_a_missing_hyper_parameter_is_named(group: str, option: str, name: str) -> None:
     config = leaf(group, option)
     del config[name]
-    with pytest.raises(ConfigError, match=rf"{group}\.{name}: missing"):
-        check_component(group, config, ["rnnlab"])
+    at = key(group, option)
+    with pytest.raises(ConfigError, match=rf"{at}\.{name}: missing"):
+        check_component(at, config)
 
 
 @pytest.mark.parametrize("wrong", [[1], {"a": 1}, -3.5, float("nan"), "½"], ids=repr)
@@ -104,8 +105,9 @@ def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, name: str
     kind = (signature_of(leaf(group, option)["_target_"]) or {})[name]
     if (wrong == -3.5 and kind == Finite) or (wrong == "½" and name == "source"):
         pytest.skip("allowed for this one")
-    with pytest.raises(ConfigError, match=rf"^{group}\.{name}=.*not allowed\. {group}\.{name} must be \S"):
-        check_component(group, leaf(group, option, **{name: wrong}), ["rnnlab"])
+    at = key(group, option)
+    with pytest.raises(ConfigError, match=rf"^{at}\.{name}=.*not allowed\. {at}\.{name} must be \S"):
+        check_component(at, leaf(group, option, **{name: wrong}))
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

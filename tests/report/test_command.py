@@ -51,7 +51,19 @@ def test_the_same_runs_give_the_same_tables_and_figures_again(runs):
         (["empty"], 2, "empty: no run folder there"),
         (["broken"], 1, "none of the 1 run folder(s)"),
         (["runs", "--out", "file"], 2, "--out file: not allowed"),
-        (["runs", "--seed", "x"], 2, "--seed"),
+        (["runs", "--seed", "x"], 2, "--seed: x: not allowed; a whole number from 0 to 4294967295"),
+        (["runs", "--seed", "-1"], 2, "--seed: -1: not allowed"),
+        (["runs", "--seed", "4294967296"], 2, "--seed: 4294967296: not allowed"),
+        (["runs", "--seed", "9" * 5000], 2, "(5,000 characters): not allowed"),
+        (["runs", "--out", ""], 2, "--out: '': cannot be a path (empty)"),
+        (["runs", "--out", "x" * 5000], 2, "cannot be a path"),
+        ([""], 2, "cannot be a path (empty)"),
+        (["a\0b"], 2, "a\\x00b: cannot be a path"),
+        (["a\nb"], 2, "a\\nb: no such folder"),
+        (["runs", "--title", "a\nb"], 2, "--title: a\\nb: not allowed"),
+        (["runs", "--title", "\udc80"], 2, "--title: \\udc80: not allowed"),
+        (["runs", "--titel", "x"], 2, "Did you mean '--title'?"),
+        (["runs", "--tit", "x"], 2, "Did you mean '--title'?"),
     ],
 )
 def test_bad_input_is_one_message(runs, arguments, status, words, capsys):
@@ -66,7 +78,10 @@ def test_bad_input_is_one_message(runs, arguments, status, words, capsys):
     except SystemExit as error:
         found = error.code
     assert found == status
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == (2 if status == 1 else 1)  # an unreadable folder is named first
+    assert len(told) < 400
     assert {path.name for path in folder.iterdir()} == before
     assert (folder / "file").read_text() == "mine"
 

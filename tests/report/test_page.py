@@ -155,7 +155,7 @@ def test_the_page_grows_slowly_with_the_number_of_runs_and_their_text(tmp_path):
     write_runs(tmp_path / "runs", 150, seeds=1, rng=np.random.default_rng(0))
     for path in (tmp_path / "runs").iterdir():
         config = (path / "config.yaml").read_text()
-        (path / "config.yaml").write_text(config + f"note: {'y' * 20_000}{path.name}\n")
+        (path / "config.yaml").write_text(config.replace("  gain:", f"  note: {'y' * 20_000}{path.name}\n  gain:"))
         seal(path)
     runs, _ = collect([tmp_path / "runs"])
     page = render([], runs, [], title="", made="")

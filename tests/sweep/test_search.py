@@ -225,7 +225,7 @@ def test_a_damaged_journal_costs_what_is_behind_the_damage(name, tmp_path, capsy
     kept = sum(b'"op_code":6' in line and b'"state":1' in line for line in good.splitlines()[:-1])
     assert len(second) <= 6 - kept, "what is before the damage stays"
     assert search(tmp_path, trials=6) == []
-    assert not (tmp_path / "study.journal.damaged.2").exists()
+    assert not (tmp_path / "study.journal.damaged-2").exists()
     assert len(first) == 6
 
 
@@ -250,7 +250,7 @@ def test_damaged_journals_are_kept_beside_one_another(tmp_path):
         file.write_bytes(file.read_bytes() + b"{")
     search(tmp_path, trials=2)
     assert sorted(p.name for p in tmp_path.glob("*.damaged*")) == [
-        f"study.journal.damaged{number}" for number in ("", ".2", ".3")
+        f"study.journal.damaged{number}" for number in ("", "-2", "-3")
     ]
 
 

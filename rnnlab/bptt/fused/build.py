@@ -1,6 +1,6 @@
 """python -m rnnlab.bptt.fused.build: compile the CPU kernel ahead of time and print where it is.
 
-Exit status: 0 it is there; 1 it could not be compiled; 2 a wrong argument.
+Exit status: 0 it is there; 1 it could not be compiled or kept; 2 a wrong argument.
 """
 
 import argparse
@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnlab.arguments import Parser
+from rnnlab.arguments import path as checked_path
+from rnnlab.bptt.fused.cache import CacheError
 from rnnlab.bptt.fused.compiler import KernelUnavailable
+from rnnlab.bptt.fused.folders import cause
 from rnnlab.bptt.fused.library import build
+from rnnlab.messages import shown
 
 LINES = 20
 """How much of what the compiler wrote is shown."""
@@ -30,8 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = error.output.rstrip().splitlines()[-LINES:]
         print("\n".join([*written, f"rnnlab: {error}."]), file=sys.stderr)
         return 1
+    except CacheError as error:
+        print(
+            f"rnnlab: the kernel cannot be kept in {error}. Name a folder with RNNLAB_CACHE, or a file with --output.",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:
-        print(f"rnnlab: {error}", file=sys.stderr)
+        print(f"rnnlab: {arguments.output} cannot be written: {cause(error)}", file=sys.stderr)
         return 1
     print(path)
     return 0
@@ -53,15 +63,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _march(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no name of a processor; try native or x86-64-v3")
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is no name of a processor; try native or x86-64-v3")
     return text
 
 
 def _output(text: str) -> Path:
-    path = Path(text).absolute()
+    path = checked_path(text).absolute()
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that is not there"
-        raise argparse.ArgumentTypeError(f"'{text}' {what}; name a file in an existing one")
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' {what}; name a file in an existing one")
     return path
 
 

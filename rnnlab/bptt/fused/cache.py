@@ -5,80 +5,101 @@ CPU. It lies beside its checksum, because loading a damaged one can kill the pro
 that other users can write to is not used.
 """
 
-import atexit
 import functools
 import hashlib
 import importlib.metadata
 import os
 import platform
 import shutil
-import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import filelock
+from rnnlab.bptt.fused.compiler import FLAGS, Compiler, Say, announced, compile_kernel, source_hash
+from rnnlab.bptt.fused.folders import LEFT_BEHIND, cause, workplace
 
-from rnnlab.bptt.fused.compiler import FLAGS, Compiler, KernelUnavailable, Say, compile_kernel, source_hash
 
-_PRIVATE: list[Path] = []
-"""This process's own folder, once it was needed: the runs of a sweep then build once all the same."""
+class CacheError(Exception):
+    """The kernel cannot be kept in the cache; the text says where and why: `FOLDER (CAUSE)`."""
 
 
 def cache_folder() -> Path:
-    """`$RNNLAB_CACHE`, else `$XDG_CACHE_HOME/rnnlab`, else `~/.cache/rnnlab`."""
-    if os.environ.get("RNNLAB_CACHE"):
-        return Path(os.environ["RNNLAB_CACHE"]).absolute()
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]).absolute() / "rnnlab"
-    return Path(os.path.expanduser("~/.cache/rnnlab")).absolute()
+    """`$RNNLAB_CACHE`, else `$XDG_CACHE_HOME/rnnlab`, else `~/.cache/rnnlab`.
+
+    Raises:
+        CacheError: it depends on a folder that is not known.
+    """
+    own, users = os.environ.get("RNNLAB_CACHE"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    name = os.path.expanduser(own or os.path.join(users, "rnnlab"))
+    if name.startswith("~"):
+        raise CacheError(f"{name} (there is no such home folder)")
+    try:
+        return Path(name).absolute()
+    except OSError as error:
+        raise CacheError(f"{name} ({cause(error)})") from None
 
 
 def find(compiler: Compiler, source: Path, march: str) -> Path | None:
-    """The library in the cache, or in this process's own folder, where there is a good one."""
-    paths = [folder / _name(compiler, source, march) for folder in (cache_folder(), *_PRIVATE)]
-    return next((path for path in paths if _good(path)), None)
+    """The library in the cache, where there is a good one."""
+    with suppress(CacheError):
+        path = cache_folder() / _name(compiler, source, march)
+        return path if _good(path) else None
 
 
-def build_in_cache(compiler: Compiler, source: Path, march: str, say: Say) -> Path:
-    """Its path in the cache; where it cannot be kept there, in this process's own folder."""
-    name, folder = _name(compiler, source, march), cache_folder()
+def keep(compiler: Compiler, source: Path, march: str, say: Say) -> Path:
+    """The library in the cache; built, unless somebody else has done it meanwhile.
+
+    Raises:
+        CacheError: it cannot be kept there.
+        KernelUnavailable: the compiler does not compile it.
+    """
+    folder = cache_folder()
+    path = folder / _name(compiler, source, march)
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        reason = _open_to_others(folder)
-        if reason is None:
-            return _build_locked(compiler, source, march, folder / name, say)
-    except (OSError, NotImplementedError) as error:  # filelock's word for a file system without locks
-        reason = getattr(error, "strerror", None) or error
-    say(f"The CPU kernel cannot be kept in {folder} ({reason}); it is built for this process alone.")
-    try:
-        return _build_locked(compiler, source, march, _private_folder() / name, say)
+        if reason := _open_to_others(folder):
+            raise PermissionError(reason)
+        with _locked(folder, say):
+            if not _good(path):
+                _remove_left_behind(folder)
+                _build(compiler, source, march, path, say)
     except OSError as error:
-        raise KernelUnavailable(f"there is no folder that the kernel could be built in: {error}") from None
-
-
-def _build_locked(compiler: Compiler, source: Path, march: str, path: Path, say: Say) -> Path:
-    """Build unless somebody else has done it meanwhile. A builder that dies lets go of the lock."""
-    lock = filelock.FileLock(path.with_suffix(".lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except filelock.Timeout:
-        say("Waiting for another process that builds the CPU kernel …")
-        held = lock.acquire()
-    with held:
-        if not _good(path):
-            for left in path.parent.glob(f".{path.stem}-*.tmp"):
-                left.unlink(missing_ok=True)  # by a builder that was killed: we hold its lock
-            compile_kernel(compiler, source, march, path, say)
-            write_checksum(path)
+        raise CacheError(f"{folder} ({cause(error)})") from None
     return path
 
 
-def _private_folder() -> Path:
-    if not _PRIVATE:
-        folder = tempfile.mkdtemp(prefix="rnnlab-kernel-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        _PRIVATE.append(Path(folder))
-    return _PRIVATE[0]
+@contextmanager
+def _locked(folder: Path, say: Say) -> Iterator[None]:
+    """Hold the lock of the cache, which a builder that dies lets go of.
+
+    By the system's own call: where a file system has no locks, filelock, depending on its version, waits for ever or
+    makes do with a file that the dead leave behind.
+    """
+    import fcntl  # not at the top: Windows has none
+
+    with (folder / "kernel.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Waiting for another process that builds the CPU kernel …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """What builders left who were killed with all that watched over them: we hold their lock."""
+    for left in folder.glob(LEFT_BEHIND):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _build(compiler: Compiler, source: Path, march: str, path: Path, say: Say) -> None:
+    """Build beside `path` and move it there: whoever looks finds all of it or nothing."""
+    with workplace(path.parent) as folder, announced(compiler, say, path):
+        built = folder / path.name
+        compile_kernel(compiler, source, march, built)
+        write_checksum(built)
+        built.replace(path)
+        _checksum_file(built).replace(_checksum_file(path))
 
 
 def key(*, source: str, flags: tuple[str, ...], compiler: str, torch: str, cpu: str) -> str:
@@ -136,14 +157,37 @@ def _checksum_file(path: Path) -> Path:
 
 
 def write_checksum(path: Path) -> None:
-    """Say that the library is whole: from now on it is found."""
-    temporary = path.with_name(f".{path.stem}-checksum.tmp")
-    temporary.write_text(hashlib.sha256(path.read_bytes()).hexdigest())
-    temporary.chmod(0o644)
-    temporary.replace(_checksum_file(path))
+    """Say that the library is whole: with it, it is found."""
+    file = _checksum_file(path)
+    file.write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    file.chmod(0o644)
 
 
 def forget(path: Path) -> None:
-    """Have the library built again."""
+    """Have the library built again.
+
+    Raises:
+        CacheError: nothing can be changed there.
+    """
+    try:
+        _checksum_file(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise CacheError(f"{path.parent} ({cause(error)})") from None
+
+
+def give_up(path: Path) -> None:
+    """Note that this library, though newly built, cannot be loaded: it would be built at every start."""
     with suppress(OSError):
-        _checksum_file(path).unlink()
+        _note(path).write_text(_checksum_file(path).read_text())
+
+
+def given_up(path: Path) -> bool:
+    """Whether that was noted of this library."""
+    try:
+        return _note(path).read_text() == _checksum_file(path).read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".unloadable")

@@ -1,5 +1,6 @@
 """Compilers: those that are here, and one's call for the kernel. Imports no torch."""
 
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -9,10 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,11 @@ NATIVE = (("-march=native",), ("-mcpu=native",), ())
 SECONDS = 5
 """What a build takes, about (2 vCPU, g++ 12)."""
 TIMEOUT_S = 600
+WATCHED = Path(__file__).with_name("watched.py")
+FAULTS_OF_A_FOLDER = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG, errno.EIO)
+"""What a compiler may say that another folder would help against."""
+CONSEQUENCES = ("ld returned", "linker command failed")
+"""What a compiler says when its linker has said why."""
 
 Say = Callable[[str], None]
 
@@ -71,7 +76,7 @@ def compilers() -> Iterator[Compiler]:
             if identity:
                 yield Compiler((path,), name, identity, SECONDS)
     if importlib.util.find_spec("ziglang"):
-        command = (sys.executable, "-m", "ziglang", "c++")
+        command = (sys.executable, "-P", "-m", "ziglang", "c++")  # -P: not one that lies in the current folder
         identity = _identity(command)
         if identity:
             yield Compiler(command, "ziglang", identity, 12 * SECONDS)  # at first it compiles a standard library too
@@ -104,46 +109,78 @@ def source_hash(source: Path) -> str:
         raise KernelUnavailable(f"the kernel's source cannot be read: {error}") from None
 
 
-def compile_kernel(compiler: Compiler, source: Path, march: str, target: Path, say: Say) -> None:
-    """Compile into a name of its own and move it to `target`: whoever looks there finds all of it or nothing."""
-    say(f"Building the CPU kernel, once for this machine (about {compiler.seconds} s) …")
+@contextmanager
+def announced(compiler: Compiler, say: Say, kept: Path | None = None) -> Iterator[None]:
+    """Tell of a build before and after it.
+
+    Args:
+        kept: where the library will be found from now on.
+    """
+    say(f"Building the CPU kernel{', once for this machine' if kept else ''} (about {compiler.seconds} s) …")
     start = time.monotonic()
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=".tmp", dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        status, text = 1, ""
-        for machine in NATIVE if march == "native" else ((f"-march={march}",),):
-            define = f'-DRNNLAB_SOURCE_HASH="{source_hash(source)}"'
-            command = [*compiler.command, *FLAGS, *machine, define, str(source), "-o", str(temporary)]
-            status, text = _run(command, timeout=TIMEOUT_S)
-            if status == 0 or not ("march" in text or "mcpu" in text):
-                break
-        if status:
-            line = _first_error(text).replace(f"{source.parent}{os.sep}", "")
-            raise KernelUnavailable(f"{compiler.name} could not compile the kernel: {line}", text)
-        temporary.chmod(0o755)  # mkstemp's files are for their owner alone, and a cache may be shared
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    say(f"The CPU kernel is built ({time.monotonic() - start:.1f} s): {target}")
+    yield
+    say(f"The CPU kernel is built ({time.monotonic() - start:.1f} s){f': {kept}' if kept else ''}")
+
+
+def compile_kernel(compiler: Compiler, source: Path, march: str, target: Path) -> None:
+    """Compile.
+
+    Args:
+        target: the library, in a folder of its own: there go the compiler's temporary files too, and it is removed
+            should this process be killed.
+    Raises:
+        KernelUnavailable: the compiler does not compile it.
+        OSError: it would, with another folder.
+    """
+    status, text = 1, ""
+    for machine in NATIVE if march == "native" else ((f"-march={march}",),):
+        define = f'-DRNNLAB_SOURCE_HASH="{source_hash(source)}"'
+        command = [*compiler.command, *FLAGS, *machine, define, str(source), "-o", str(target)]
+        status, text = _run_watched(command, target.parent)
+        if status == 0 or not ("march" in text or "mcpu" in text):
+            break
+    if status:
+        for number in FAULTS_OF_A_FOLDER:
+            if os.strerror(number) in text:
+                raise OSError(number, os.strerror(number))
+        line = _first_error(text).replace(f"{source.parent}{os.sep}", "")
+        raise KernelUnavailable(f"{compiler.name} could not compile the kernel: {line}", text)
+    target.chmod(0o755)  # whatever the umask: a cache may be shared
 
 
 def _first_error(text: str) -> str:
+    """The line that tells most: what went wrong first, before what came of it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not any(words in line for words in CONSEQUENCES)] or lines
     return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "it gave no reason")
 
 
-def _run(command: list[str], *, timeout: int) -> tuple[int, str]:
+def _run_watched(command: list[str], folder: Path) -> tuple[int, str]:
+    """As `_run`; but when this process is killed, the program is too, and the folder of its files removed."""
+    read_end, write_end = os.pipe()
+    try:
+        watched = [sys.executable, "-S", "-P", str(WATCHED), str(folder), *command]
+        return _run(watched, timeout=TIMEOUT_S, stdin=read_end, temporary=folder)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def _run(
+    command: list[str], *, timeout: int, stdin: int = subprocess.DEVNULL, temporary: Path | None = None
+) -> tuple[int, str]:
     """(exit status, what it wrote) of a program in a session of its own, which Ctrl-C does not reach.
 
     A first Ctrl-C only asks the run to stop soon; were it to end the compiler, the run would take another engine.
+
+    Args:
+        temporary: the folder for its temporary files.
     """
-    environment = {**os.environ, "LC_ALL": "C"}
+    environment = {**os.environ, "LC_ALL": "C", **({"TMPDIR": str(temporary)} if temporary else {})}
     try:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -157,7 +194,6 @@ def _run(command: list[str], *, timeout: int) -> tuple[int, str]:
     except subprocess.TimeoutExpired:
         return 124, f"it took longer than {timeout} s"
     finally:
-        if process.poll() is None:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)  # the compiler's own children too
-            process.communicate()
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # the program's own children, and who watches over it
+        process.communicate()

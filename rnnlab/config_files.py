@@ -1,0 +1,119 @@
+"""The YAML files that a configuration was read from: which one is broken, and which one has set a key. No torch."""
+
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from rnnlab.contract import ConfigError
+from rnnlab.messages import one_line, shown
+from rnnlab.options import CommandLine
+from rnnlab.overrides import OF_HYDRA, REASON
+from rnnlab.schema import config_folder
+
+GLOBAL = ("experiment", "sweep")
+"""Groups whose options set keys of the whole configuration."""
+LARGEST = 2**20
+"""Bytes of a file of the user's own: Hydra reads less than this in seconds."""
+
+
+def check_sizes(line: CommandLine) -> None:
+    """Refuse a huge file that was chosen from --config-dir, instead of reading it for minutes."""
+    folder = line.options.get("--config-dir")
+    for override in line.overrides if folder else []:
+        key, _, option = override.lstrip("+").partition("=")
+        file = Path(str(folder), key.partition("@")[0], f"{option}.yaml")
+        try:
+            size = file.stat().st_size
+        except (OSError, ValueError):  # no file of that name; Hydra says so
+            continue
+        if size > LARGEST:
+            raise ConfigError(f"{shown(file)}: cannot be read: {size:,} bytes are no configuration.")
+
+
+def broken_file(error: BaseException) -> str:
+    """What is wrong with the file at which Hydra failed; '' where it was something else."""
+    told = {
+        UnicodeDecodeError: "it is not text in UTF-8",
+        RecursionError: "something in it contains itself, or is nested too deeply",
+        yaml.YAMLError: shown(getattr(error, "problem", None) or getattr(error, "reason", None) or one_line(error)),
+    }
+    why = next((text for kind, text in told.items() if isinstance(error, kind)), "")
+    file = _file_being_read(error) if why else None
+    if file is None:
+        return ""
+    mark: Any = getattr(error, "problem_mark", None)
+    return f"{shown(file)}{f', line {mark.line + 1}' if mark else ''}: cannot be read: {why}."
+
+
+def _file_being_read(error: BaseException) -> Path | None:
+    """From the innermost of Hydra's frames that read a file: few of these exceptions know of which."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, source = frame.f_locals.get("config_path"), frame.f_locals.get("self")
+        if frame.f_code.co_name == "load_config" and name is not None:
+            file = Path(str(getattr(source, "path", "")), str(name))
+            found = file if file.suffix else file.with_name(f"{file.name}.yaml")
+    return found
+
+
+def set_by(message: str) -> str:
+    """Which file has set the key that a message begins with, where no override did: '' or a sentence."""
+    key = re.split(r"[=:]", message, maxsplit=1)[0]
+    if not HydraConfig.initialized() or not re.fullmatch(r"[\w.]+", key):
+        return ""
+    for file, beginning in _chosen_files(HydraConfig.get()):
+        if key in GLOBAL and file.parent.name == key:
+            return f" The file is {file.parent.name}/{file.name}."
+        if any(override.lstrip("+~").partition("=")[0] == key for override in given_to_hydra("task")):
+            continue
+        if key.startswith(beginning) and OmegaConf.select(_read(file), key.removeprefix(beginning)) is not None:
+            way_out = f"; ~{key} leaves it out" if "no such key" in message else ""
+            return f" It is set by {file.parent.name}/{file.name}{way_out}."
+    return ""
+
+
+def given_to_hydra(kind: str) -> list[str]:
+    """The overrides that the configuration at hand was composed with, as written: `task`, or `hydra` for its own."""
+    if not HydraConfig.initialized():
+        return []
+    written: Any = OmegaConf.to_container(getattr(HydraConfig.get().overrides, kind), resolve=False)
+    return [str(override) for override in written]
+
+
+def refuse_hydra_in_files(hydra: Any) -> None:
+    """Refuse a key of Hydra's own that an experiment sets and that would move nothing: it stays as it is here.
+
+    Raises:
+        ConfigError: names the key and the file.
+    """
+    for file, beginning in _chosen_files(hydra):
+        node = _read(file).get("hydra") if not beginning else None
+        for key in node if isinstance(node, DictConfig) else []:
+            if f"hydra.{key}" not in OF_HYDRA:
+                raise ConfigError(f"{file.parent.name}/{file.name}: hydra.{shown(key)}: not allowed. {REASON}")
+
+
+def _chosen_files(hydra: Any) -> Iterator[tuple[Path, str]]:
+    """Files that are options of a group, and what their keys begin with: those for the whole configuration first."""
+    runtime: Any = OmegaConf.to_container(hydra.runtime, resolve=False)  # a path may have ${ in it
+    folders = [Path(source["path"]) for source in runtime["config_sources"] if source["schema"] == "file"]
+    choices = {str(group): option for group, option in runtime["choices"].items()}
+    groups = sorted(choices, key=lambda group: group.partition("@")[0] not in GLOBAL)
+    for folder in folders:
+        for group in groups:
+            name, _, package = group.partition("@")
+            file = folder / name / f"{choices[group]}.yaml"
+            if file.is_file() and (name in GLOBAL or folder != config_folder()):
+                yield file, "" if name in GLOBAL else f"{package or name}."
+
+
+def _read(file: Path) -> DictConfig:
+    """A file that Hydra has read before."""
+    read = OmegaConf.load(file)
+    return read if isinstance(read, DictConfig) else OmegaConf.create({})

@@ -1,0 +1,71 @@
+"""Overrides, KEY=VALUE on the command line or in an arm of a sweep: reading, refusing and writing them. No torch."""
+
+import re
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from rnnlab.contract import ConfigError
+from rnnlab.messages import one_line, shown
+
+QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra.job.name=rnnlab")
+"""Hydra's own folders and logs would be a second record of a run; ours is the run folder."""
+OF_HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.searchpath")
+"""What may be set of Hydra's own keys. The rest serves what is quiet, and would move nothing, or litter."""
+REASON = (
+    "A run goes to runs/NAME/RUN_ID, and Hydra itself writes nothing. "
+    f"Allowed of its keys: {', '.join(OF_HYDRA)}, hydra/launcher, hydra/sweeper."
+)
+_SHORT = {"ray_address=": "hydra.launcher.ray_address="}
+"""Ways to write a key of Hydra's own."""
+
+
+def spelled_out(overrides: list[str]) -> list[str]:
+    """The short ways to write a key in full."""
+    return [next((key + o.removeprefix(s) for s, key in _SHORT.items() if o.startswith(s)), o) for o in overrides]
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """Refuse what is no override, and what sets a key of Hydra's own that has no use here.
+
+    Raises:
+        ConfigError: the first that is wrong.
+    """
+    parser = OverridesParser.create()
+    for text in overrides:
+        if ("=" not in text and not text.startswith("~")) or not text.strip("+~").partition("=")[0]:
+            raise ConfigError(
+                f"{shown(text) or repr(text)}: not allowed. Write KEY=VALUE, or +experiment=NAME; see --help."
+            )
+        try:
+            override = parser.parse_override(text)
+        except (HydraException, RecursionError, ValueError) as error:
+            raise ConfigError(f"{shown(text)}: cannot be read. {_what_is_wrong(text, error)}") from None
+        _refuse_hydra(override)
+
+
+def _what_is_wrong(text: str, error: Exception) -> str:
+    key, _, value = text.partition("=")
+    if not re.fullmatch(r"[+~]{0,2}[A-Za-z_][\w$-]*([./@:][\w$-]+)*", key):
+        return f"'{shown(key)}' is no key."
+    if value.startswith(("'", '"', "[", "{")):
+        return "Close every quote and bracket, and quote text that is not plain."
+    if re.match(r"\w+\(", value):
+        return one_line(str(error).partition("while evaluating ")[2].partition("See https")[0] or "A call is wrong.")
+    return f"Quote the value: \"{shown(key)}='VALUE'\"."
+
+
+def _refuse_hydra(override: Override) -> None:
+    for key in (override.key_or_group, override.package or ""):
+        first, *rest = re.split(r"[./]", key)
+        if first == "hydra" and f"hydra.{rest[0] if rest else ''}" not in OF_HYDRA:
+            raise ConfigError(f"{shown(override.input_line)}: not allowed. {REASON}")
+
+
+def quoted(value: object) -> str:
+    """Any text as the value of an override, which Hydra's grammar and OmegaConf then take literally."""
+    # A backslash is one, except before ${ (for OmegaConf), before a quote, and at the end (for Hydra).
+    text = re.sub(r"(\\*)(\$\{)", lambda found: 2 * found[1] + "\\" + found[2], str(value))
+    text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"'{text}'"

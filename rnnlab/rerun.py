@@ -1,0 +1,64 @@
+"""Running a stored configuration again: --config-path=RUN --config-name=config.
+
+Hydra does not get that file, which may be a stranger's: it is read as plain data, and Hydra is given the data.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from rnnlab.contract import ConfigError
+from rnnlab.groups import GROUPS
+from rnnlab.messages import shown
+from rnnlab.options import CommandLine
+from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.stored_config import read_config
+
+STORED = "rnnlab_stored_config"
+"""The name that Hydra knows the data by."""
+DEFAULTS = ["_self_", {"override hydra/launcher": "local"}, {"override hydra/sweeper": "grid"}]
+"""As configs/config.yaml has them, so that a stored configuration can be swept."""
+CHOICES = {"experiment", "sweep", *GROUPS, *(group.options for group in GROUPS.values())}
+"""What is chosen on the command line where the configuration is that of configs/."""
+RERUN = ("--config-path", "--config-name")
+"""The options that name a stored configuration; Hydra does not get them."""
+
+
+def stored(line: CommandLine) -> dict[str, Any] | None:
+    """The configuration that --config-path names; None where it is not given.
+
+    Raises:
+        ConfigError: there is none, or it is more than plain data; or a group is chosen, of which it has none.
+    """
+    folder = line.options.get("--config-path")
+    if folder is None:
+        if "--config-name" in line.options:
+            raise ConfigError("--config-name: not allowed alone. It goes with --config-path=RUN.")
+        return None
+    for argument in line.overrides:
+        group, chosen, option = argument.lstrip("+~").partition("=")
+        if chosen and group.partition("@")[0] in CHOICES and not option.startswith("{"):
+            raise ConfigError(
+                f"{shown(argument)}: not allowed. The configuration of a run has no groups to choose from; change its "
+                "keys."
+            )
+    return _read(Path(folder).expanduser(), line.options.get("--config-name") or "config")
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--config-path={shown(folder)}: no such folder. Give a run folder; one with groups of your own goes by "
+            "--config-dir."
+        )
+    try:
+        return read_config(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"))
+    except DamagedError as error:
+        raise ConfigError(f"{error}.") from None
+
+
+def offer(stored: dict[str, Any]) -> str:
+    """Let Hydra find the data, in this process; the name that it knows them by."""
+    ConfigStore.instance().store(name=STORED, node={"defaults": DEFAULTS, **stored}, provider="rnnlab")
+    return STORED

@@ -1,0 +1,79 @@
+"""Components as their source files have them. Nothing is imported: not the component, nor the packages it lies in.
+
+Importing a module runs it, so a name from a stranger's file is looked up here first; and torch takes seconds.
+"""
+
+import ast
+import functools
+import importlib.util
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+MARKS = ("component", "checked")
+"""Decorators of rnnlab.contract: of a component's class, or of its own constructor."""
+
+
+def definition(target: str) -> ast.ClassDef | None:
+    """The class that MODULE.NAME names, where the module's own source has it at its top level; else None.
+
+    A name that the module only imports is none, and neither is a function.
+    """
+    module, _, name = target.rpartition(".")
+    spec = _found(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    try:
+        body = _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns).body
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def _found(module: str) -> ModuleSpec | None:
+    """Where a module lies. `importlib.util.find_spec` would import the packages above it; this walks their folders."""
+    first, *below = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first) if first.isidentifier() else None
+    except (ImportError, ValueError):
+        return None
+    name = first
+    for part in below:
+        if spec is None or spec.submodule_search_locations is None or not part.isidentifier():
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(source: Path, changed: int) -> ast.Module:
+    return ast.parse(source.read_text(encoding="utf-8"))
+
+
+def is_marked(node: ast.ClassDef) -> bool:
+    """Whether the class, or its own constructor, has one of MARKS."""
+    own = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+    return any(_name(decorator) in MARKS for marked in (node, *own) for decorator in marked.decorator_list)
+
+
+def _name(decorator: ast.expr) -> str:
+    return ast.unparse(decorator).rpartition(".")[2]
+
+
+def arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
+    """(name, annotation, default) of every keyword of a constructor, or of a class's fields where it has none."""
+    if isinstance(node, ast.FunctionDef):
+        keywords = [(a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+        plain = [a for a in node.args.args if a.arg != "self"]
+        defaults = [None] * (len(plain) - len(node.args.defaults)) + list(node.args.defaults)
+        return [(a.arg, a.annotation, d) for a, d in zip(plain, defaults, strict=True)] + keywords
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return arguments(item)
+    return [
+        (item.target.id, item.annotation, item.value)
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and "ClassVar" not in ast.unparse(item.annotation)
+    ]

@@ -1,0 +1,123 @@
+"""A component of the user's own is refused, when it is made, for what it lacks for its group."""
+
+import pytest
+from support import GROUPS as FOLDERS
+from support import choice, composed, key, leaf, options
+
+from rnnlab.build import build, make
+from rnnlab.contract import ConfigError
+from rnnlab.schema import COMPONENTS, validate
+
+OWN = '''
+import torch
+from torch import nn
+from rnnlab.cells.cell import Cell
+from rnnlab.contract import Count, Positive, component
+
+
+@component
+class Module(nn.Module):
+    def __init__(self, *, hidden: Count = 2) -> None:
+        super().__init__()
+
+
+@component
+class Schedule:
+    def factor(self, step: int, steps: int) -> float:
+        return 1.0
+
+
+@component
+class Stateless(Cell):
+    """It does not say what its blocks are."""
+
+    def step(self, input_RBI, state): ...
+
+
+@component
+class Stepless(Cell):
+    blocks, states = ("all",), ("h",)
+
+
+@component
+class NoRate:
+    """An optimiser without the keys that others read."""
+
+    def __call__(self, groups): ...
+
+
+@component
+class TwoArguments:
+    def __call__(self, gradients, seeds): ...
+
+
+@component
+class Empty:
+    pass
+
+
+class Unmarked(Schedule):
+    pass
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "lacking.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "lacks"),
+    [
+        ("cell", "Module", "is no rnnlab.cells.cell.Cell"),
+        ("cell", "Schedule", "is no rnnlab.cells.cell.Cell"),
+        ("cell", "Stateless", "has no blocks"),
+        ("cell", "Stepless", "has no method step(input_RBI, state)"),
+        ("activation", "Module", "has no method forward(preactivation_RBH)"),
+        ("activation", "Schedule", "is no torch.nn.modules.module.Module"),
+        ("clipping", "Schedule", "has no method __call__(step)"),
+        ("clipping", "Module", "has no method __call__(step)"),
+        ("clipping", "TwoArguments", "has no method __call__(step)"),
+        ("gradient_noise", "TwoArguments", "has no method __call__(gradients, seeds, step)"),
+        ("initialiser", "Module", "has no method __call__(weight_OI, generator)"),
+        ("bias_initialiser", "Empty", "has no method __call__(weight_OI, generator)"),
+        ("optimiser", "Schedule", "has no method __call__(groups)"),
+        ("optimiser", "NoRate", "has no lr"),
+        ("schedule", "NoRate", "has no method factor(step, steps)"),
+        ("adjoint", "Schedule", "has no method apply(adjoint_RBH)"),
+        ("task", "Schedule", "has no method training_batch(seed, step, device)"),
+        ("regulariser", "Module", "has no method penalty(seen)"),
+        ("dropout", "Empty", "has no method drop(cell, input_TRBI, scored, noise)"),
+        ("parametrisation", "Empty", "has no method begin(drawn)"),
+        ("probes.mine", "Schedule", "has no method measure(moment)"),
+    ],
+)
+def test_it_is_told_what_it_lacks(own, group, name, lacks) -> None:
+    context = {"replicas": 1, "inputs": 1, "hidden": 2, "steps": 5} if name in ("Stateless", "Stepless") else {}
+    with pytest.raises(ConfigError) as caught:
+        make(group, {"_target_": f"lacking.{name}"}, ["lacking"], **context)
+    assert str(caught.value) == f"{group}._target_=lacking.{name}: not allowed. As {group} it {lacks}."
+
+
+@pytest.mark.parametrize("group", COMPONENTS)
+@pytest.mark.parametrize("name", ["Empty", "Unmarked"])
+def test_a_run_with_it_is_refused_whatever_the_group(own, group, name) -> None:
+    raw = composed("engine=autograd", "task=copy") | {group: {"_target_": f"lacking.{name}"}}
+    with pytest.raises(ConfigError, match=rf"^{group}\."):
+        build(validate(raw, ["lacking"])).model([0])
+
+
+def test_every_option_of_rnnlab_s_own_lacks_nothing() -> None:
+    """Also those of the groups of the others: what is asked is asked of all."""
+    for group in FOLDERS:
+        for option in options(group):
+            if group == "task" and option == "smnist":
+                continue  # its data may not be installed
+            context = {"replicas": 1, "units": 4, "inputs": 2, "steps": 10, "activation": lambda: make_tanh()}
+            given = leaf(group, option, **({"hidden": 4} if group == "cell" else {}))
+            assert make(key(group, option), given, **context) is not None, choice(group, option)
+
+
+def make_tanh():
+    return make("activation", leaf("activation", "tanh"))

@@ -20,6 +20,7 @@ from helpers import TINY, only_run, rnnlab, seal
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
+from rnnlab.sweep.work import last_lines
 
 RUN = "_target_: rnnlab.bptt.fused.compiler._run\n  command: [touch, pwned]\n  timeout: 5"
 TARGETS = [RUN, "_target_: os.mkdir\n  path: pwned", "_target_: subprocess.getoutput\n  cmd: touch pwned"]
@@ -129,6 +130,22 @@ def test_the_report_makes_nothing_of_a_target(run, done) -> None:
     change(run, f"clipping:\n  {RUN}")
     assert enter("report", run) == 0
     assert not done()
+
+
+ESCAPES = '"\\e]0;owned\\a\\e[2J\\x9b2J"'
+
+
+@pytest.mark.parametrize("text", [f"device: {ESCAPES}", f"clipping: {{_target_: {ESCAPES}}}", f"dtype: {ESCAPES}"])
+@pytest.mark.parametrize("entrance", ["report", "diagnose", "equals"])
+def test_a_terminal_gets_text_alone(entrance, text, run, capfd) -> None:
+    change(run, text)
+    (run / "output.log").write_bytes(b"\x1b]0;owned\x07\x9b2J\n")
+    assert enter(entrance, run) == (0 if entrance == "report" else 2)
+    shown = "".join(capfd.readouterr()) + "".join(last_lines(run, 3))
+    shown += "".join(path.read_text() for path in Path("report").glob("*.md"))
+    shown += "".join(path.read_text() for path in Path("report").glob("*.csv"))
+    assert "owned" in shown
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
 
 
 @pytest.mark.parametrize("entrance", ["equals", "short", "relative"])

@@ -66,7 +66,7 @@ class _Task:
             return self.work(checked(config, self.packages))
         except ConfigError as error:
             raise _Refused(str(error)) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a component's SystemExit would end the command with its status
             self.failures.append(_tell(error))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # so that a launcher in another process records it
@@ -113,8 +113,11 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
         return _fail(2, str(refused))
     except KeyboardInterrupt as error:
         _close(task, at_once=True)
+        _tell_ending(task)
         return _fail(130, str(error) or "Interrupted before anything was trained.")
     except RunError as error:
+        _close(task)
+        _tell_ending(task)
         return _fail(1, str(error))
     except Exception as error:
         # In a sweep, Hydra raises the first failed job's exception again at its end.
@@ -158,7 +161,13 @@ def _close(task: _Task, *, at_once: bool = False) -> None:
         task.sweep.close(at_once=at_once)
 
 
-def _tell(error: Exception) -> int:
+def _tell_ending(task: _Task) -> None:
+    """Of a sweep that was cut short: how each of its jobs stands."""
+    if task.sweep is not None and task.sweep.jobs:
+        task.sweep.tell()
+
+
+def _tell(error: BaseException) -> int:
     """Say what went wrong in a run; the exit status."""
     if isinstance(error, RunError | OSError):
         return _fail(1, str(error))

@@ -35,7 +35,9 @@ def rnnlab(*arguments: str) -> int:
     return run_command_line([*TINY, *arguments])
 
 
-def start(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+def start(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None, **options: Any
+) -> "subprocess.Popen[str]":
     """`python -m rnnlab` as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "rnnlab", *arguments],
@@ -43,7 +45,7 @@ def start(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
         **options,
     )
 

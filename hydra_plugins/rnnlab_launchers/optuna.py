@@ -1,5 +1,6 @@
 """hydra/sweeper=optuna: a search, its study in runs/NAME/study.journal."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from hydra_plugins.rnnlab_launchers.launcher import SweepLauncher
 
 
 @dataclass
@@ -39,12 +42,20 @@ class OptunaSweeper(Sweeper):
         self.params: dict[str, Any] = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from rnnlab.contract import ConfigError
+
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if not isinstance(launcher, SweepLauncher):
+            raise ConfigError("hydra/sweeper=optuna: not allowed with this launcher. Allowed: local, ray, slurm.")
+        self.launch: Any = launcher.launch
 
     def sweep(self, arguments: list[str]) -> None:
+        from rnnlab.contract import check_value
+        from rnnlab.interruption import listening
+        from rnnlab.schema import SCALARS
         from rnnlab.sweep.search import Search, chosen
 
         assert self.hydra_context is not None
@@ -53,10 +64,11 @@ class OptunaSweeper(Sweeper):
         given = {o.get_key_element(): o for o in parser.parse_overrides([f"{k}={v}" for k, v in self.params.items()])}
         given |= {o.get_key_element(): o for o in parser.parse_overrides(arguments)}
         fixed = [str(o.input_line) for o in given.values() if not o.is_sweep_override()]
-        folder = Path("runs") / str(self.config.name)
-        space = dict(chosen(list(given.values())))
-        Search(folder, fixed=fixed, space=space, trials=self.trials, seed=self.seed).run(self._launch, self.at_once)
+        folder = Path("runs") / check_value("name", self.config.name, SCALARS["name"])
+        space = dict(chosen(list(given.values()), self.config))
+        search = Search(folder, fixed=fixed, space=space, trials=self.trials, seed=self.seed)
+        with listening("Stopping after this batch of trials …") as interrupted:
+            search.run(self._launch, self.at_once, interrupted)
 
-    def _launch(self, overrides: list[tuple[str, ...]], first: int) -> list[float]:
-        assert self.launcher is not None
-        return [float(job.return_value) for job in self.launcher.launch(overrides, first)]  # type: ignore[arg-type]
+    def _launch(self, overrides: list[tuple[str, ...]], first: int, begin: Callable[[], None]) -> list[float]:
+        return [float(job.return_value) for job in self.launch(overrides, first, begin)]

@@ -2,7 +2,25 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a worker came to its end.
+
+    Args:
+        reason: a clause about the worker: `was killed (SIGSEGV)`.
+        begun: whether it had taken its call; one that dies in its start costs no job anything.
+        asked: whether a signal asked it to end, as batch systems do and who is short of memory.
+        starved: whether it may have been for lack of memory.
+    """
+
+    reason: str
+    begun: bool = True
+    asked: bool = False
+    starved: bool = False
 
 
 class Backend(Protocol):
@@ -26,11 +44,15 @@ class Backend(Protocol):
         ...
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Have a worker call a function. The future fails with BrokenExecutor where the worker died in its start."""
+        """Have a worker call a function."""
         ...
 
-    def death(self, error: BaseException) -> str | None:
+    def death(self, error: BaseException) -> Death | None:
         """How the worker died, where this exception of a future means that; None where the call itself failed."""
+        ...
+
+    def shrink(self) -> bool:
+        """Have a slot less from now on, to need less memory. False where that is not ours to choose, or one is left."""
         ...
 
     def stop(self) -> None:

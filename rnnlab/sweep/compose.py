@@ -1,5 +1,9 @@
 """From a sweep's overrides to checked jobs. Done in the workers: Hydra takes a tenth of a second for each."""
 
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +17,63 @@ from rnnlab.overrides import check_overrides
 from rnnlab.packages import search_current_folder
 from rnnlab.rerun import offer
 from rnnlab.schema import Config
+from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.job import Job
+from rnnlab.sweep.work import describe
+
+LOSSES = 3
+"""So often a piece of the composing whose worker died in its middle is given to another."""
+Task = tuple[int, tuple[str, ...]]
+"""The number of a job and its overrides."""
+
+
+def shown(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """What of a job's overrides the user is told: not those of Hydra's own keys."""
+    return tuple(o for o in overrides if not o.lstrip("+~").startswith("hydra"))
+
+
+def compose(crew: Crew, composer: "Composer", tasks: list[Task], interrupted: Callable[[], bool]) -> list[Job]:
+    """All jobs, composed by the workers, many in a piece since the composer has to be sent with each.
+
+    Raises:
+        RunError: no worker can begin.
+        KeyboardInterrupt: interrupted.
+    """
+    backend = crew.backend
+    length = math.ceil(len(tasks) / backend.composers)
+    waiting = deque((tasks[at : at + length], 0) for at in range(0, len(tasks), length))
+    under_way: dict[Future[list[Job]], tuple[list[Task], int]] = {}
+    jobs: list[Job] = []
+    while waiting or under_way:
+        if interrupted():
+            raise KeyboardInterrupt("Interrupted before anything was trained.")
+        while waiting and crew.has_room(under_way):
+            piece = waiting.popleft()
+            under_way[backend.submit(composer.jobs, piece[0])] = piece
+        for future in crew.wait(under_way):
+            piece, losses = under_way.pop(future)
+            error = future.exception()
+            death = backend.death(error) if error else None
+            if death and not death.begun:
+                waiting.append((piece, losses))
+                crew.died_in_its_start(death)
+                continue
+            crew.came_back()
+            if error is None:
+                jobs += future.result()
+            elif death is None:
+                raise error
+            elif losses < LOSSES:
+                if death.starved:
+                    backend.shrink()
+                waiting.append((piece, losses + 1))
+            elif len(piece) > 1:  # so that one of them alone is refused
+                waiting.extend(([task], LOSSES) for task in piece)
+            else:
+                ((number, overrides),) = piece
+                why = f"the worker that checked the configuration {death.reason}"
+                jobs.append(Job(number, shown(overrides), refused=why))
+    return sorted(jobs, key=lambda job: job.number)
 
 
 class Composer:
@@ -31,7 +91,7 @@ class Composer:
     ) -> None:
         self.loader, self.master, self.packages, self.stored = loader, master, packages, stored
 
-    def jobs(self, tasks: list[tuple[int, tuple[str, ...]]]) -> list[Job]:
+    def jobs(self, tasks: list[Task]) -> list[Job]:
         """Numbers and overrides as jobs."""
         search_current_folder(self.packages)
         if self.stored is not None:
@@ -45,13 +105,14 @@ class Composer:
         from rnnlab.training.run import run_folder
 
         notes: list[str] = []
-        shown = tuple(o for o in overrides if not o.lstrip("+~").startswith("hydra"))
         try:
             config = self._config(number, overrides)
             folder = run_folder(build(config, say=notes.append)).path
         except (ConfigError, RunError, OSError) as error:
-            return Job(number, shown, refused=str(error))
-        return Job(number, shown, config, folder, notes=tuple(notes))
+            return Job(number, shown(overrides), refused=str(error))
+        except (Exception, SystemExit) as error:  # of a component of the user's own, in its constructor or its module
+            return Job(number, shown(overrides), refused=describe(error))
+        return Job(number, shown(overrides), config, folder, notes=tuple(notes))
 
     def _config(self, number: int, overrides: tuple[str, ...]) -> Config:
         from rnnlab.cli import checked

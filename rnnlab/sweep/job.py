@@ -29,13 +29,25 @@ class Job:
     notes: tuple[str, ...] = ()
 
 
+ENDINGS = {
+    "finished": "finished",
+    "skipped": "finished before",
+    "failed": "failed",
+    "refused": "refused",
+    "interrupted": "interrupted",
+    "waiting": "not begun",
+}
+"""How a job can end, and the words for it. `refused`: a wrong configuration; `interrupted`: to be gone on with."""
+RESULTS = ("finished", "skipped")
+"""The endings that leave results."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.
 
     Args:
-        status: `finished` now; `skipped`, since it was finished before; `failed`; `refused`, a wrong configuration;
-            `interrupted`, to be gone on with; `waiting`, never begun; `busy`, another process works on its folder.
+        status: one of ENDINGS in the end; until then also `busy`, another process works on its folder.
         reason: one line.
         objective: see `objective`; NaN unless there are results.
     """
@@ -46,13 +58,21 @@ class Outcome:
 
 
 def objective(folder: Path) -> float:
-    """What a search minimises: the best evaluation loss, mean over seeds. Infinite where a seed never had one.
+    """What a search minimises: the best evaluation loss, mean over seeds.
+
+    Infinite where a seed diverged before an evaluation: what it had before its first update says nothing of training.
 
     Raises:
         DamagedError: the run has no results that can be read.
     """
-    seeds = Record(folder).summary["seeds"]
-    losses = [math.inf if seed["best_eval_loss"] is None else seed["best_eval_loss"] for seed in seeds]
+    record = Record(folder)
+    rows = [row for row in record.metrics("eval").rows if row["step"] > 0 and row.get("loss") is not None]
+    losses = []
+    for seed in record.summary["seeds"]:
+        best = seed["best_eval_loss"]
+        if seed["status"] == "diverged":
+            best = min((row["loss"] for row in rows if row["seed"] == seed["seed"]), default=None)
+        losses.append(math.inf if best is None else best)
     return sum(losses) / len(losses)
 
 

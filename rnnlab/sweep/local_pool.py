@@ -6,13 +6,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from rnnlab.sweep.work import start_process
+from rnnlab.interruption import SIGNALS
+from rnnlab.sweep.backend import Death
+from rnnlab.sweep.job import Outcome
+from rnnlab.sweep.work import describe, start_process
+
+MOST_PER_CORE = 8
+"""Jobs at the same time, whatever a user asks for: more only take each other's memory."""
 
 
 def cores() -> int:
@@ -28,21 +34,29 @@ def share(jobs: int, at_once: int | None, cores: int) -> tuple[int, int]:
         at_once: what the user wants; None for as many as there are cores, since a thread more gains less than a job.
         cores: of the machine.
     """
-    slots = min(jobs, at_once or cores)
+    slots = min(jobs, at_once or cores, MOST_PER_CORE * cores)
     return slots, max(1, cores // slots)
 
 
 class WorkerDiedError(Exception):
-    """The process ended in the middle of a call; the argument is its exit code."""
+    """Its argument is a `Death`."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process, and our end of the pipe through which it is given calls and answers."""
+
+    process: SpawnProcess
+    pipe: Connection
 
 
 class LocalPool:
-    """See `Backend`. A thread per process hands it one call after the other, through a pipe that no other process has.
+    """See `Backend`. A thread per call hands it to a process, through a pipe that no other process has.
 
     Args:
         slots: processes.
         threads: of each.
-        retries: of a job whose process died. 0 here: what killed it, mostly a lack of memory, is still there.
+        retries: of a job whose process crashed. 0 here: it would crash again.
     """
 
     def __init__(self, *, slots: int, threads: int, retries: int = 0) -> None:
@@ -51,9 +65,9 @@ class LocalPool:
         self._context = multiprocessing.get_context("spawn")
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._callers = ThreadPoolExecutor(slots)
-        self._of_thread = threading.local()
-        self._lock = threading.Lock()  # one thread at a time asks multiprocessing for a process or its exit code
-        self._processes: list[SpawnProcess] = []
+        self._lock = threading.RLock()  # one thread at a time asks multiprocessing for a process or its exit code
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
         self._closed = False
 
     def describe(self) -> str:
@@ -63,16 +77,17 @@ class LocalPool:
         with _without_ctrl_c():
             return self._callers.submit(self._call, function, arguments)
 
-    def death(self, error: BaseException) -> str | None:
-        if isinstance(error, BrokenProcessPool):
-            return "its worker died before it could begin"
-        if not isinstance(error, WorkerDiedError):
-            return None
-        (code,) = error.args
-        if code >= 0:
-            return f"its worker ended with status {code}"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return f"its worker was killed ({name}{', lack of memory?' if -code == signal.SIGKILL else ''})"
+    def death(self, error: BaseException) -> Death | None:
+        return error.args[0] if isinstance(error, WorkerDiedError) else None
+
+    def shrink(self) -> bool:
+        with self._lock:
+            if self.slots == 1:
+                return False
+            self.slots -= 1
+            while self._idle and len(self._workers) > self.slots:
+                self._dismiss(self._idle.pop())
+            return True
 
     def stop(self) -> None:
         self._writer.close()
@@ -85,68 +100,121 @@ class LocalPool:
                 self._kill()
         self._callers.shutdown(cancel_futures=True)
         self._kill()
-        for process in self._processes:
-            process.join()
+        for worker in [*self._workers]:
+            self._bury(worker)
         self._reader.close()
 
     def _kill(self) -> None:
-        for process in self._processes:
-            process.kill()
+        for worker in self._workers:
+            worker.process.kill()
 
     def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """In one of our threads: have its process make the call."""
-        if getattr(self._of_thread, "process", None) is None:
-            self._of_thread.process, self._of_thread.pipe = self._start()
-        process, pipe = self._of_thread.process, self._of_thread.pipe
+        """In one of our threads: have a process make the call."""
+        worker = self._given((function, arguments))
         try:
-            pipe.send((function, arguments))
-            result, error = pipe.recv()
+            result, error = worker.pipe.recv()
         except (EOFError, OSError):
-            self._of_thread.process = None
-            raise WorkerDiedError(self._bury(process, pipe)) from None
+            raise WorkerDiedError(_death(self._bury(worker))) from None
+        with self._lock:
+            if len(self._workers) > self.slots:
+                self._dismiss(worker)
+            else:
+                self._idle.append(worker)
         if error is not None:
             raise error
         return result
 
-    def _start(self) -> tuple[SpawnProcess, Connection]:
+    def _given(self, call: tuple[Any, ...]) -> _Worker:
+        """A process that has taken the call. One that died while it had nothing to do is replaced; no job is lost."""
+        while True:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            fresh = worker is None
+            worker = worker or self._start()
+            try:
+                worker.pipe.send(call)
+                worker.pipe.recv()
+                return worker
+            except (EOFError, OSError):
+                code = self._bury(worker)
+                if fresh:
+                    raise WorkerDiedError(_death(code, begun=False)) from None
+
+    def _start(self) -> _Worker:
         pipe, theirs = self._context.Pipe()
         with self._lock, theirs:
             if self._closed:
-                raise BrokenProcessPool
+                raise WorkerDiedError(Death("was not begun: the sweep ends", begun=False))
             process = self._context.Process(target=_serve, args=(theirs, self._reader, self.threads))
-            with _modules_from_elsewhere():
-                process.start()
-            self._processes.append(process)
+            try:
+                with _modules_from_elsewhere():
+                    process.start()
+            except OSError as error:  # no memory, or too many processes
+                raise WorkerDiedError(Death(f"cannot be started ({error.strerror})", begun=False)) from None
+            worker = _Worker(process, pipe)
+            self._workers.append(worker)
         try:
             pipe.recv()
         except (EOFError, OSError):
-            self._bury(process, pipe)
-            raise BrokenProcessPool from None
-        return process, pipe
+            raise WorkerDiedError(_death(self._bury(worker), begun=False)) from None
+        return worker
 
-    def _bury(self, process: SpawnProcess, pipe: Connection) -> int:
-        pipe.close()
+    def _dismiss(self, worker: _Worker) -> None:
+        """End a process that has nothing to do."""
+        worker.process.kill()
+        self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> int:
+        """The exit code of a process that is dead, or about to be."""
+        worker.pipe.close()
         with self._lock:
-            process.join()
-            self._processes.remove(process)
-            code = process.exitcode or 0
-            process.close()
+            worker.process.join()
+            self._workers.remove(worker)
+            code = worker.process.exitcode or 0
+            worker.process.close()
         return code
 
 
+def _death(code: int, *, begun: bool = True) -> Death:
+    when = "" if begun else " before it could begin"
+    if code >= 0:
+        return Death(f"ended with status {code}{when}", begun)
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    starved = -code == signal.SIGKILL
+    return Death(f"was killed ({name}{', lack of memory?' if starved else ''}){when}", begun, -code in SIGNALS, starved)
+
+
 def _serve(pipe: Connection, stop: Connection, threads: int) -> None:
-    """What a process does: say that it has begun, then one call after the other until the parent is gone."""
+    """What a process does: say that it has begun, then one call after the other until the parent is gone.
+
+    One that was interrupted in its job ends after it, as whoever interrupted it wants.
+    """
     start_process(stop, threads)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     pipe.send(None)
     while True:
         try:
             function, arguments = pipe.recv()
-            answer: tuple[Any, Exception | None] = function(*arguments), None
         except EOFError:
             return
-        except Exception as error:
-            answer = None, error
-        pipe.send(answer)
+        pipe.send(None)
+        result, error = _answer(function, arguments)
+        try:
+            pipe.send((result, error))
+        except Exception as unsent:  # an exception that cannot be sent
+            pipe.send((None, RuntimeError(describe(error or unsent))))
+        if isinstance(result, Outcome) and result.status == "interrupted":
+            return
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+    try:
+        return function(*arguments), None
+    except Exception as error:
+        return None, error
+    except BaseException as error:  # raised again by our parent, it would end the sweep
+        return None, RuntimeError(describe(error))
 
 
 @contextmanager
@@ -165,7 +233,7 @@ def _modules_from_elsewhere() -> Iterator[None]:
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Processes and threads started here do not get a terminal's Ctrl-C: the parent does, and tells them."""
+    """A process that is started here does not get a terminal's Ctrl-C until it is at work, nor do our threads."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnnlab.runs.safe_files import open_regular, visible
 from rnnlab.sinks.console import say
-from rnnlab.sweep.job import Job, Outcome
+from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """At the running jobs' metrics, for their steps."""
-WORDS = {"finished": "finished", "skipped": "finished before", "failed": "failed", "refused": "refused"}
 
 
 class Overview:
@@ -24,15 +24,22 @@ class Overview:
     Args:
         total: jobs of this sweep.
         labels: by a job's number, what tells it from the others.
+        clock: seconds.
     """
 
-    def __init__(self, total: int, labels: dict[int, str], console: Console | None = None) -> None:
-        self.total, self.labels = total, labels
+    def __init__(
+        self,
+        total: int,
+        labels: dict[int, str],
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.labels, self.clock = total, labels, clock
         self.console = console or Console(highlight=False)
-        self.counts = dict.fromkeys(WORDS, 0)
+        self.counts = dict.fromkeys(ENDINGS, 0)
         self.running: dict[int, _Running] = {}
         self.shown: dict[int, TaskID] = {}
-        self.began = self.looked = time.monotonic()
+        self.began = self.looked = self.clock()
         self.worked = 0.0  # of the jobs that have ended, what was done in this session: 1 for a whole one
         self.bar: Progress | None = None
         if self.console.is_terminal:
@@ -44,7 +51,7 @@ class Overview:
     def start(self, job: Job) -> None:
         """A worker has taken the job."""
         step = 0 if job.config is None or job.config.force else last_step(job)
-        self.running[job.number] = _Running(job, time.monotonic(), step, step)
+        self.running[job.number] = _Running(job, self.clock(), step, step)
         # As many lines as a terminal has room for.
         if self.bar is not None and job.config is not None and len(self.shown) < max(1, self.console.height - 6):
             label = self.labels[job.number]
@@ -61,15 +68,13 @@ class Overview:
         """The job has its outcome."""
         worked = self.pause(job)
         self.worked += 1 - worked.part(worked.first) if worked else 0
-        if outcome.status not in self.counts:
-            return
         self.counts[outcome.status] += 1
-        if self.bar is None and outcome.status != "skipped":
+        if self.bar is None and outcome.status not in ("skipped", "waiting"):
             place = f"[{self.done():>{len(str(self.total))}}/{self.total}]"
             reason = f": {visible(outcome.reason)}" if outcome.reason else ""
-            took = f" in {duration(time.monotonic() - worked.began)}" if worked else ""
+            took = f" in {duration(self.clock() - worked.began)}" if worked else ""
             label = self.labels[job.number]
-            say(f"{place} {WORDS[outcome.status]}{took}  {label}{reason}{self._left('; ')}")
+            say(f"{place} {ENDINGS[outcome.status]}{took}  {label}{reason}{self._left('; ')}")
         self.look()
 
     def note(self, text: str) -> None:
@@ -84,7 +89,7 @@ class Overview:
 
     def look(self, *, force: bool = False) -> None:
         """Draw what is new."""
-        now = time.monotonic()
+        now = self.clock()
         due = force or now - self.looked > SECONDS_BETWEEN_LOOKS
         if due:
             self.looked = now
@@ -95,7 +100,7 @@ class Overview:
         for number, task in self.shown.items() if due else ():
             running = self.running[number]
             self.bar.update(task, completed=running.step, note=f"step {running.step}, {duration(now - running.began)}")
-        bad = self.counts["failed"] + self.counts["refused"]
+        bad = sum(count for status, count in self.counts.items() if status not in RESULTS)
         note = f"{self.done()}/{self.total} done, {len(self.running)} running, {bad} failed{self._left(', ')}"
         self.bar.update(self.all, completed=self.done(), note=note)
 
@@ -106,7 +111,7 @@ class Overview:
         left = self.total - self.done() - sum(one.part(one.step) for one in running)
         if not done or left <= 0:
             return ""
-        return f"{before}about {duration((time.monotonic() - self.began) / done * left)} left"
+        return f"{before}about {duration((self.clock() - self.began) / done * left)} left"
 
     def close(self) -> None:
         if self.bar is not None:
@@ -136,7 +141,7 @@ def last_step(job: Job) -> int:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
             lines = file.read().split(b"\n")[:-1]
         return int(json.loads(lines[-1])["step"])
-    except (OSError, ValueError, IndexError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return 0
 
 

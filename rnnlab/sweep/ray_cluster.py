@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.sweep.backend import Death
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -70,16 +71,19 @@ class RayCluster:
         self.references[future] = reference
         return future
 
-    def death(self, error: BaseException) -> str | None:
+    def death(self, error: BaseException) -> Death | None:
         exceptions = self.ray.exceptions
         if isinstance(error, exceptions.TaskCancelledError):
-            return "cancelled"
+            return Death("was cancelled", asked=True)
         if isinstance(error, exceptions.OutOfMemoryError):
-            return "its worker was killed by Ray for lack of memory"
+            return Death("was killed by Ray for lack of memory", starved=True)
         lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.ObjectLostError)
         if isinstance(error, (*lost, exceptions.LocalRayletDiedError, exceptions.RaySystemError)):
-            return f"its Ray worker died ({type(error).__name__})"
+            return Death(f"died ({type(error).__name__})")
         return None
+
+    def shrink(self) -> bool:
+        return False  # Ray chooses the node
 
     def stop(self) -> None:
         for future, reference in self.references.items():

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.sweep.backend import Death
+from rnnlab.sweep.local_pool import MOST_PER_CORE, cores
 
 POLL = 1.0
 """Seconds between two looks at a job."""
+MOST_IN_QUEUE = 1000
+"""Slurm jobs at the same time, whatever a user asks for."""
 
 
 class Slurm:
@@ -27,7 +31,8 @@ class Slurm:
     composers = 1
 
     def __init__(self, *, folder: Path, cluster: str, slots: int, retries: int, parameters: dict[str, Any]) -> None:
-        self.slots, self.retries, self.cluster = slots, retries, cluster
+        most = MOST_PER_CORE * cores() if cluster == "local" else MOST_IN_QUEUE
+        self.slots, self.retries, self.cluster = min(slots, most), retries, cluster
         try:
             import submitit
         except ImportError:
@@ -52,12 +57,15 @@ class Slurm:
             threading.Thread(target=_follow, args=(job, future), daemon=True).start()
         return future
 
-    def death(self, error: BaseException) -> str | None:
+    def death(self, error: BaseException) -> Death | None:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         if not isinstance(error, UncompletedJobError) or isinstance(error, FailedJobError):
             return None  # a FailedJobError holds an exception of the call itself
-        return "its Slurm job ended without a result"
+        return Death("(a Slurm job) ended without a result")
+
+    def shrink(self) -> bool:
+        return False  # Slurm gives each job the memory that it asks for
 
     def stop(self) -> None:
         for future, job in self.jobs.items():

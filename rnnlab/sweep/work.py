@@ -26,23 +26,28 @@ SECONDS_FOR_A_CHECKPOINT = 60.0
 """A worker whose parent is gone ends after so long, whatever its job is at."""
 
 
-def perform(config: Config) -> Outcome:
-    """One run, its output in its folder; the outcome tells what went wrong instead of an exception."""
-    from rnnlab.training.run import run
+def perform(config: Config, expected: Path | None = None) -> Outcome:
+    """One run, its output in its folder; the outcome tells what went wrong instead of an exception.
 
-    search_current_folder(config.allowed_packages)
+    Args:
+        expected: the folder that the sweep takes this run's to be.
+    """
     _idle.clear()
     try:
         with listening() as signalled:
-            folder = run(config, lambda: signalled() or _stopping.is_set(), output=logged)
-        return Outcome("finished", objective=objective(folder))
+            search_current_folder(config.allowed_packages)
+            from rnnlab.training.run import run
+
+            folder = run(config, lambda: signalled() or _stopping.is_set(), logged, expected)
+            return Outcome("finished", objective=objective(folder))
     except KeyboardInterrupt as error:
-        return Outcome("interrupted", str(error))
+        reason, _, _ = " ".join(str(error).split()).partition(". ")  # without how to go on, which the sweep does itself
+        return Outcome("interrupted", reason or "KeyboardInterrupt")
     except InUseError as error:
         return Outcome("busy", str(error))
     except ConfigError as error:
         return Outcome("refused", str(error))
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: a component's, which would end the worker without a word
         return Outcome("failed", describe(error))
     finally:
         _idle.set()
@@ -54,7 +59,9 @@ def describe(error: BaseException) -> str:
 
     told = lacks_memory(error) or str(error)
     text = " ".join(told.split())
-    return text if isinstance(error, RunError | OSError) or told != str(error) else f"{type(error).__name__}: {text}"
+    if isinstance(error, RunError | OSError) or told != str(error):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -35,22 +35,29 @@ def run(
     config: Config,
     interrupted: Callable[[], bool] = lambda: False,
     output: Callable[[Path], AbstractContextManager[None]] = nullcontext,
+    expected: Path | None = None,
 ) -> Path:
     """Train what the configuration says and write its run folder, or go on where an earlier session stopped.
 
     Args:
         interrupted: asked between two training steps; see rnnlab.interruption.
         output: given the run folder, the context to work in; a sweep keeps there what the run prints.
+        expected: the run folder, where it is known already: a run that would go elsewhere is none of that sweep.
     Returns:
         The run folder.
     Raises:
         ConfigError: the configuration cannot be carried out here; nothing was written.
         InUseError: another process works on the folder.
-        RunError: the folder cannot be written.
+        RunError: the folder cannot be written, or is not the one expected.
         KeyboardInterrupt: interrupted; a checkpoint was written.
     """
     with _one_thread() as threads:
-        return _run(build(config, say=say, threads=threads), interrupted, output)
+        experiment = build(config, say=say, threads=threads)
+        if expected is not None and run_folder(experiment).path != expected:
+            raise RunError(
+                "its code or data has changed since the sweep began (or its worker has another device, engine)"
+            )
+        return _run(experiment, interrupted, output)
 
 
 def run_folder(experiment: Experiment) -> RunFolder:
@@ -197,7 +204,7 @@ class _Session:
         except KeyboardInterrupt:
             self._give_up("interrupted", "stopped at once")
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit too, of a component
             self._give_up("failed", repr(error))
             raise
         if not complete:

@@ -1,84 +1,148 @@
 """kill -9, Ctrl-C, damaged checkpoints, full disks: nothing is lost but the time since the last checkpoint."""
 
 import errno
-import os
 import random
 import signal
-import threading
 import time
+from itertools import count
 
 import pytest
 from helpers import TINY, canonical_files, only_run, read, rnnlab, seal, start
+from processes import GATED, Gate, finish, wait_until
+from support import composed
 
 import rnnlab.training.checkpoint as checkpoint_module
-from rnnlab.cli import run_command_line
+from rnnlab.interruption import SIGNALS, STOPS, listening
 from rnnlab.runs.folder import RunFolder
+from rnnlab.schema import validate
+from rnnlab.training.run import run as train
 
-LONG = [*TINY, "steps=600", "checkpoint.every=20", "probe.every=50", "evaluate.every=40", "seeds=2", "cell.hidden=16"]
+LONG = [*GATED, *TINY, "steps=600", "checkpoint.every=20", "probe.every=50", "evaluate.every=40", "seeds=2"]
+LONG += ["cell.hidden=16"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
+    Gate(folder)
     process = start(folder, *LONG)
-    _, errors = process.communicate(timeout=120)
+    _, errors = finish(process)
     assert process.returncode == 0, errors
     (run,) = (folder / "runs" / "default").iterdir()
     return run
 
 
-def wait_for_lines(path, lines, process):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= lines:
-            return
-        time.sleep(0.01)
-
-
 def test_killed_again_and_again_the_run_ends_with_the_same_files(uninterrupted, tmp_path):
-    run = tmp_path / "runs" / "default" / uninterrupted.name
+    """At any moment between its start and a step that it does not pass; the last time at that step."""
+    run, gate = tmp_path / "runs" / "default" / uninterrupted.name, Gate(tmp_path)
     draw = random.Random(0)
-    total = (uninterrupted / "metrics.jsonl").read_bytes().count(b"\n")
-    for share in (0.01, 0.3, 0.5, 0.7):
+    gate.close(140)
+    for share in (0.01, 0.3, 0.6, 1.0):
         process = start(tmp_path, *LONG)
-        wait_for_lines(run / "metrics.jsonl", int(share * total), process)
+        before = lines(run)
+        wait_until(lambda more=before + share * 140: lines(run) >= more or gate.waiting())
+        if share == 1:
+            gate.wait_for(1, process)
         time.sleep(draw.uniform(0, 0.05))
         process.kill()
         process.communicate()
+        gate.close(140)
     assert not (run / "summary.json").exists()
+    gate.open()
     process = start(tmp_path, *LONG)
-    output, errors = process.communicate(timeout=120)
+    output, errors = finish(process)
     assert process.returncode == 0, errors
     assert "Going on from step" in output
     assert canonical_files(run) == canonical_files(uninterrupted)
     assert read(run, "manifest.json")["status"] == "finished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_says_how_to_go_on_and_exits_130(number, uninterrupted, tmp_path):
+def lines(run):
+    """Of a run's metrics, so far."""
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_asks_a_run_to_end_is_obeyed_with_a_checkpoint(number, uninterrupted, tmp_path):
+    run, gate = tmp_path / "runs" / "default" / uninterrupted.name, Gate(tmp_path)
+    gate.close(130)
     process = start(tmp_path, *LONG)
-    run = tmp_path / "runs" / "default" / uninterrupted.name
-    wait_for_lines(run / "metrics.jsonl", 60, process)
+    gate.wait_for(1, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    stopping = process.stderr.readline() + process.stderr.readline()
+    gate.open()
+    _, errors = finish(process)
     assert process.returncode == 130, errors
+    assert "Stopping after this step" in stopping
     assert "same command" in errors
     assert "Traceback" not in errors
-    assert read(run, "manifest.json")["status"] == "interrupted"
+    manifest = read(run, "manifest.json")
+    assert manifest["status"] == "interrupted"
+    assert manifest["sessions"][-1]["to_step"] == 130
     process = start(tmp_path, *LONG)
-    process.communicate(timeout=120)
+    finish(process)
     assert process.returncode == 0
     assert canonical_files(run) == canonical_files(uninterrupted)
 
 
-def test_a_second_process_on_the_same_folder_is_refused(uninterrupted, tmp_path):
-    process = start(tmp_path, *LONG, "steps=100000", "stop_when_solved=false")
+@pytest.fixture
+def asked(capfd):
+    """What `listening` says after some signals."""
+
+    def ask(*numbers):
+        with listening() as seen:
+            assert not seen()
+            for number in numbers:
+                signal.raise_signal(number)
+            return seen(), capfd.readouterr().err.count("Stopping")
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield ask
+    assert before == {number: signal.getsignal(number) for number in SIGNALS}
+
+
+@pytest.mark.parametrize("number", sorted(SIGNALS))
+def test_every_wish_to_stop_is_heard_and_answered_once(number, asked):
+    assert asked(number) == (True, 1)
+    for other in sorted(SIGNALS - STOPS):  # what a batch system sends before it ends a job is no second wish
+        assert asked(other, number) == (True, 1)
+        assert asked(number, other) == (True, 1)
+
+
+@pytest.mark.parametrize("first", sorted(STOPS))
+@pytest.mark.parametrize("second", sorted(STOPS))
+def test_a_second_wish_is_obeyed_at_once(first, second, asked):
+    for numbers in ((first, second), (signal.SIGHUP, first, second), (first, signal.SIGUSR1, second)):
+        with pytest.raises(KeyboardInterrupt, match="twice"):
+            asked(*numbers)
+
+
+def test_nohup_is_meant(asked, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("runs/default/*/metrics.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        second = start(tmp_path, *LONG, "steps=100000", "stop_when_solved=false")
-        _, errors = second.communicate(timeout=60)
+        assert asked(signal.SIGHUP) == (False, 0)
+        assert asked(signal.SIGTERM) == (True, 1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_costs_no_run(asked, monkeypatch):
+    def gone(*arguments):
+        raise OSError(errno.EIO, "gone")
+
+    monkeypatch.setattr("rnnlab.interruption.os.write", gone)
+    assert asked(signal.SIGHUP) == (True, 0)
+
+
+def test_a_second_process_on_the_same_folder_is_refused(tmp_path):
+    gate = Gate(tmp_path)
+    gate.close(1)
+    process = start(tmp_path, *LONG)
+    try:
+        gate.wait_for(1, process)
+        second = start(tmp_path, *LONG)
+        _, errors = finish(second)
         assert second.returncode == 1
         assert "in use by another process" in errors
         assert str(process.pid) in errors
@@ -196,50 +260,49 @@ def test_the_lock_is_released(in_tmp_path):
 
 def test_force_goes_on_with_an_interrupted_run(uninterrupted, tmp_path):
     """The same command goes on, also when it has force=true; only a finished run is cleared."""
+    run, gate = tmp_path / "runs" / "default" / uninterrupted.name, Gate(tmp_path)
+    gate.close(50)
     process = start(tmp_path, *LONG, "force=true")
-    run = tmp_path / "runs" / "default" / uninterrupted.name
-    wait_for_lines(run / "metrics.jsonl", 60, process)
+    gate.wait_for(1, process)
     process.kill()
     process.communicate()
-    output, _ = (process := start(tmp_path, *LONG, "force=true")).communicate(timeout=120)
-    assert process.returncode == 0
-    assert "Going on from step" in output
+    gate.open()
+    process = start(tmp_path, *LONG, "force=true")
+    output, errors = finish(process)
+    assert process.returncode == 0, errors
+    assert "Going on from step 40" in output
     assert canonical_files(run) == canonical_files(uninterrupted)
 
 
 def test_an_interruption_between_checkpoints_leaves_no_trace(in_tmp_path):
     """The checkpoint that Ctrl-C makes at an odd step does not displace a regular one."""
     slow = [*TINY, "task.length=60", "steps=90", "checkpoint.every=40", "checkpoint.keep=2"]
-    assert run_command_line([*slow, "name=whole"]) == 0
+    train(validate(composed(*slow, "name=whole")))
     whole = canonical_files(only_run("whole"))["checkpoints"]
-    metrics_file = in_tmp_path / "runs" / "default" / only_run("whole").name / "metrics.jsonl"
-
-    def interrupt():
-        while not metrics_file.exists() or metrics_file.read_bytes().count(b"\n") < 25:
-            time.sleep(0.001)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    assert run_command_line(slow) == 130
-    thread.join()
-    assert run_command_line(slow) == 0
+    config = validate(composed(*slow))
+    for steps in (57, 20):
+        asked = count()
+        with pytest.raises(KeyboardInterrupt, match="checkpoint is written"):
+            train(config, lambda steps=steps, asked=asked: next(asked) >= steps)
+    train(config)
     assert canonical_files(only_run())["checkpoints"] == whole
 
 
-def test_ctrl_c_during_start_up(tmp_path):
-    """No traceback, status 130, and the same command works afterwards."""
-    for delay in (0.3, 0.8, 1.3, 1.8, 2.3):
-        process = start(tmp_path, *LONG)
-        time.sleep(delay)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode in (130, 0), errors
-        if delay > 0.5:
-            assert "Traceback" not in errors
-    process = start(tmp_path, *LONG)
-    process.communicate(timeout=120)
-    assert process.returncode == 0
+@pytest.mark.parametrize(
+    ("module", "more"),
+    [("rnnlab.cli", 20), ("rnnlab.cli", 50), ("numpy", 0), ("torch._C", 0), ("torch", 0), ("rnnlab.training.run", 0)],
+)
+def test_ctrl_c_during_start_up(module, more, tmp_path):
+    """No traceback, status 130. When so many imports follow that of a module."""
+    process = start(tmp_path, *TINY, "steps=1000000000", environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    imports = iter(process.stderr.readline, "")
+    assert any(line.rstrip().endswith(f" {module}") for line in imports), f"{module} is not imported"
+    for _ in range(more):
+        next(imports)
+    process.send_signal(signal.SIGINT)
+    _, rest = finish(process)
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
 
 
 def test_a_run_that_was_solved_at_once_and_died_before_its_end(in_tmp_path):

@@ -3,9 +3,9 @@
 import io
 import json
 import math
+import re
 from collections import Counter
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,25 +19,26 @@ from support import CONFIGS, composed, leaf, options
 
 from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.cli import run_command_line
-from rnnlab.contract import ConfigError, RunError
+from rnnlab.contract import RunError
 from rnnlab.schema import validate
+from rnnlab.sweep.backend import Death
+from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.ending import tell
-from rnnlab.sweep.job import Job, Outcome, labels, objective
-from rnnlab.sweep.local_pool import share
-from rnnlab.sweep.overview import Overview, duration
-from rnnlab.sweep.search import Search, chosen
-from rnnlab.sweep.sweep import _Round
+from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome, labels, objective
+from rnnlab.sweep.local_pool import MOST_PER_CORE, share
+from rnnlab.sweep.overview import Overview, duration, last_step
+from rnnlab.sweep.round import Round
 
 CONFIG = validate(composed("steps=40"))
 
 
 @pytest.mark.parametrize("cores", range(1, 17))
 @pytest.mark.parametrize("jobs", [1, 2, 3, 5, 8, 500])
-@pytest.mark.parametrize("at_once", [None, 1, 2, 7])
+@pytest.mark.parametrize("at_once", [None, 1, 2, 7, 10**9])
 def test_jobs_times_threads_never_exceed_the_cores_that_were_not_asked_for(cores, jobs, at_once):
     slots, threads = share(jobs, at_once, cores)
     assert 1 <= slots <= jobs
-    assert slots * threads <= max(cores, at_once or 0)
+    assert slots * threads <= max(cores, min(at_once or 0, MOST_PER_CORE * cores))
     assert slots * (threads + 1) > cores, "a core more per job would not have fitted"
     if jobs >= cores and at_once is None:
         assert slots * threads == cores
@@ -108,18 +109,31 @@ def test_the_objective_is_the_mean_best_loss_and_infinite_where_one_is_missing(t
     assert summary(0.1, None) == math.inf
 
 
+class DiedError(Exception):
+    """The argument: a Death."""
+
+
+KILLED = DiedError(Death("was killed"))
+STARVED = DiedError(Death("was killed (SIGKILL, lack of memory?)", starved=True))
+ASKED = DiedError(Death("was killed (SIGTERM)", asked=True))
+UNBORN = DiedError(Death("was killed before it could begin", begun=False))
+FINISHED = Outcome("finished", objective=0.5)
+INTERRUPTED = Outcome("interrupted", "Interrupted at step 7")
+
+
 class FakeBackend:
     """Answers at once, with the next of its answers for a job's configuration."""
 
-    slots, retries, composers = 2, 1, 2
+    composers = 2
 
-    def __init__(self, answers):
-        self.answers, self.calls = answers, []
+    def __init__(self, answers, *, slots=2, retries=0):
+        self.answers, self.slots, self.retries = answers, slots, retries
+        self.calls, self.stopped = [], False
 
     def describe(self):
         return ""
 
-    def submit(self, function, config):
+    def submit(self, function, config, folder):
         self.calls.append(config.name)
         future: Future = Future()
         answer = self.answers[config.name].pop(0)
@@ -130,150 +144,249 @@ class FakeBackend:
         return future
 
     def death(self, error):
-        return "killed" if isinstance(error, (ChildProcessError, BrokenProcessPool)) else None
+        return error.args[0] if isinstance(error, DiedError) else None
 
-    def stop(self): ...
+    def shrink(self):
+        fewer = self.slots > 1
+        self.slots -= fewer
+        return fewer
+
+    def stop(self):
+        self.stopped = True
 
     def close(self, *, at_once): ...
 
 
-def outcomes_of(answers, monkeypatch, **config):
-    monkeypatch.setattr("rnnlab.sweep.sweep.BUSY_AGAIN", 0.0)
-    jobs = [
-        Job(i, (f"name={name}",), replace(CONFIG, name=name, **config), Path("runs", name, "x"))
-        for i, name in enumerate(answers)
-    ]
-    backend, outcomes = FakeBackend(answers), {}
-    _Round(backend, jobs, outcomes, Overview(len(jobs), labels(jobs))).run(lambda: False)
-    return {job.config.name: outcomes[job.number] for job in jobs if job.config}, backend.calls
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr("rnnlab.sweep.round.AGAIN", 0.0)
+    monkeypatch.setattr("rnnlab.sweep.crew.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("rnnlab.sweep.crew.POLL", 0.001)
 
 
-FINISHED = Outcome("finished", objective=0.5)
+def jobs_named(names):
+    return [Job(i, (f"name={n}",), replace(CONFIG, name=n), Path("runs", n, "x")) for i, n in enumerate(names)]
 
 
-def test_a_worker_s_death_is_answered_by_as_many_retries_as_the_backend_has(in_tmp_path, monkeypatch):
-    answers = {"once": [ChildProcessError(), FINISHED], "twice": [ChildProcessError()] * 2, "bug": [KeyError("k")]}
-    outcomes, calls = outcomes_of(answers, monkeypatch)
+def round_of(answers, outcomes, jobs=None, **backend):
+    jobs = jobs or jobs_named(answers)
+    overview = Overview(len(jobs), labels(jobs))
+    return Round(Crew(FakeBackend(answers, **backend), overview.note), jobs, outcomes, overview)
+
+
+def outcomes_of(answers, interrupted=lambda: False, **backend):
+    """By name, how the jobs end; and the names in the order in which they were handed out."""
+    outcomes: dict[int, Outcome] = {}
+    working = round_of(answers, outcomes, **backend)
+    working.run(interrupted)
+    return dict(zip(answers, (outcomes[i] for i in range(len(answers))), strict=True)), working.crew.backend.calls
+
+
+def ended(status, reason):
+    return Outcome(status, reason, pytest.approx(math.nan, nan_ok=True))
+
+
+def test_a_worker_s_death_is_answered_by_as_many_retries_as_the_backend_has(in_tmp_path):
+    answers = {"once": [KILLED, FINISHED], "twice": [KILLED] * 2, "bug": [KeyError("k")]}
+    outcomes, calls = outcomes_of(answers, retries=1)
     assert outcomes == {
         "once": FINISHED,
-        "twice": Outcome("failed", "killed", pytest.approx(math.nan, nan_ok=True)),
-        "bug": Outcome("failed", "KeyError: 'k'", pytest.approx(math.nan, nan_ok=True)),
+        "twice": ended("failed", "its worker was killed"),
+        "bug": ended("failed", "KeyError: 'k'"),
     }
     assert Counter(calls) == {"once": 2, "twice": 2, "bug": 1}
 
 
-def test_a_folder_in_use_is_come_back_to(in_tmp_path, monkeypatch):
-    outcomes, calls = outcomes_of({"a": [Outcome("busy"), Outcome("busy"), FINISHED], "b": [FINISHED]}, monkeypatch)
+@pytest.mark.parametrize("lost", [INTERRUPTED, ASKED])
+@pytest.mark.parametrize("retries", [0, 1, 2, 5])
+def test_a_job_that_was_interrupted_alone_goes_on_in_another_worker_twice(lost, retries, in_tmp_path):
+    more = max(2, retries)
+    answers = {"often": [lost] * more + [FINISHED], "always": [lost] * (more + 1), "never": [FINISHED]}
+    outcomes, calls = outcomes_of(answers, retries=retries)
+    assert (outcomes["often"], outcomes["never"]) == (FINISHED, FINISHED)
+    assert outcomes["always"].status == "interrupted"
+    assert outcomes["always"].reason in (INTERRUPTED.reason, "its worker was killed (SIGTERM)")
+    assert Counter(calls) == {"often": more + 1, "always": more + 1, "never": 1}
+
+
+def test_a_job_killed_for_lack_of_memory_goes_on_once_where_fewer_can_be_at_work(in_tmp_path, capsys):
+    outcomes, _ = outcomes_of({"a": [STARVED, FINISHED]}, slots=2)
+    assert outcomes["a"] == FINISHED
+    assert "1 at a time from now on" in capsys.readouterr().out
+    for answers, slots in (([STARVED] * 2, 3), ([STARVED], 1)):
+        outcomes, _ = outcomes_of({"a": answers}, slots=slots)
+        assert outcomes["a"] == ended("failed", "its worker was killed (SIGKILL, lack of memory?)")
+
+
+def test_workers_that_die_in_their_start_make_fewer_and_cost_nothing(in_tmp_path, capsys):
+    outcomes, _ = outcomes_of({name: [UNBORN, FINISHED] for name in "abc"}, slots=4)
+    assert {o.status for o in outcomes.values()} == {"finished"}
+    text = capsys.readouterr().out
+    assert all(f"{slots} at a time from now on" in text for slots in (3, 2, 1))
+
+
+def test_where_no_worker_can_begin_every_job_left_is_told_with_the_reason(in_tmp_path):
+    answers = {"first": [FINISHED], **{name: [UNBORN] * 20 for name in "abc"}}
+    outcomes: dict[int, Outcome] = {}
+    with pytest.raises(RunError, match="cannot begin"):
+        round_of(answers, outcomes, slots=3).run(lambda: False)
+    assert [outcomes[i].status for i in range(4)] == ["finished"] + ["waiting"] * 3
+    assert all("cannot begin" in outcomes[i].reason for i in range(1, 4))
+
+
+def test_a_folder_in_use_is_come_back_to(in_tmp_path):
+    outcomes, calls = outcomes_of({"a": [Outcome("busy"), Outcome("busy"), FINISHED], "b": [FINISHED]})
     assert {o.status for o in outcomes.values()} == {"finished"}
     assert calls.index("b") < 2, "another job goes first"
 
 
-def test_workers_that_never_begin_end_the_sweep(in_tmp_path, monkeypatch):
-    outcomes, _ = outcomes_of({"a": [BrokenProcessPool(), FINISHED]}, monkeypatch)
-    assert outcomes["a"] == FINISHED
-    with pytest.raises(RunError, match="cannot begin"):
-        outcomes_of({"a": [BrokenProcessPool()] * 9}, monkeypatch)
+@pytest.mark.parametrize("polls", range(12))
+def test_whenever_a_sweep_is_interrupted_each_job_ends_in_one_way(polls, in_tmp_path, capsys):
+    """Interrupted at the n-th look, with jobs that are refused, the same, busy, lost, or failed."""
+    left = iter(range(polls))
+    outcomes: dict[int, Outcome] = {}
+    busy = Outcome("busy", "in use by another process")
+    answers = {"a": [busy] * 99, "b": [INTERRUPTED, INTERRUPTED, FINISHED], "c": [FINISHED], "d": [Outcome("failed")]}
+    jobs = jobs_named(answers)
+    jobs += [replace(jobs[1], number=4), replace(jobs[0], number=5), Job(6, ("x=1",), refused="x=1: not allowed")]
+    round_of(answers, outcomes, jobs, slots=1).run(lambda: next(left, None) is None)
+    assert tell(jobs, outcomes) == 1
+    assert outcomes[0] == outcomes[5]
+    assert outcomes[1] == outcomes[4]
+    assert outcomes[0].status == "waiting"
+    assert sum(counts(capsys.readouterr().out).values()) == len(jobs)
+
+
+@pytest.mark.parametrize("error", [RunError("lost"), OSError(5, "lost"), KeyboardInterrupt("twice")])
+def test_a_round_that_is_cut_short_leaves_an_outcome_for_every_job(error, in_tmp_path):
+    class Cut(FakeBackend):
+        def submit(self, function, config, folder):
+            if config.name == "b":
+                raise error
+            return super().submit(function, config, folder)
+
+    outcomes: dict[int, Outcome] = {}
+    jobs = jobs_named("abc")
+    jobs.append(replace(jobs[2], number=3))
+    backend = Cut({"a": [FINISHED], "c": [FINISHED]}, slots=1)
+    with pytest.raises(type(error)):
+        Round(Crew(backend, print), jobs, outcomes, Overview(4, labels(jobs))).run(lambda: False)
+    assert [outcomes[i].status for i in range(4)] == ["finished", "waiting", "waiting", "waiting"]
+    assert "lost" in outcomes[1].reason or "twice" in outcomes[1].reason
+
+
+def counts(text):
+    """The numbers of the closing line by their words."""
+    ((total, told),) = re.findall(r"(\d+) jobs: ([^.]*)\.", text)
+    parts = {word: int(number) for number, word in (part.split(" ", 1) for part in told.split(", "))}
+    assert sum(parts.values()) == int(total)
+    return parts
 
 
 def test_jobs_that_are_the_same_run_are_run_once(in_tmp_path):
     jobs = [Job(i, (f"threads={i}",), CONFIG, Path("runs/same/x")) for i in range(3)]
-    backend, outcomes = FakeBackend({CONFIG.name: [FINISHED]}), {}
-    _Round(backend, jobs, outcomes, Overview(3, labels(jobs))).run(lambda: False)
+    outcomes: dict[int, Outcome] = {}
+    working = round_of({CONFIG.name: [FINISHED]}, outcomes, jobs)
+    working.run(lambda: False)
     assert list(outcomes.values()) == [FINISHED] * 3
-    assert len(backend.calls) == 1
+    assert len(working.crew.backend.calls) == 1
+
+
+JUNK = [
+    b"[]",
+    b"null",
+    b'"x"',
+    b"1",
+    b"{}",
+    b'{"status": []}',
+    b"\x00\xff",
+    b"",
+    b"{",
+    b"[" * 100_000,
+    b'{"status":"finished"}',
+]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "summary.json", "metrics.jsonl", "output.log", ".lock"])
+@pytest.mark.parametrize("junk", [*JUNK, None])
+def test_whatever_is_in_the_files_of_a_job_costs_that_job_at_most(name, junk, in_tmp_path, capsys):
+    """A worker is given the job, whose affair it is."""
+    folder = Path("runs/a/x")
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"status": "finished"}')
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir() if junk is None else (folder / name).write_bytes(junk)
+    for answer in (FINISHED, KILLED, Outcome("failed", "a reason"), INTERRUPTED):
+        answers = {"a": [answer] * 3, "b": [FINISHED]}
+        outcomes, calls = outcomes_of(answers)
+        assert outcomes["b"] == FINISHED
+        assert "a" in calls
+        tell(jobs_named("ab"), {0: outcomes["a"], 1: FINISHED})
+        assert sum(counts(capsys.readouterr().out).values()) == 2
 
 
 def test_the_exit_status_follows_from_the_outcomes(capsys):
     jobs = [Job(0, ("cell=rnn",), CONFIG), Job(1, ("cell=gru",), CONFIG)]
-    assert tell(jobs, {0: FINISHED, 1: Outcome("skipped")}) == 0
-    assert tell(jobs, {0: FINISHED, 1: Outcome("failed", "a [reason]")}) == 1
-    assert "a [reason]" in capsys.readouterr().out
+    for status, word in ENDINGS.items():
+        outcome = Outcome(status, "a [reason]")
+        assert tell(jobs, {0: FINISHED, 1: outcome}) == (0 if status in RESULTS else 1)
+        text = capsys.readouterr().out
+        assert counts(text) == {**dict.fromkeys(ENDINGS.values(), 0), "finished": 1} | {word: 1 + (word == "finished")}
+        assert ("a [reason]" in text) == (status not in RESULTS)
+    refused = {0: Outcome("refused", "one"), 1: Outcome("refused", "two")}
+    assert tell(jobs, refused) == 2
+    assert "one\ntwo" in capsys.readouterr().err
 
 
-def test_the_overview_tells_steps_failures_and_the_time_left(tmp_path, monkeypatch):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 20}\n{"step": 30}\n{"st')
-    screen = io.StringIO()
+def test_of_many_jobs_that_were_not_begun_the_table_names_some(capsys):
+    jobs = [Job(i, (f"steps={i}",), CONFIG) for i in range(1000)]
+    tell(jobs, {job.number: Outcome("waiting", "why") for job in jobs})
+    text = capsys.readouterr().out
+    assert "and 980 more" in text
+    assert len(text.splitlines()) < 40
+    assert counts(text)["not begun"] == 1000
+
+
+class Clock:
+    """Seconds as the test says."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_overview_tells_steps_failures_and_the_time_left(tmp_path):
+    """One of three jobs of 40 steps failed after 10 s, with 30 of them; the second is as far after 20 s more."""
+    metrics = tmp_path / "metrics.jsonl"
+    screen, clock = io.StringIO(), Clock()
     console = Console(file=screen, force_terminal=True, width=120, height=30)
     jobs = [Job(i, (f"cell={i}",), CONFIG, tmp_path) for i in range(3)]
-    overview = Overview(3, labels(jobs), console)
+    overview = Overview(3, labels(jobs), console, clock)
     overview.start(jobs[0])
+    metrics.write_text('{"step": 20}\n{"step": 30}\n{"st')
+    clock.now += 10
     overview.end(jobs[0], Outcome("failed", "a reason"))
+    metrics.unlink()
     overview.start(jobs[1])
+    metrics.write_text('{"step": 30}\n')
+    clock.now += 25
     overview.look(force=True)
     overview.bar.refresh()
     overview.close()
     text = screen.getvalue()
-    assert "1/3 done, 1 running, 1 failed, about 0.0 s left" in text
-    assert "step 30" in text
+    # 1 and 3/4 jobs in 35 s, 1 and 1/4 are left
+    assert "1/3 done, 1 running, 1 failed, about 25 s left" in text
+    assert "step 30, 25 s" in text
     assert [duration(s) for s in (0.04, 12, 300, 9000)] == ["0.0 s", "12 s", "5 min", "2.5 h"]
 
 
-def search(folder, losses, trials=8, at_once=2, fixed=()):
-    """A search whose launches look the losses up by a function; the learning rates that were launched."""
-    asked = []
-
-    def launch(overrides, first):
-        rates = [float(one[-1].split("=")[1]) for one in overrides]
-        asked.extend(rates)
-        return [losses(rate) for rate in rates]
-
-    overrides = parsed("optimiser.lr=tag(log,interval(1e-4,1e-1))")
-    searching = Search(folder, fixed=list(fixed), space=dict(chosen(overrides)), trials=trials, seed=0)
-    searching.run(launch, at_once)
-    return asked
-
-
-def parsed(*arguments):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_overrides(list(arguments))
-
-
-def test_a_search_stays_in_its_space_and_goes_on_where_it_stopped(tmp_path, capsys):
-    first = search(tmp_path, lambda rate: abs(math.log10(rate) + 2), trials=5)
-    assert len(first) == 5
-    assert all(1e-4 <= rate <= 1e-1 for rate in first)
-    second = search(tmp_path, lambda rate: abs(math.log10(rate) + 2), trials=8)
-    assert len(second) == 3
-    assert not set(first) & set(second), "other points than the first session's"
-    assert search(tmp_path, lambda rate: 1.0, trials=8) == []
-    assert "Best of 8 trials" in capsys.readouterr().out
-
-
-def test_trials_without_an_objective_do_not_end_a_search_and_are_tried_again(tmp_path):
-    first = search(tmp_path, lambda rate: math.nan if rate > 1e-3 else 1.0, trials=6)
-    assert len(first) == 6
-    failed = [rate for rate in first if rate > 1e-3]
-    assert failed
-    again = search(tmp_path, lambda rate: 1.0, trials=6)
-    assert again == failed
-
-
-def test_trials_cut_short_are_asked_for_first(tmp_path):
-    cut = []
-
-    def interrupt(rate):
-        cut.append(rate)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        search(tmp_path, interrupt, trials=4, at_once=1)
-    assert search(tmp_path, lambda rate: 1.0, trials=4)[0] == cut[0]
-
-
-def test_another_command_is_another_study(tmp_path):
-    assert len(search(tmp_path, lambda rate: 1.0, trials=2)) == 2
-    assert len(search(tmp_path, lambda rate: 1.0, trials=2, fixed=("cell=rnn",))) == 2
-
-
-def test_what_keys_are_drawn_from():
-    space = dict(chosen(parsed("a=1,2", "b=range(2,8,2)", "c=interval(1,9)", "d=interval(0.5,1)", "steps=7")))
-    assert set(space) == {"a", "b", "c", "d"}
-    assert list(space["a"].choices) == [1, 2]
-    assert list(space["b"].choices) == [2, 4, 6]
-    assert (space["c"].low, space["c"].high) == (1, 9)
-    with pytest.raises(ConfigError, match="interval"):
-        dict(chosen(parsed("a=interval(3,1)")))
+@pytest.mark.parametrize(
+    "line", [b"5", b"[]", b'{"step": null}', b'{"step": "x"}', b'{"step": 1e999}', b"\xff", b"null"]
+)
+def test_a_line_of_metrics_that_is_none_has_no_step(line, tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(line + b"\n")
+    assert last_step(Job(0, (), CONFIG, tmp_path)) == 0
 
 
 def test_keys_of_the_launchers_and_sweepers_are_checked(in_tmp_path, capfd):

@@ -1,15 +1,21 @@
 """What fails costs only itself, what is finished is not run again, and nobody is left behind."""
 
 import os
+import re
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import pytest
 from helpers import TINY, canonical_files, metrics, read, rnnlab, start
+from processes import GATED, Gate, finish, wait_until
+from support import composed
 
 from rnnlab.cli import run_command_line
+from rnnlab.schema import validate
+from rnnlab.sweep.local_pool import LocalPool
+from rnnlab.sweep.work import perform
 
 MINE = """
 import os, signal
@@ -27,6 +33,7 @@ ACT = "from mine.base import *\n\n@component\nclass {name}(_Counting):\n    def 
 FAIL = ACT.format(name="Fail", act="raise ValueError('as told')")
 DIE = ACT.format(name="Die", act="os.kill(os.getpid(), 9)")
 SWEEP = ["-m", "--config-dir", "conf", *TINY, "components=[rnnlab,mine]", "cell=rnn,gru", "clipping=none,fail,die"]
+SWEEP += ["hydra.launcher.jobs=2"]
 
 
 def install_failing_components(folder):
@@ -50,13 +57,6 @@ def children(pid):
     return [int(p) for of_thread in Path(f"/proc/{pid}/task").glob("*/children") for p in of_thread.read_text().split()]
 
 
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()
-
-
 def gone(pids):
     """Whether none of these is a process that still runs."""
 
@@ -75,7 +75,7 @@ def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     install_failing_components(folder)
     process = start(folder, *SWEEP)
-    output, errors = process.communicate(timeout=120)
+    output, errors = finish(process)
     return folder, process.returncode, output, errors
 
 
@@ -116,73 +116,207 @@ def test_the_same_command_runs_only_what_is_missing_from_its_checkpoints(first):
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in done}
     (folder / "repaired").touch()
     process = start(folder, *SWEEP)
-    output, errors = process.communicate(timeout=120)
+    output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert "6 jobs: 4 finished, 2 finished before, 0 failed" in output
     assert {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in done} == before
     for cell in ("rnn", "gru"):
         for bad in ("fail", "die"):
             run = runs(folder)[cell, bad]
-            assert [s["from_step"] for s in read(run, "manifest.json")["sessions"]] == [0, 4]
+            begun = [session["from_step"] for session in read(run, "manifest.json")["sessions"]]
+            # One of those that were killed got another worker at once, when there was one fewer beside it.
+            assert begun in ([0, 4], [0, 4, 8]) if bad == "die" else begun == [0, 4]
             assert metrics(run) == metrics(runs(folder)[cell, "none"])
 
 
-LONG = [*TINY, "steps=1200", "checkpoint.every=100", "log.every=50", "evaluate.every=200", "cell.hidden=16", "cell=gru"]
-LONG += ["stop_when_solved=false"]
+LONG = ["-m", *GATED, *TINY, "steps=300", "checkpoint.every=50", "log.every=50", "evaluate.every=100"]
+LONG += ["cell.hidden=16", "stop_when_solved=false", "cell=rnn,gru,lstm", "hydra.launcher.jobs=2"]
+COUNTS = re.compile(
+    r"(\d+) jobs: (\d+) finished, (\d+) finished before, (\d+) failed, (\d+) refused, (\d+) interrupted, "
+    r"(\d+) not begun\. Results: runs/default"
+)
+
+
+def counts(output):
+    """How the jobs ended: finished, finished before, failed, refused, interrupted, not begun. Together all of them."""
+    total, *parts = map(int, COUNTS.search(output).groups())
+    assert sum(parts) == total, output
+    return parts
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """By cell and clipping, the files of the sweep when nothing happens."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    process = start(folder, "-m", *LONG, "clipping=none,norm,value")
-    output, errors = process.communicate(timeout=120)
+    Gate(folder)
+    process = start(folder, *LONG)
+    output, errors = finish(process)
     assert process.returncode == 0, output + errors
+    assert counts(output) == [3, 0, 0, 0, 0, 0]
     return {key: canonical_files(run) for key, run in runs(folder).items()}
-
-
-def begun(folder, count):
-    return lambda: len(list(folder.glob("runs/default/*/metrics.jsonl"))) >= count
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_goes_on_to_the_same_files(number, uninterrupted, in_tmp_path):
-    process = start(in_tmp_path, "-m", *LONG, "clipping=none,norm,value", start_new_session=True)
-    wait_until(begun(in_tmp_path, 2))
-    workers = children(process.pid)
-    assert len(workers) >= 2
+    gate = Gate(in_tmp_path)
+    gate.close(120)
+    process = start(in_tmp_path, *LONG, start_new_session=True)
+    workers = gate.wait_for(2, process)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
         process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
+    stopping = process.stderr.readline() + process.stderr.readline()
+    gate.open()
+    output, errors = finish(process)
     assert process.returncode == 130, output + errors
-    assert "2 have written a checkpoint, 1 have not begun" in errors
+    assert counts(output) == [0, 0, 0, 0, 2, 1]
+    assert "not begun" in output[output.index("3 of 3 jobs have no results") :]
+    assert "Stopping" in stopping
     assert "same command" in errors
     wait_until(lambda: gone(workers))
     assert {read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()} == {"interrupted"}
-    assert run_command_line(["-m", *LONG, "clipping=none,norm,value"]) == 0
+    process = start(in_tmp_path, *LONG)
+    output, errors = finish(process)
+    assert process.returncode == 0, output + errors
     assert {key: canonical_files(run) for key, run in runs(in_tmp_path).items()} == uninterrupted
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT, signal.SIGHUP), (signal.SIGKILL,)])
+def test_workers_that_are_asked_to_end_or_killed_cost_no_job(numbers, uninterrupted, in_tmp_path):
+    """While the sweep itself was not interrupted. Other workers go on from the checkpoints."""
+    gate = Gate(in_tmp_path)
+    gate.close(120)
+    process = start(in_tmp_path, *LONG, "hydra.launcher.jobs=3")
+    workers = gate.wait_for(3, process)
+    runs_of = {read(run, "manifest.json")["process"]: run for run in runs(in_tmp_path).values()}
+    for worker, number in zip(workers, numbers, strict=False):
+        os.kill(worker, number)
+    gate.open()
+    output, errors = finish(process)
+    assert process.returncode == 0, output + errors
+    assert counts(output) == [3, 0, 0, 0, 0, 0]
+    assert output.count("another goes on from its checkpoint") == len(numbers)
+    for worker, number in zip(workers, numbers, strict=False):
+        again = 100 if number == signal.SIGKILL else 120
+        assert [s["from_step"] for s in read(runs_of[worker], "manifest.json")["sessions"]] == [0, again]
+    assert {key: canonical_files(run) for key, run in runs(in_tmp_path).items()} == uninterrupted
+
+
+def test_a_job_whose_workers_are_asked_to_end_again_and_again_is_told(in_tmp_path):
+    gate = Gate(in_tmp_path)
+    gate.close(60)
+    process = start(in_tmp_path, *LONG, "hydra.launcher.jobs=1", "cell=rnn")
+    for session in range(3):
+        (worker,) = gate.wait_for(1, process)
+        os.kill(worker, signal.SIGTERM)
+        wait_until(lambda pid=worker: heard(pid))
+        gate.open()
+        wait_until(lambda pid=worker: gone([pid]))
+        if session < 2:
+            gate.close(60)
+    output, errors = finish(process)
+    assert process.returncode == 1, output + errors
+    assert counts(output) == [0, 0, 0, 0, 1, 0]
+    assert "interrupted: Interrupted at step 180" in output[output.index("1 of 1 jobs have no results") :]
+
+
+def heard(pid):
+    """Whether a process has taken the SIGTERM that it was sent."""
+    state = Path(f"/proc/{pid}/status").read_text()
+    return not int(re.search(r"ShdPnd:\s*(\w+)", state)[1], 16) >> (signal.SIGTERM - 1) & 1
+
+
+def test_whatever_a_component_raises_is_told(in_tmp_path):
+    install_failing_components(in_tmp_path)
+    raised = {"stop": "KeyboardInterrupt", "leave": "SystemExit(0)", "close": "GeneratorExit"}
+    for name, error in raised.items():
+        text = ACT.format(name=name.title(), act=f"raise {error}")
+        (in_tmp_path / "mine" / f"{name}.py").write_text(text)
+        (in_tmp_path / "conf" / "clipping" / f"{name}.yaml").write_text(f"_target_: mine.{name}.{name.title()}\n")
+    command = ["--config-dir", "conf", *TINY, "steps=40", "components=[rnnlab,mine]", "cell=rnn"]
+    process = start(in_tmp_path, "-m", *command, "clipping=none,stop,leave,close")
+    output, errors = finish(process)
+    assert process.returncode == 1, output + errors
+    assert counts(output) == [1, 0, 2, 0, 1, 0]
+    table = output[output.index("3 of 4 jobs have no results") :]
+    for name, error in raised.items():
+        ending = "interrupted" if name == "stop" else "failed"
+        assert read(runs(in_tmp_path)["rnn", name], "manifest.json")["status"] == ending
+        assert error.partition("(")[0] in table
+    process = start(in_tmp_path, *command, "clipping=leave", "name=alone")
+    output, errors = finish(process)
+    assert process.returncode == 1, output + errors
+
+
+def test_a_worker_killed_between_two_jobs_costs_nothing(in_tmp_path):
+    pool = LocalPool(slots=1, threads=1)
+    try:
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            worker = pool.submit(os.getpid).result()
+            os.kill(worker, number)
+            wait_until(lambda pid=worker: gone([pid]))
+            assert pool.submit(os.getpid).result() != worker
+    finally:
+        pool.close(at_once=True)
+
+
+def test_a_pool_that_shrinks_ends_workers_and_goes_on(in_tmp_path):
+    pool = LocalPool(slots=2, threads=1)
+    try:
+        workers = {future.result() for future in [pool.submit(os.getpid) for _ in range(2)]}
+        assert pool.shrink()
+        assert not pool.shrink(), "one is left"
+        assert len(workers) - sum(gone([pid]) for pid in workers) <= 1
+        assert len({pool.submit(os.getpid).result() for _ in range(3)}) == 1
+    finally:
+        pool.close(at_once=True)
+
+
+def test_code_that_changes_while_a_sweep_is_at_work_is_told(in_tmp_path):
+    """A worker's run must go where the sweep takes it to be."""
+
+    outcome = perform(validate(composed(*TINY)), Path("runs/default/another"))
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("its code or data has changed since the sweep began")
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_a_damaged_manifest_stops_no_sweep(in_tmp_path, capfd):
+    assert run_command_line(["-m", *TINY, "cell=rnn,gru"]) == 0
+    (runs(in_tmp_path)["rnn", "norm"] / "manifest.json").write_text("[]")
+    capfd.readouterr()
+    assert run_command_line(["-m", *TINY, "cell=rnn,gru"]) == 0
+    assert counts(capfd.readouterr().out) == [1, 1, 0, 0, 0, 0]
+
+
 def test_the_second_ctrl_c_stops_at_once_and_a_killed_sweep_leaves_no_workers(in_tmp_path):
-    for numbers in ((signal.SIGINT, signal.SIGINT), (signal.SIGKILL,)):
-        process = start(in_tmp_path, "-m", *LONG, "clipping=none,norm")
-        wait_until(begun(in_tmp_path, 2))
-        workers = children(process.pid)
-        for number in numbers:
-            process.send_signal(number)
-            time.sleep(0.02)
-        process.communicate(timeout=60)
-        wait_until(lambda pids=workers: gone(pids), 30)
-        assert {read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()} == {"interrupted"}
+    gate = Gate(in_tmp_path)
+    for kill in (False, True):
+        gate.close(10)
+        process = start(in_tmp_path, *LONG)
+        workers = gate.wait_for(2, process)
+        if kill:
+            process.kill()
+            gate.open()
+        else:
+            process.send_signal(signal.SIGINT)
+            assert "Stopping" in process.stderr.readline() + process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+        output, errors = finish(process)
+        wait_until(lambda pids=workers: gone(pids))
+        stands = {read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()}
+        assert stands == {"interrupted"}
+        if not kill:
+            assert process.returncode == 130, output + errors
+            assert counts(output) == [0, 0, 0, 0, 2, 1]
 
 
 def test_two_sweeps_share_their_runs(in_tmp_path):
-    command = ["-m", *TINY, "steps=300", "cell=rnn,gru", "clipping=none,norm"]
+    command = ["-m", *TINY, "steps=300", "cell=rnn,gru", "clipping=none,norm", "hydra.launcher.jobs=2"]
     both = [start(in_tmp_path, *command) for _ in range(2)]
     for process in both:
-        output, errors = process.communicate(timeout=120)
+        output, errors = finish(process)
         assert process.returncode == 0, output + errors
     found = runs(in_tmp_path)
     assert len(found) == 4
@@ -207,23 +341,24 @@ def test_where_all_are_refused_nothing_is_written(in_tmp_path, capfd):
 
 
 def test_a_worker_that_is_killed_while_it_begins_is_replaced(in_tmp_path):
-    process = start(in_tmp_path, "-m", *TINY, "cell=rnn,gru")
+    process = start(in_tmp_path, "-m", *TINY, "cell=rnn,gru", "hydra.launcher.jobs=2")
     wait_until(lambda: len(children(process.pid)) >= 2 or process.poll() is not None)
     for pid in children(process.pid):
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         if b"spawn_main" in command:
             os.kill(pid, signal.SIGKILL)
-    output, errors = process.communicate(timeout=120)
+    output, errors = finish(process)
     assert process.returncode == 0, output + errors
 
 
 def test_a_terminal_gets_a_live_overview_and_no_output_of_jobs(in_tmp_path):
     import pty
-    import sys
 
+    gate = Gate(in_tmp_path)
+    gate.close(1)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "rnnlab", "-m", *TINY, "steps=800", "cell=rnn,gru"],
+        [sys.executable, "-m", "rnnlab", *LONG, "cell=rnn,gru"],
         stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
     os.close(theirs)
@@ -233,9 +368,11 @@ def test_a_terminal_gets_a_live_overview_and_no_output_of_jobs(in_tmp_path):
             shown += os.read(ours, 65536)
         except OSError:  # the other end is closed
             break
+        if b"0/2 done, 2 running, 0 failed" in shown and (in_tmp_path / "closed").exists():
+            gate.open()
+    os.close(ours)
     assert process.wait() == 0
     text = shown.decode()
-    assert "0/2 done, 2 running, 0 failed" in text
     assert "2 jobs: 2 finished" in text
     assert "seed(s)" not in text
 

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rnnlab import __version__
 from rnnlab.contract import ConfigError, RunError, nearest
 from rnnlab.interruption import listening
+from rnnlab.memory.lack import lacks_memory
 from rnnlab.schema import COMPONENTS, SECTIONS, TOP_KEYS, Config, group_syntax, section_keys, validate
 
 # Hydra's own folders and logs would be a second record of a run; ours is the run folder.
@@ -123,18 +124,10 @@ def _tell(error: Exception) -> int:
     """Say what went wrong in a run; the exit status."""
     if isinstance(error, RunError | OSError):
         return _fail(1, str(error))
-    if lacks_memory(error):
-        return _fail(1, lacks_memory(error))
+    if lacks_memory(error):  # a run that has begun says so itself
+        return _fail(2, lacks_memory(error))
     traceback.print_exc()
     return _fail(1, "This is a bug in rnnlab, or in a component of yours (traceback above).")
-
-
-def lacks_memory(error: BaseException) -> str:
-    """What to say of an error that means a lack of memory; '' of another."""
-    torch_says = ("not enough memory", "can't allocate memory", "out of memory")  # each on some machines
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in torch_says)):
-        return f"Not enough memory for these sizes (cell.hidden, task.length, task.batch, seeds): {error}"
-    return ""
 
 
 def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:

@@ -8,6 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Interrupted(KeyboardInterrupt):
+    """Interrupted in the middle of something that the same command begins anew."""
+
+
+def obey(interrupted: Callable[[], bool]) -> None:
+    """Ask in a place where nothing is lost by stopping.
+
+    Raises:
+        Interrupted: it is so.
+    """
+    if interrupted():
+        raise Interrupted("Interrupted before anything was trained.")
+
+
 @contextmanager
 def listening(message: str = "Stopping after this step …") -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM are remembered and obeyed between two steps; a second one is obeyed at once.

@@ -11,8 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rnnlab.contract import ConfigError, InUseError, RunError
+from rnnlab.contract import ConfigError, InUseError, RunError, without_stack
 from rnnlab.interruption import listening
+from rnnlab.memory.lack import lacks_memory
 from rnnlab.runs.folder import LOG
 from rnnlab.schema import Config
 from rnnlab.sweep.job import Outcome, objective
@@ -47,11 +48,9 @@ def perform(config: Config) -> Outcome:
 
 def describe(error: BaseException) -> str:
     """An exception as one line."""
-    from rnnlab.cli import lacks_memory
-
-    told = lacks_memory(error) or str(error)
-    text = " ".join(told.split())
-    return text if isinstance(error, RunError | OSError) or told != str(error) else f"{type(error).__name__}: {text}"
+    lack = lacks_memory(error)
+    text = lack or " ".join(without_stack(error).split())
+    return text if lack or isinstance(error, RunError | OSError) else f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager

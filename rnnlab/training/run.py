@@ -11,7 +11,9 @@ import torch
 
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
-from rnnlab.contract import RunError
+from rnnlab.contract import ConfigError, RunError
+from rnnlab.interruption import Interrupted
+from rnnlab.memory.lack import lacks_memory
 from rnnlab.probes.adjoint_record import AdjointRecord
 from rnnlab.probes.prober import Prober
 from rnnlab.runs.folder import RunFolder, environment, now
@@ -77,7 +79,9 @@ def _run(
     experiment: Experiment, interrupted: Callable[[], bool], output: Callable[[Path], AbstractContextManager[None]]
 ) -> Path:
     config, folder = experiment.config, run_folder(experiment)
-    population = Population(experiment.model(config.seeds), config.seeds, experiment.optimiser, experiment.clipping)
+    model = experiment.model(config.seeds, interrupted)
+    population = Population(model, config.seeds, experiment.optimiser, experiment.clipping)
+    missing = folder.missing()
     with folder.locked(), output(folder.path):
         if not folder.manifest():
             _tell_of_other_engines(experiment, folder.path)
@@ -87,7 +91,13 @@ def _run(
             return folder.path
         if finished:
             folder.clear()
-        _Session(experiment, population, folder).run(interrupted)
+        session = _Session(experiment, population, folder)
+        try:
+            session.run(interrupted)
+        except (ConfigError, KeyboardInterrupt):
+            if session.progress.step == 0:
+                folder.withdraw(missing)
+            raise
     return folder.path
 
 
@@ -118,6 +128,7 @@ class _Session:
         self.watch = Stopwatch()
         self.manifest: dict[str, Any] = {}
         self.saved: int | None = None
+        self.written: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
         self.sinks: list[Sink] = []
 
     def run(self, interrupted: Callable[[], bool]) -> None:
@@ -134,6 +145,8 @@ class _Session:
                 interrupted=interrupted,
                 watch=self.watch,
             )
+            if not complete and self.progress.step == 0:
+                raise Interrupted("Interrupted before anything was trained.")
             self._end("finished" if complete else "interrupted")
         except OSError as error:
             self._give_up("failed", str(error))
@@ -146,7 +159,12 @@ class _Session:
             self._give_up("interrupted", "stopped at once")
             raise
         except Exception as error:
-            self._give_up("failed", repr(error))
+            told = lacks_memory(error, self.experiment.memory)
+            self._give_up("failed", told or repr(error))
+            if told and self.saved is None:
+                raise ConfigError(told) from None
+            if told:
+                raise RunError(f"{told} The last checkpoint is that of step {self.saved}.") from None
             raise
         if not complete:
             raise KeyboardInterrupt(
@@ -183,7 +201,7 @@ class _Session:
         say(
             f"{folder.path}\n{len(config.seeds)} seed(s), {self.parameters} parameters each, "
             f"{self.manifest['device']}; baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}\n"
-            f"engine {engine.name} on {engine.threads} thread(s): {engine.why}"
+            f"engine {engine.name} on {engine.threads} thread(s): {engine.why}\n{self.experiment.memory}"
         )
         if self.progress.step:
             say(f"Going on from step {self.progress.step}.")
@@ -205,7 +223,7 @@ class _Session:
             return 0
         self.population.load_state_dict(state["population"])
         self.progress = Progress.from_state_dict(state["progress"])
-        self.saved = self.progress.step
+        self.saved, self.written = self.progress.step, (self.progress.step, self.progress.evaluated)
         self.record.load_state_dict(state["adjoints"])
         self.prober.load_state_dict(state["prober"])
         written = self.folder.metrics.stat().st_size if self.folder.metrics.exists() else 0
@@ -218,7 +236,8 @@ class _Session:
         return int(state["metrics_bytes"])
 
     def _save(self, *, passing: bool = False) -> None:
-        if self.saved == self.progress.step:
+        at = (self.progress.step, self.progress.evaluated)
+        if self.written == at:
             return
         position = self.lines.position()
         self.folder.write_adjoints(self.record.arrays())
@@ -238,7 +257,7 @@ class _Session:
             every=config.checkpoint_every,
             passing=passing,
         )
-        self.saved = self.progress.step
+        self.saved, self.written = self.progress.step, at
 
     def _end(self, status: str) -> None:
         self._save()

@@ -222,7 +222,7 @@ def _countable_model(parts: dict[str, dict[str, Any]], task: Task, parametrisati
 
 def _memory(config: Config, device: torch.device, found: Match | None, *, trains: bool) -> Need:
     """What training needs; refused where that is more than there is, unless it is not to be trained."""
-    room = available(device)
+    room = available(device.type)
     if not trains:
         return needed(sketch(config, device), room)
     try:

@@ -188,6 +188,9 @@ def explain_hydra(error: BaseException, arguments: list[str]) -> str:
     found = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if found:
         return _unknown_option(found.group(1), found.group(2), text, arguments)
+    if "integer string conversion" in text:  # Python's, which reads no number of more than 4300 digits
+        longest = max(arguments, key=len, default="")
+        return f"{longest.partition('=')[0]}=…: not allowed. That number has {len(longest.partition('=')[2])} digits."
     found = re.search(r"Interpolation key '([^']+)' not found", text)
     if found:
         return f"${{{found.group(1)}}}: no such key to take a value from."

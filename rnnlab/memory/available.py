@@ -1,32 +1,56 @@
-"""How much memory a process can have here, whatever is free at the moment."""
+"""How much memory a process can have here, whatever is free at the moment. Imports torch for a CUDA device alone."""
 
+import functools
 import os
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 
+OTHERS = 0.05
+"""Share of a machine's memory that its system never gives away."""
+
+
 @dataclass(frozen=True)
 class Room:
-    """bytes: the most there is; whose: whose it is, as the beginning of a sentence, "this machine has"."""
+    """The most memory there is.
+
+    whose: whose it is, as the beginning of a sentence, "this machine has".
+    left: bytes of it that a run can have.
+    """
 
     bytes: int
     whose: str
+    left: int
 
 
-def available(device: torch.device) -> Room:
-    """The least of what the machine has and what limits allow; on CUDA the device's memory."""
-    if device.type == "cuda":
-        return Room(torch.cuda.get_device_properties(device).total_memory, "this device has")
-    rooms = [Room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "this machine has")]
-    rooms += [Room(limit, "this process may have") for limit in (*_limits(), *_group_limits())]
-    return min(rooms, key=lambda room: room.bytes)
+def available(device: str) -> Room:
+    """The least of what the machine has and what limits allow; on `cuda` the device's memory."""
+    if device == "cuda":
+        import torch
+
+        whole = torch.cuda.get_device_properties(device).total_memory
+        return Room(whole, "this device has", whole)
+    whole = os.sysconf("SC_PHYS_PAGES") * _PAGE
+    rooms = [Room(whole, "this machine has", int((1 - OTHERS) * whole) - _program())]
+    rooms += [Room(n, "this process may have", n - _program()) for n in (*_limits(), *_group_limits())]
+    return min(rooms, key=lambda room: room.left)
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@functools.cache
+def _program() -> int:
+    """Bytes that the program itself has taken when it is first asked: before its first run, that is."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
 
 
 def _limits() -> Iterator[int]:

@@ -7,8 +7,10 @@ from rnnlab.contract import without_stack
 if TYPE_CHECKING:
     from rnnlab.memory.need import Need
 
-TORCH_SAYS = ("not enough memory", "can't allocate memory", "out of memory", "overflow")
-"""Each on some machines, or for sizes that 64 bits cannot count."""
+TORCH_SAYS = (
+    *("not enough memory", "can't allocate memory", "out of memory"),  # each on some machines
+    *("Storage size calculation overflowed", "integer multiplication overflow"),  # 64 bits cannot count it
+)
 
 
 def lacks_memory(error: BaseException, need: "Need | None" = None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from rnnlab.memory.available import Room
+from rnnlab.memory.size import size
 from rnnlab.schema import Config
 from rnnlab.tasks.task import CHUNK, Generated, Task, drawn_ahead
 from rnnlab.training.model import Model
@@ -67,6 +68,10 @@ class Need:
         return max(sum(term.bytes for term in self.terms if phase in term.during) for phase in PHASES)
 
     @property
+    def fits(self) -> bool:
+        return self.bytes <= self.room.left
+
+    @property
     def largest(self) -> Term:
         return max(self.terms, key=lambda term: term.bytes)
 
@@ -80,7 +85,7 @@ class Need:
         if self.record < max(self.bytes, 2**20):
             return text
         text += f", and {size(self.record)} more by its last step for the adjoint norms (probe.every)"
-        return text + (": more than there is" if self.bytes + self.record > self.room.bytes else "")
+        return text + (": more than there is" if self.bytes + self.record > self.room.left else "")
 
 
 def needed(sketch: Sketch, room: Room) -> Need:
@@ -101,7 +106,7 @@ def needed(sketch: Sketch, room: Room) -> Need:
         Term("the training batches", R * B * item * T * I),
         # As they are drawn: float32, whatever the run computes with.
         Term("the batches drawn ahead", (drawn_ahead(R) - 1) * R * B * 4 * T * I, ("backward", "update")),
-        Term("the held-out examples", held_out * E * item * T * I),
+        Term("the held-out examples", held_out * E * (item * T * I + 4 * K)),
         Term("the fixed sets of examples", R * examples * sketch.drawn),
         Term("the outputs of an evaluation", R * min(E, CHUNK) * item * K * (H + O), ("evaluation",)),
     )
@@ -119,11 +124,3 @@ def _weights(sketch: Sketch) -> tuple[int, int]:
         return (BEYOND if sketch.countless else 0), 0
     learned, fixed = sketch.model.parameters(), sketch.model.buffers()
     return sum(p.numel() for p in learned), sum(b.numel() for b in fixed)
-
-
-def size(number: int) -> str:
-    """Bytes in a unit that fits: 1.25 GB."""
-    if number >= 1000**7:
-        return "over 1000 EB"
-    power = max(0, (len(str(number)) - 1) // 3)
-    return f"{number / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB')[power]}"

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from rnnlab.contract import ConfigError
 from rnnlab.memory.available import Room
-from rnnlab.memory.need import Need, Sketch, needed, size
+from rnnlab.memory.need import Need, Sketch, needed
+from rnnlab.memory.size import size
 from rnnlab.schema import Config
 
 
@@ -24,15 +25,15 @@ def refuse_needy(config: Config, sketch: Callable[[Config], Sketch], room: Room)
         return needed(sketch(changed), room)
 
     found = need(config)
-    if found.bytes <= room.bytes:
+    if found.fits:
         return found
     most = found.largest
-    alone = most.bytes > room.bytes
+    alone = most.bytes > room.left
     took = f"{most.what[0].upper()}{most.what[1:]} alone" if alone else f"The run, most of all {most.what},"
     why = f"{took} would take {size(most.bytes if alone else found.bytes)}, {room.whose} {size(room.bytes)}"
     numbers = sorted(_numbers(config), key=lambda number: -number[1])
     for key, value, changed in numbers:
-        fits = _largest(value, lambda number, changed=changed: need(changed(number)).bytes <= room.bytes)
+        fits = _largest(value, lambda number, changed=changed: need(changed(number)).fits)
         if fits:
             raise ConfigError(f"{key}={value}: not allowed here. {why}; about {_rounded(fits)} would fit.")
     matter = [f"{k}={v}" for k, v, changed in numbers if need(changed(1)).bytes < found.bytes / 2]

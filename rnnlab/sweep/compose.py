@@ -37,10 +37,12 @@ class Composer:
         shown = tuple(o for o in overrides if not o.lstrip("+~").startswith("hydra"))
         try:
             config = self._config(number, overrides)
-            folder = run_folder(build(config, say=notes.append)).path
+            experiment = build(config, say=notes.append)
+            folder = run_folder(experiment).path
         except (ConfigError, RunError, OSError) as error:
             return Job(number, shown, refused=str(error))
-        return Job(number, shown, config, folder, notes=tuple(notes))
+        memory = 0 if experiment.device.type == "cuda" else experiment.memory.bytes
+        return Job(number, shown, config, folder, notes=tuple(notes), memory=memory)
 
     def _config(self, number: int, overrides: tuple[str, ...]) -> Config:
         from rnnlab.cli import checked, explain_hydra

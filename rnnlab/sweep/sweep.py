@@ -5,17 +5,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import listening
+from rnnlab.memory.available import available
+from rnnlab.memory.size import size
 from rnnlab.runs.state import mark_dead, state_of
 from rnnlab.sinks.console import say
 from rnnlab.sweep.backend import Backend
 from rnnlab.sweep.compose import Composer
 from rnnlab.sweep.ending import tell
 from rnnlab.sweep.job import Job, Outcome, labels, objective
+from rnnlab.sweep.local_pool import LocalPool
 from rnnlab.sweep.overview import Overview
 from rnnlab.sweep.work import describe, perform
 
@@ -60,6 +64,8 @@ class Sweep:
             if all(job.refused for job in jobs):
                 raise ConfigError("\n".join(dict.fromkeys(job.refused for job in jobs)))
             self._tell_notes(jobs)
+            if isinstance(self.backend, LocalPool) and (crowded := _crowded(jobs, self.backend.slots)):
+                say(crowded)
             overview = Overview(len(jobs), labels(jobs))
             round_ = _Round(self.backend, jobs, self.outcomes, overview)
             try:
@@ -89,6 +95,18 @@ class Sweep:
             if text not in self._told:
                 self._told.add(text)
                 say(text)
+
+
+def _crowded(jobs: list[Job], slots: int) -> str:
+    """What to say where so many jobs at a time may need more memory than this machine has; '' where they do not."""
+    needs, room = sorted((job.memory for job in jobs), reverse=True)[:slots], available("cpu")
+    fits = sum(total <= room.left for total in accumulate(needs))
+    if fits == len(needs):
+        return ""
+    return (
+        f"{len(needs)} jobs at a time may need {size(sum(needs))} together, {room.whose} {size(room.bytes)}: "
+        f"hydra.launcher.jobs={fits} would fit."
+    )
 
 
 def _compose(

@@ -131,7 +131,7 @@ def build(
         say(str(found))
         refuse_sizes(config)
     memory = _memory(config, device, found, trains=trains)
-    cell = make_cell(config.components, replicas=1, inputs=task.inputs)
+    cell = _looked_at(config.components, task)
     _say_what_is_idle(config, cell, say)
     _refuse_misfit(config, parametrisation, cell)
     refuse_unfit(config, cell, dropout)
@@ -218,6 +218,17 @@ def _countable_model(parts: dict[str, dict[str, Any]], task: Task, parametrisati
         model = Model(cell, replicas=1, outputs=task.outputs)
         model.parametrise(parametrisation)
         return model
+
+
+def _looked_at(parts: dict[str, dict[str, Any]], task: Task) -> Cell:
+    """A cell that tells what it has. It may be large, so it has no numbers, unless one of the user's own needs some."""
+    try:
+        with torch.device("meta"):
+            cell = make_cell(parts, replicas=1, inputs=task.inputs)
+        assert cell.gated in (False, True)
+        return cell
+    except (RuntimeError, ConfigError):
+        return make_cell(parts, replicas=1, inputs=task.inputs)
 
 
 def _memory(config: Config, device: torch.device, found: Match | None, *, trains: bool) -> Need:

@@ -9,7 +9,8 @@ from torch import Tensor
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell
 
-TINY = (4, 8)
+STEP = 4
+TINY = (STEP, 2 * STEP, 3 * STEP)
 """Units of the cells that are measured."""
 
 
@@ -33,11 +34,11 @@ def kept_bytes(forward: Callable[[], Any], parameters: Iterable[Tensor]) -> int:
     return sum(t.untyped_storage().nbytes() for at, t in alive.items() if at not in known)
 
 
-def numbers_per_unit(cells: Mapping[int, Cell], unroll: Callable[..., Unrolled]) -> int:
-    """Numbers that an engine of torch's own operations keeps per unit, example and time step: measured.
+def numbers_per_step(cells: Mapping[int, Cell], unroll: Callable[..., Unrolled]) -> tuple[int, int]:
+    """(a, b) of the a B H + b H^2 numbers that an engine of torch's own operations keeps per time step: measured.
 
-    The bytes are a polynomial in time steps T, examples B and units H. Differences in all three leave the coefficient
-    of T B H: nothing that is kept once per sequence, or that does not grow with the batch.
+    The bytes that a graph keeps are a polynomial in time steps T, examples B and units H, of second degree in H.
+    Differences leave the coefficients of T B H and T H^2, and nothing that is kept once per sequence.
 
     Args:
         cells: of one replica each, by the units of TINY.
@@ -51,5 +52,8 @@ def numbers_per_unit(cells: Mapping[int, Cell], unroll: Callable[..., Unrolled])
     def per_step(B: int, H: int) -> int:
         return bytes_of(3, B, H) - bytes_of(2, B, H)
 
-    few, more = (per_step(2, H) - per_step(1, H) for H in TINY)
-    return max(0, (more - few) // (TINY[1] - TINY[0]) // torch.float32.itemsize)
+    one, two = ([per_step(B, H) for H in TINY] for B in (1, 2))
+    of_example = [more - few for few, more in zip(one, two, strict=True)]
+    shared = [few - more for few, more in zip(one, of_example, strict=True)]
+    a, b = of_example[1] - of_example[0], shared[2] - 2 * shared[1] + shared[0]
+    return max(0, a // STEP // torch.float32.itemsize), max(0, b // (2 * STEP**2) // torch.float32.itemsize)

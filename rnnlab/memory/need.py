@@ -25,7 +25,7 @@ class Sketch:
 
     model: of one replica, on torch's `meta` device; None where it cannot be made there.
     countless: that is because it is too large for torch to count.
-    kept: numbers that the forward pass keeps for the backward pass, per replica and example.
+    kept: numbers per replica that the forward pass keeps for the backward pass.
     remembered: numbers that the optimiser keeps per learned one.
     drawn: bytes of an example of a fixed set; 0 where there is none.
     last: how many trailing outputs a training step needs.
@@ -100,7 +100,7 @@ def needed(sketch: Sketch, room: Room) -> Need:
     terms = (
         Term("the weights with what the optimiser remembers", R * item * (learned * (1 + sketch.remembered) + fixed)),
         Term("the gradients with a copy of the weights", 2 * R * item * learned, ("update",)),
-        Term("the states kept for the backward pass", R * B * item * sketch.kept, ("backward",)),
+        Term("the states kept for the backward pass", R * item * sketch.kept, ("backward",)),
         Term("the outputs of a training step", R * B * item * sketch.last * O, ("backward",)),
         Term("the adjoint norms of one recording", (recordings > 0) * 8 * sketch.states * T * R * B, ("backward",)),
         Term("the training batches", R * B * item * T * I),

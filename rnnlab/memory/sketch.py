@@ -16,13 +16,15 @@ from rnnlab.bptt.scan import why_not as no_scan
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
-from rnnlab.memory.kept import TINY, numbers_per_unit
+from rnnlab.memory.kept import TINY, numbers_per_step
 from rnnlab.memory.need import Sketch
 from rnnlab.schema import Config
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Generated
 
 Parts = dict[str, dict[str, Any]]
+MANY = 10**6
+"""Parameters, more than any tiny cell has."""
 
 
 def sketch(config: Config, device: torch.device) -> Sketch:
@@ -48,14 +50,14 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
     plain = dropout.within or "adjoints" in regulariser.needs
-    cell = _small_cell(parts)
+    cell = _tiny_cell(parts)
     return Sketch(
         config=config,
         task=task,
         model=model,
         countless=countless,
         states=len(cell.states) if cell else 0,
-        kept=_kept(config, cell, rule, device, task.steps, last, plain=plain) if cell else 0,
+        kept=_kept(config, cell, rule, device, (task.steps, task.batch, last), plain=plain) if cell else 0,
         remembered=_remembered(json.dumps(parts["optimiser"])),
         drawn=_drawn(task) if isinstance(task, Generated) and task.examples else 0,
         last=last,
@@ -71,42 +73,48 @@ def _drawn(task: Generated) -> int:
     return torch.int64.itemsize + sum(math.prod(part.shape[1:]) * part.element_size() for part in parts)
 
 
-def _small_cell(parts: Parts, units: int = 4) -> Cell | None:
-    """A cell of this kind with few units; None where there is none."""
+def _tiny_cell(parts: Parts, units: int = TINY[1]) -> Cell | None:
+    """A cell of this kind with few units; None where there is none, or where other sizes make it large."""
     from rnnlab.build import make_cell
 
+    few = {**parts, "cell": {**parts["cell"], "hidden": units}}
     try:
-        return make_cell({**parts, "cell": {**parts["cell"], "hidden": units}}, replicas=1, inputs=1)
+        with torch.device("meta"):
+            empty = make_cell(few, replicas=1, inputs=1)
+        return make_cell(few, replicas=1, inputs=1) if sum(p.numel() for p in empty.parameters()) < MANY else None
     except (ConfigError, RuntimeError):
         return None
 
 
 def _kept(
-    config: Config, cell: Cell, rule: AdjointRule, device: torch.device, steps: int, last: int, *, plain: bool
+    config: Config, cell: Cell, rule: AdjointRule, device: torch.device, sizes: tuple[int, int, int], *, plain: bool
 ) -> int:
-    """Numbers per replica and example, by whichever engine `rnnlab.bptt.engine.choose` may take that keeps fewest.
+    """Numbers per replica, by whichever engine `rnnlab.bptt.engine.choose` may take that keeps fewest.
 
     Args:
+        sizes: time steps, examples, and trailing outputs that are needed.
         plain: whether the autograd engine alone serves.
     """
+    T, B, last = sizes
     dtype: torch.dtype = getattr(torch, config.dtype)
     units, engine = config.components["cell"]["hidden"], "autograd" if plain else config.engine
     scans = engine in ("auto", "scan") and no_scan(cell, rule) is None
     if not scans and engine in ("auto", "fused") and no_fused(cell, rule, device, dtype) is None:
-        return units * numbers_kept(cell, steps, last, config.recompute)
+        return B * units * numbers_kept(cell, T, last, config.recompute)
     kind = {"cell": {**config.components["cell"], "hidden": 1}, "activation": config.components["activation"]}
-    return units * steps * _measured(json.dumps(kind), scans)
+    of_example, shared = _measured(json.dumps(kind), scans)
+    return (T - 1) * (of_example * B * units + shared * units**2)  # the first step has no graph behind it
 
 
 @functools.lru_cache(maxsize=64)
-def _measured(kind: str, scans: bool) -> int:
-    """`numbers_per_unit` of the components in a piece of JSON; 0 where one of the user's own cannot be so tiny."""
+def _measured(kind: str, scans: bool) -> tuple[int, int]:
+    """`numbers_per_step` of the components in a piece of JSON; none where one of the user's own cannot be so tiny."""
     parts: Parts = json.loads(kind)
-    cells = {units: cell for units in TINY if (cell := _small_cell(parts, units))}
+    cells = {units: cell for units in TINY if (cell := _tiny_cell(parts, units))}
     try:
-        return numbers_per_unit(cells, scan_unroll if scans else unroll)
+        return numbers_per_step(cells, scan_unroll if scans else unroll)
     except Exception:  # whatever its step cannot do: that is told when it is trained
-        return 0
+        return 0, 0
 
 
 @functools.lru_cache(maxsize=64)

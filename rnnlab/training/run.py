@@ -94,8 +94,8 @@ def _run(
         session = _Session(experiment, population, folder)
         try:
             session.run(interrupted)
-        except (ConfigError, KeyboardInterrupt):
-            if session.progress.step == 0:
+        except (ConfigError, KeyboardInterrupt) as error:
+            if session.saved is None and (isinstance(error, ConfigError) or session.progress.step == 0):
                 folder.withdraw(missing)
             raise
     return folder.path

@@ -1,5 +1,6 @@
 """A number that cannot be is refused by name, before anything is allocated or written."""
 
+import functools
 import os
 import re
 import subprocess
@@ -84,6 +85,7 @@ def test_a_match_of_parameters_is_counted_without_making_them(machine, monkeypat
     made = []
     original = RNN.__init__
 
+    @functools.wraps(original)
     def counting(self, *, hidden, **context):
         original(self, hidden=hidden, **context)
         made.append((hidden, self.bias.device.type))

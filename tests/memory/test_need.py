@@ -12,7 +12,7 @@ from rnnlab.contract import ConfigError
 from rnnlab.memory.kept import kept_bytes
 from rnnlab.schema import validate
 
-SIZES = ["task.length=30", "task.batch=6", "cell.hidden=16", "evaluate.examples=10", "task=adding"]
+SIZES = ["task.length=30", "task.batch=6", "cell.hidden=32", "evaluate.examples=10", "task=adding"]
 
 
 def experiment(*overrides: str) -> Experiment:
@@ -58,7 +58,7 @@ def test_the_optimiser_remembers_so_much(option):
     leaves = [p.detach()[0].clone().requires_grad_() for p in made.model([0]).parameters()]
     for leaf in leaves:
         leaf.grad = torch.ones_like(leaf)
-    recurrent = [leaf.shape == (16, 16) for leaf in leaves]
+    recurrent = [leaf.shape == (32, 32) for leaf in leaves]
     groups = [
         {"params": [p for p, r in zip(leaves, recurrent, strict=True) if r == kind], "lr": 0.1, "recurrent": kind}
         for kind in (False, True)
@@ -84,7 +84,7 @@ def test_an_empty_model_has_the_shapes_of_the_model(option):
     "key", ["cell.hidden", "task.length", "task.batch", "seeds", "evaluate.examples", "task.examples"]
 )
 def test_it_grows_with_every_size(key):
-    few, many = (experiment("task.examples=64", f"{key}={n}").memory for n in (64, 640))
+    few, many = (experiment("task.examples=640", f"{key}={n}").memory for n in (64, 640))
     assert many.bytes > few.bytes
     assert all(m.bytes >= f.bytes for f, m in zip(few.terms, many.terms, strict=True) if "ahead" not in f.what)
 

@@ -154,6 +154,9 @@ def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
     check_sizes(line)
     # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
     launcher = [] if runs else ["hydra/launcher=basic"]
+    for override in line.overrides:
+        if launcher and override.lstrip("+~").startswith("hydra/launcher"):
+            raise ConfigError(f"{shown(override)}: not allowed here. It is for a sweep of runs.")
     return [*QUIET, f"hydra.sweep.dir={quoted(scratch)}", "hydra.sweep.subdir=.", *launcher]
 
 

@@ -47,6 +47,9 @@ def _report(arguments: argparse.Namespace) -> int:
         return _fail(2, f"{missing[0]}: no such folder. Give run folders, or folders that hold some, such as runs/.")
     if arguments.out.exists() and not arguments.out.is_dir():
         return _fail(2, f"--out {arguments.out}: not allowed, it is a file; the report is a folder.")
+    linked = next((path for path in (arguments.out, arguments.out / "figures") if path.is_symlink()), None)
+    if linked:
+        return _fail(2, f"--out {linked}: not allowed, it is a symbolic link; give the folder that it leads to.")
     from rnnlab.report.write import collect, make_report
 
     runs, unreadable = collect(arguments.runs)

@@ -32,7 +32,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write, flush to the disk, rename: a reader sees the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a killed process; or a planted link, which is not written through
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -238,6 +238,20 @@ def test_nothing_is_read_through_a_link_or_waited_for(plant, name, run, done) ->
     Path("../secret").unlink()
 
 
+@pytest.mark.parametrize("name", ["report", "report/figures", "report/.index.html.tmp", "report/index.html"])
+def test_a_report_is_not_written_through_a_planted_link(name, run, done) -> None:
+    """In a stranger's folder, `report` may be one too."""
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    folder = name in ("report", "report/figures")
+    if folder:
+        Path("elsewhere").mkdir()
+    path.symlink_to(Path("elsewhere" if folder else "victim").resolve())
+    assert report([str(run)]) == (2 if folder else 0)
+    assert not done()
+    assert not folder or list(Path("elsewhere").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

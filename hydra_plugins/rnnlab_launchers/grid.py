@@ -3,15 +3,19 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from rnnlab.contract import ConfigError
+from rnnlab.contract import ConfigError, Count, check_value
 from rnnlab.messages import shown
+
+MOST_JOBS = 100_000
+"""In one sweep."""
 
 
 @dataclass
@@ -36,7 +40,7 @@ class GridSweeper(BasicSweeper):
     """Every combination of what is given with commas, ranges and globs, for every arm."""
 
     def __init__(self, max_batch_size: int | None, params: Any, arms: Any, params_by_option: DictConfig) -> None:
-        super().__init__(max_batch_size, params)
+        super().__init__(check_value("hydra.sweeper.max_batch_size", max_batch_size, Literal[None] | Count), params)
         for arm in arms:
             if not isinstance(arm, str):
                 raise ConfigError(
@@ -44,6 +48,17 @@ class GridSweeper(BasicSweeper):
                 )
         self.arms = [arm.split() for arm in arms]
         self.by_option: Any = params_by_option
+
+    @staticmethod
+    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        """Every combination. Counted before it is made: `range(1,1000000000)` would fill the memory."""
+        jobs = 1
+        for override in overrides:
+            if override.is_sweep_override() and override.is_discrete_sweep():
+                jobs *= sum(1 for _ in itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+            if jobs > MOST_JOBS:
+                raise ConfigError(f"{shown(override.input_line or '')}: more than {MOST_JOBS} jobs in a sweep.")
+        return BasicSweeper.split_arguments(overrides, max_batch_size)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Hydra composes every job here, one after the other, and again in the launcher. Ours does it, in parallel."""

@@ -13,7 +13,7 @@ POLL = 0.2
 STARTS = 5
 """So many times in a row a single worker may die in its start."""
 FIRST_PAUSE = 1.0
-"""Seconds without a new worker after the first that died in its start; twice as many after each that follows."""
+"""Seconds without a new worker after one that died in its start; where it was alone, twice as many each time."""
 
 
 class Crew:
@@ -57,7 +57,7 @@ class Crew:
         if self.alone == STARTS:
             self.broken = f"The workers of the sweep cannot begin: each {death.reason}."
             return
-        pause = FIRST_PAUSE * 2**self.deaths
+        pause = FIRST_PAUSE * 2**self.alone
         self.deaths += 1
         self.rested = time.monotonic() + pause
         now = f"{self.backend.slots} at a time from now on, " if fewer else ""

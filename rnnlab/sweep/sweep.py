@@ -9,7 +9,7 @@ from rnnlab.memory.available import available
 from rnnlab.memory.size import size
 from rnnlab.sinks.console import say
 from rnnlab.sweep.backend import Backend
-from rnnlab.sweep.compose import Composer, compose, shown
+from rnnlab.sweep.compose import Composer, Task, compose, shown
 from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.ending import tell
 from rnnlab.sweep.job import Job, Outcome, labels
@@ -51,9 +51,11 @@ class Sweep:
         with listening("Stopping: every job writes its checkpoint …") as interrupted:
             try:
                 self._launch(make_backend, composer, tasks, begin, interrupted)
-            except (ConfigError, RunError):
+            except (ConfigError, RunError) as error:
+                self._end_without(tasks, str(error))
                 raise
             except Exception as error:
+                self._end_without(tasks, describe(error))
                 raise RunError(f"The sweep cannot go on: {describe(error)}") from error
             if interrupted():
                 raise KeyboardInterrupt("Interrupted. The same command goes on.")
@@ -63,7 +65,7 @@ class Sweep:
         self,
         make_backend: Callable[[int], Backend],
         composer: Composer,
-        tasks: list[tuple[int, tuple[str, ...]]],
+        tasks: list[Task],
         begin: Callable[[], None],
         interrupted: Callable[[], bool],
     ) -> None:
@@ -91,6 +93,10 @@ class Sweep:
             raise
         finally:
             overview.close()
+
+    def _end_without(self, tasks: list[Task], reason: str) -> None:
+        for number, _ in tasks:
+            self.outcomes.setdefault(number, Outcome("waiting", reason))
 
     def tell(self) -> int:
         """Print the ending; the exit status."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import PATIENCE
 from support import ACTIVATIONS, DTYPES, FUSED_CELLS, component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor, nn
 
@@ -495,7 +496,7 @@ def test_a_tensor_in_a_cycle_may_be_collected_while_another_is_leased() -> None:
     try:
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
-        worker.join(timeout=60)
+        worker.join(PATIENCE)
         assert not worker.is_alive()
     finally:
         gc.set_threshold(*thresholds)

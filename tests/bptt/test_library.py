@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from kernel_place import NEEDS_A_COMPILER, REAL, SMALL, Place
+from processes import finish, wait_until
 
 from rnnlab.bptt.fused import build as command
 from rnnlab.bptt.fused import cache, compiler
@@ -33,7 +34,7 @@ def test_it_is_built_once_with_two_messages_and_then_found_in_silence(place):
 
 def test_another_process_finds_it(place):
     place.build()
-    assert place.start().communicate(timeout=60)[0] == "42\n"
+    assert finish(place.start())[0] == "42\n"
     assert place.builds == 1
 
 
@@ -64,11 +65,13 @@ def test_the_processor_is_known():
 
 
 def test_two_processes_at_once_build_one_library(place):
-    place.compiler("sleep 1")
-    both = [place.start(), place.start()]
-    written = [process.communicate(timeout=60)[0] for process in both]
-    assert all(text.endswith("42\n") for text in written)
-    assert sum("Waiting for another process" in text for text in written) == 1
+    place.compiler(f"while [ ! -e {place.folder}/go ]; do sleep 0.01; done")
+    first = place.start()
+    wait_until(lambda: place.builds)
+    second = place.start()
+    assert "Waiting for another process" in second.stdout.readline()
+    (place.folder / "go").touch()
+    assert all(finish(process)[0].endswith("42\n") for process in (first, second))
     assert place.builds == 1
 
 
@@ -86,7 +89,7 @@ def test_a_damaged_library_is_built_again(damage, place):
     whole = path.read_bytes()
     path.unlink()  # a new file: the old one may be in use in this process
     path.write_bytes(damage(whole))
-    assert place.start().communicate(timeout=60)[0].endswith("42\n")
+    assert finish(place.start())[0].endswith("42\n")
     assert place.builds == 2
 
 

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kernel_place import LOAD, NEEDS_A_COMPILER, Place
+from processes import finish, wait_until
 
 pytestmark = [
     NEEDS_A_COMPILER,
@@ -32,14 +31,6 @@ TWO = "import signal\n"
 TWO += "def twice(*_):\n    signal.signal(signal.SIGINT, signal.default_int_handler)\n    print('once', flush=True)\n"
 TWO += f"signal.signal(signal.SIGINT, twice)\n{LOAD}"
 """As a run does: a first Ctrl-C only asks, a second one ends."""
-
-
-def eventually(holds: Callable[[], object]) -> bool:
-    for _ in range(2000):
-        if holds():
-            return True
-        time.sleep(0.005)
-    return False
 
 
 @pytest.fixture
@@ -75,7 +66,7 @@ def start(place: Place, script: str = LOAD) -> "subprocess.Popen[str]":
         text=True,
         start_new_session=True,
     )
-    assert eventually(lambda: (place.folder / "compiling").exists() and list(place.cache.glob(".kernel-*/*.s")))
+    wait_until(lambda: (place.folder / "compiling").exists() and list(place.cache.glob(".kernel-*/*.s")))
     return process
 
 
@@ -88,8 +79,8 @@ def test_killed_builders_leave_no_process_and_no_file(slow):
         builder = start(slow)
         assert len(processes(slow)) >= 4  # builder, watcher, compiler and its child
         builder.kill()
-        builder.communicate(timeout=10)
-        assert eventually(lambda: nothing_left(slow)), [processes(slow), list(slow.cache.rglob("*"))]
+        finish(builder)
+        wait_until(lambda: nothing_left(slow), lambda: f"{processes(slow)} {list(slow.cache.rglob('*'))}")
     slow.compiler("")
     assert slow.load().answer() == 42
     assert slow.builds == 6
@@ -102,8 +93,8 @@ def test_a_private_builder_leaves_nothing_either(slow, monkeypatch):
     slow.cache = slow.folder / "temporary"
     builder = start(slow)
     builder.kill()
-    builder.communicate(timeout=10)
-    assert eventually(lambda: not processes(slow) and not list(slow.cache.iterdir()))
+    finish(builder)
+    wait_until(lambda: not processes(slow) and not list(slow.cache.iterdir()))
 
 
 def test_what_is_left_when_the_watcher_is_killed_too_the_next_builder_removes(slow):
@@ -111,8 +102,8 @@ def test_what_is_left_when_the_watcher_is_killed_too_the_next_builder_removes(sl
     os.kill(builder.pid, signal.SIGSTOP)  # so that it does not clean up itself
     os.killpg(int((slow.folder / "compiling").read_text()), signal.SIGKILL)
     builder.kill()
-    builder.communicate(timeout=10)
-    assert eventually(lambda: not processes(slow))
+    finish(builder)
+    wait_until(lambda: not processes(slow))
     assert len(list(slow.cache.glob(".kernel-*.tmp/*.s"))) > 0
     slow.compiler("")
     assert slow.load().answer() == 42
@@ -126,9 +117,9 @@ def test_when_a_builder_is_killed_one_that_waits_builds(slow):
     assert "Waiting for another process" in waiting
     slow.compiler("")
     first.kill()
-    first.communicate(timeout=10)
-    assert second.communicate(timeout=60)[0].endswith("42\n")
-    assert eventually(lambda: not list(slow.cache.glob(".kernel-*")))
+    finish(first)
+    assert finish(second)[0].endswith("42\n")
+    wait_until(lambda: not list(slow.cache.glob(".kernel-*")))
     assert slow.builds == 2
 
 
@@ -137,7 +128,7 @@ def test_a_first_ctrl_c_does_not_reach_the_compiler(slow):
     os.killpg(builder.pid, signal.SIGINT)
     assert any(line == "once\n" for line in builder.stdout)  # type: ignore[union-attr]
     (slow.folder / "go").touch()
-    assert builder.communicate(timeout=60)[0].endswith("42\n")
+    assert finish(builder)[0].endswith("42\n")
     assert slow.builds == 1
     assert not processes(slow)
 
@@ -147,12 +138,12 @@ def test_a_second_ctrl_c_ends_it_and_leaves_nothing(slow):
     os.killpg(builder.pid, signal.SIGINT)
     assert any(line == "once\n" for line in builder.stdout)  # type: ignore[union-attr]
     os.killpg(builder.pid, signal.SIGINT)
-    builder.communicate(timeout=10)
+    finish(builder)
     assert builder.returncode != 0
-    assert eventually(lambda: nothing_left(slow))
+    wait_until(lambda: nothing_left(slow))
 
 
 def test_a_build_that_ends_leaves_no_process(slow):
     (slow.folder / "go").touch()
-    assert slow.start().communicate(timeout=60)[0].endswith("42\n")
-    assert eventually(lambda: not processes(slow))
+    assert finish(slow.start())[0].endswith("42\n")
+    wait_until(lambda: not processes(slow))

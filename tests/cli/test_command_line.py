@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from helpers import TINY, rnnlab, start
+from processes import finish
 from support import CELLS
 
 from rnnlab.cli import run_command_line
@@ -95,7 +96,7 @@ def test_help_lists_groups_and_keys(in_tmp_path, capfd):
 
 def test_output_that_is_no_terminal_is_plain_lines(tmp_path):
     process = start(tmp_path, "+experiment=smoke", "tensorboard=false")
-    output, errors = process.communicate(timeout=60)
+    output, errors = finish(process)
     assert process.returncode == 0, errors
     assert "\x1b" not in output + errors
     assert "steps to solve" in output

@@ -3,11 +3,11 @@
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from processes import PATIENCE, wait_until
 from support import composed
 
 from rnnlab.schema import validate
@@ -19,8 +19,6 @@ RUN = ("task=adding", "task.length=8", "task.batch=4", "cell.hidden=4", "evaluat
 OFTEN = ("steps=4", "log.every=1", "probe.every=2", "seeds=2", f"name={NAME}")
 PROBED = ("probes=cheap", *(f"probes.{name}.every=2" for name in ("weights", "gates", "saturation", "updates")))
 CHOICES = (("cell=lstm", "optimiser.lr=0.01"), ("cell=gru", "optimiser.lr=0.003"))
-PATIENCE = 60_000
-"""Milliseconds; a tab takes one or two seconds where the machine has nothing else to do."""
 
 
 @contextmanager
@@ -31,9 +29,10 @@ def served(runs) -> Iterator[str]:
     with log.open("w") as told:
         process = subprocess.Popen([sys.executable, "-m", *command, "--samples_per_plugin", "images=50"], stderr=told)
     try:
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
+        address = re.compile(r"http://127\.0\.0\.1:\d+/")
+        wait_until(lambda: address.search(log.read_text()) or process.poll() is not None)
+        found = address.search(log.read_text())
+        assert found, log.read_text()
         yield found[0]
     finally:
         process.terminate()
@@ -50,9 +49,7 @@ def address(browser, tmp_path_factory):
             run(validate(composed(*RUN, *OFTEN, *PROBED, *choice)))
     with served(folder / "runs") as url:
         context = browser.new_context()
-        tags, until = url + "data/plugin/images/tags", time.monotonic() + PATIENCE / 1000
-        while len(context.request.get(tags).json()) < len(CHOICES) and time.monotonic() < until:
-            time.sleep(0.2)
+        wait_until(lambda: len(context.request.get(url + "data/plugin/images/tags").json()) == len(CHOICES))
         context.close()
         yield url
 
@@ -61,7 +58,7 @@ def address(browser, tmp_path_factory):
 def page(browser, address):
     """A page that may reach nothing but TensorBoard, and must not report an error."""
     context, errors = browser.new_context(viewport={"width": 1600, "height": 1200}), []
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(1000 * PATIENCE)
     context.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda route: route.abort())
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))

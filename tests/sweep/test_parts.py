@@ -393,6 +393,9 @@ def test_keys_of_the_launchers_and_sweepers_are_checked(in_tmp_path, capfd):
     for arguments, words in (
         (["-m", *TINY, "ray_address=auto"], "hydra/launcher=ray"),
         (["-m", *TINY, "hydra/launcher=ray", "hydra.launcher.cpus=0"], "hydra.launcher.cpus"),
+        (["-m", *TINY, "steps=range(1,1000000000000)"], "steps=range(1,1000000000000): more than 100000 jobs"),
+        (["-m", *TINY, "seeds=range(0,10000)", "steps=range(1,1000)"], "more than 100000 jobs"),
+        (["-m", *TINY, "steps=1,2", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size"),
         (["-m", *TINY, "hydra/sweeper=optuna", "hydra.sweeper.trials=none"], "hydra.sweeper.trials"),
     ):
         assert run_command_line(arguments) == 2

@@ -2,23 +2,20 @@
 
 import contextlib
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers import TINY, canonical_files, read, start
-
-from rnnlab.cli import run_command_line
+from processes import GATED, Gate, finish, wait_until
 
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'rnnlab[ray]')")
 
-SWEEP = [*TINY, "steps=800", "checkpoint.every=50", "log.every=50", "evaluate.every=200", "cell.hidden=16"]
-SWEEP += ["cell=rnn", "stop_when_solved=false"]
-SECONDS = 60
+RUN = [*GATED, *TINY, "steps=300", "checkpoint.every=50", "log.every=50", "evaluate.every=100", "cell.hidden=16"]
+RUN += ["stop_when_solved=false"]
 
 
 @pytest.fixture
@@ -29,23 +26,24 @@ def cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # Ray keeps a token there
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = (tmp_path / "nodes.log").open("a")
     ray = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
-    head = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     nodes = []
+
+    def told():
+        return (tmp_path / "nodes.log").read_text()
+
+    def start_node(*arguments):
+        nodes.append(subprocess.Popen([*ray, *arguments], stdout=log, stderr=log, start_new_session=True, cwd=tmp_path))
+        wait_until(lambda: told().count("block forever") == len(nodes) or nodes[-1].poll() is not None, told)
+        assert nodes[-1].poll() is None, told()
+
     try:
-        for arguments, alive in ((head, 1), ([f"--address=127.0.0.1:{port}"], 2)):
-            nodes.append(
-                subprocess.Popen([*ray, *arguments], stdout=log, stderr=log, start_new_session=True, cwd=tmp_path)
-            )
-            wait_until(
-                lambda alive=alive: (tmp_path / "nodes.log").read_text().count("Ray runtime started") >= alive,
-                lambda: (tmp_path / "nodes.log").read_text(),
-            )
-        yield f"127.0.0.1:{port}"
+        # Port 0: a free one, which the head tells.
+        start_node("--head", "--port=0", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
+        address = re.search(r"--address='?([\w.:]+)", told())[1]
+        start_node(f"--address={address}")
+        yield address
     finally:
         for node in reversed(nodes):
             node.terminate()
@@ -57,28 +55,26 @@ def cluster(tmp_path, monkeypatch):
         log.close()
 
 
-def wait_until(condition, explain=lambda: ""):
-    deadline = time.monotonic() + SECONDS
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition(), explain()
-
-
-def test_a_killed_worker_costs_no_job_on_two_nodes(cluster, in_tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_is_killed_or_asked_to_end_costs_no_job_on_two_nodes(number, cluster, in_tmp_path):
+    gate = Gate(in_tmp_path)
+    gate.close(120)
     launcher = ["hydra/launcher=ray", f"ray_address={cluster}"]
-    process = start(in_tmp_path, "-m", *SWEEP, "clipping=none,norm", *launcher)
-    runs = in_tmp_path / "runs" / "default"
-    wait_until(lambda: list(runs.glob("*/checkpoint/step-*.pt")) or process.poll() is not None)
-    victim = next(iter(runs.glob("*/checkpoint/step-*.pt"))).parent.parent
-    os.kill(read(victim, "manifest.json")["process"], signal.SIGKILL)
-    output, errors = process.communicate(timeout=SECONDS)
+    process = start(in_tmp_path, "-m", *RUN, "cell=rnn,gru", *launcher)
+    victim, _ = gate.wait_for(2, process)
+    runs = {read(p, "manifest.json")["process"]: p for p in (in_tmp_path / "runs" / "default").iterdir()}
+    os.kill(victim, number)
+    gate.open()
+    output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert "on 2 Ray node(s)" in output
     assert "another goes on from its checkpoint" in output
-    assert "2 jobs: 2 finished, 0 finished before, 0 failed" in output
-    sessions = read(victim, "manifest.json")["sessions"]
-    assert len(sessions) == 2
-    assert sessions[1]["from_step"] > 0
-    os.chdir(in_tmp_path / "home")
-    assert run_command_line([*SWEEP, f"clipping={victim.name.split('-')[4]}"]) == 0
-    assert canonical_files(Path("runs/default") / victim.name) == canonical_files(victim)
+    assert "2 jobs: 2 finished, 0 finished before, 0 failed, 0 refused, 0 interrupted, 0 not begun" in output
+    again = 100 if number == signal.SIGKILL else 120
+    assert [s["from_step"] for s in read(runs[victim], "manifest.json")["sessions"]] == [0, again]
+    alone = in_tmp_path / "alone"
+    alone.mkdir()
+    Gate(alone)
+    process = start(alone, *RUN, f"cell={runs[victim].name.split('-')[1]}")
+    finish(process)
+    assert canonical_files(alone / "runs" / "default" / runs[victim].name) == canonical_files(runs[victim])

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers import TINY, only_run, rnnlab, seal
+from processes import PATIENCE
 
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
@@ -296,6 +297,6 @@ def test_no_module_of_the_current_folder_is_taken_for_an_installed_one(command, 
         (run / f"{name}.py").write_text(f"open('pwned-{name}', 'w')\nraise ImportError('shadowed')\n")
     (run / "hydra_plugins" / "evil").mkdir(parents=True)
     (run / "hydra_plugins" / "evil" / "__init__.py").write_text("open('pwned-plugin', 'w')\n")
-    done = subprocess.run([sys.executable, "-m", *command], cwd=run, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-m", *command], cwd=run, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == (2 if "task=nothing" in command else 0), done.stderr
     assert [path.name for path in run.rglob("pwned*")] == []

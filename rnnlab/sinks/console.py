@@ -57,7 +57,7 @@ class ConsoleSink(Sink):
             if now - self.drawn > 0.1:
                 self.drawn = now
                 self.bar.update(self.task, completed=step, description=self._status(step, results, now))
-        elif now - self.said > SECONDS_BETWEEN_LINES:
+        elif step > self.start and now - self.said > SECONDS_BETWEEN_LINES:
             self.said = now
             rate = (step - self.start) / (now - self.began)
             left = (self.steps - step) / rate

@@ -27,9 +27,7 @@ CAMPAIGNS: dict[str, Callable[[int, int], list[Tally]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="campaign", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--trials", type=int, default=20, help="kills of single runs; ten times as many folders"
-    )
+    parser.add_argument("--trials", type=int, default=20, help="kills of single runs; ten times as many folders")
     parser.add_argument("--only", choices=CAMPAIGNS, action="append", help="may be given again")
     arguments = parser.parse_args()
     tallies = []

@@ -7,6 +7,7 @@ from helpers import TINY, canonical_files, only_run, read
 from support import composed
 
 from rnnlab.schema import Config, validate
+from rnnlab.sinks import console
 from rnnlab.tasks import task as tasks
 from rnnlab.training.run import run
 
@@ -15,8 +16,9 @@ SETTINGS = [*TINY, "steps=6", "evaluate.every=2", "checkpoint.every=3", "seeds=2
 
 @pytest.fixture(autouse=True)
 def several_batches(monkeypatch):
-    """An evaluation is asked several times."""
+    """An evaluation is asked several times, and the console has something to say each time."""
     monkeypatch.setattr(tasks, "CHUNK", 8)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", -1.0)
 
 
 def config(name: str, *more: str) -> Config:

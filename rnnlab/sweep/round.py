@@ -122,7 +122,8 @@ class Round:
 
     def _tell_of_waiting(self) -> None:
         """A sweep that only waits for other processes looks as if it hung."""
-        busy = [job for _, job in self.later if self.last[job.number].status == "waiting"]
+        last = [(job, self.last.get(job.number)) for _, job in self.later]
+        busy = [job for job, outcome in last if outcome and outcome.status == "waiting"]
         if busy and not (self.told_of_waiting or self.under_way or self.waiting):
             self.told_of_waiting = True
             self.overview.note(f"Waiting for jobs that another process works on: {len(busy)}, first {busy[0].folder}")
@@ -150,13 +151,12 @@ class Round:
     def _lost(self, job: Job, death: Death, reason: str) -> None:
         """A job was left in its middle: another worker goes on, unless that has happened too often."""
         self.losses[job.number] = self.losses.get(job.number, 0) + 1
-        outcome = Outcome("interrupted" if death.asked or self.stopped else "failed", reason)
         if self.stopped or self.losses[job.number] > self._chances(death):
-            self._end(job, outcome)
+            self._end(job, Outcome("interrupted" if death.asked or self.stopped else "failed", reason))
             return
         fewer = f", {self.crew.backend.slots} at a time from now on" if death.starved else ""
         self.overview.note(f"{self.overview.labels[job.number]}: {reason}; another goes on from its checkpoint{fewer}")
-        self._again(job, outcome)
+        self._again(job, Outcome("interrupted", reason))
 
     def _chances(self, death: Death) -> int:
         """How often a job may be lost like this and yet be gone on with."""

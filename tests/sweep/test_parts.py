@@ -158,9 +158,9 @@ class FakeBackend:
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    monkeypatch.setattr("rnnlab.sweep.round.AGAIN", 0.0)
-    monkeypatch.setattr("rnnlab.sweep.crew.FIRST_PAUSE", 0.0)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr("rnnlab.sweep.round.AGAIN", 0.003)
+    monkeypatch.setattr("rnnlab.sweep.crew.FIRST_PAUSE", 0.001)
     monkeypatch.setattr("rnnlab.sweep.crew.POLL", 0.001)
 
 
@@ -234,10 +234,11 @@ def test_where_no_worker_can_begin_every_job_left_is_told_with_the_reason(in_tmp
     assert all("cannot begin" in outcomes[i].reason for i in range(1, 4))
 
 
-def test_a_folder_in_use_is_come_back_to(in_tmp_path):
+def test_a_folder_in_use_is_come_back_to(in_tmp_path, capsys):
     outcomes, calls = outcomes_of({"a": [Outcome("busy"), Outcome("busy"), FINISHED], "b": [FINISHED]})
     assert {o.status for o in outcomes.values()} == {"finished"}
     assert calls.index("b") < 2, "another job goes first"
+    assert capsys.readouterr().out.count("Waiting for jobs that another process works on: 1, first runs/a/x") == 1
 
 
 @pytest.mark.parametrize("polls", range(12))

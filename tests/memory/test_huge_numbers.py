@@ -19,6 +19,8 @@ from rnnlab.contract import ConfigError, without_stack
 from rnnlab.memory.available import Room, available
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.schema import validate
+from rnnlab.sweep.job import Job
+from rnnlab.sweep.sweep import _crowded
 from rnnlab.training import run as session
 from rnnlab.training.population import Population
 
@@ -155,6 +157,15 @@ def test_a_lack_of_memory_before_a_run_has_a_folder(in_tmp_path, monkeypatch, ca
     assert rnnlab() == 2
     assert "Not enough memory for these sizes" in capfd.readouterr().err
     assert not list(in_tmp_path.iterdir())
+
+
+def test_jobs_that_together_need_more_than_there_is_are_told_and_not_refused(monkeypatch):
+    monkeypatch.setattr("rnnlab.sweep.sweep.available", lambda device: Room(10**9, "this machine has", 9 * 10**8))
+    jobs = [Job(number, (), memory=memory) for number, memory in enumerate((10**8, 5 * 10**8, 3 * 10**8, 2 * 10**8))]
+    assert _crowded(jobs, 2) == ""
+    assert _crowded(jobs, 4) == (
+        "4 jobs at a time may need 1.1 GB together, this machine has 1 GB: hydra.launcher.jobs=2 would fit."
+    )
 
 
 def test_other_errors_are_no_lack_of_memory():

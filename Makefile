@@ -6,9 +6,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+SEED ?= 0
+TRIALS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report smoke kernel docs test lint tensorboard clean
+.PHONY: help install demo report smoke kernel docs test campaign lint tensorboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +48,9 @@ kernel: $(STAMP) ## Compile the CPU kernel ahead of time (a run does it when it 
 
 test: $(STAMP) ## Run the whole test suite
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+
+campaign: $(STAMP) ## Kill and damage runs at random for some minutes (SEED=0 TRIALS=20)
+	$(RUN) tests/campaign --seed $(SEED) --trials $(TRIALS)
 
 lint: $(STAMP) ## Check style and types
 	$(RUN) -m ruff check rnnlab hydra_plugins tests

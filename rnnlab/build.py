@@ -12,11 +12,16 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.clipping.gradient_step import Clipping
-from rnnlab.contract import OURS, ConfigError, component_class
+from rnnlab.contract import OURS, ConfigError, component_class, without_stack
 from rnnlab.dropout.dropout import Dropout
 from rnnlab.fit import refuse_unfit
+from rnnlab.interruption import obey
 from rnnlab.matching import Match, match
 from rnnlab.membership import lacks
+from rnnlab.memory.available import available
+from rnnlab.memory.need import Need, needed
+from rnnlab.memory.refuse import refuse_needy
+from rnnlab.memory.sketch import sketch
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
@@ -34,10 +39,12 @@ class Experiment:
 
     `config` is that configuration with cell.hidden chosen where match_parameters asked for it; `match` says how.
     `sources` are hashes of the user's own code and data, which determine the results too.
+    `memory` is what training it needs at least.
     """
 
     config: Config
     match: Match | None
+    memory: Need
     task: Task
     parametrisation: Parametrisation
     rule: AdjointRule
@@ -58,8 +65,12 @@ class Experiment:
         """How many trailing outputs a training step needs; None for all."""
         return None if self.regulariser.needs else self.task.scored
 
-    def model(self, seeds: list[int]) -> Model:
-        """A freshly initialised population; replica r depends on seeds[r] alone."""
+    def model(self, seeds: list[int], interrupted: Callable[[], bool] = lambda: False) -> Model:
+        """A freshly initialised population; replica r depends on seeds[r] alone.
+
+        Raises:
+            Interrupted: it was, which is asked before each replica is drawn.
+        """
         config, replicas = self.config, len(seeds)
         cell = make_cell(config.components, config.allowed_packages, replicas=replicas, inputs=self.task.inputs)
         units = cell.hidden
@@ -69,6 +80,7 @@ class Experiment:
         )
         model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
         for replica, seed in enumerate(seeds):
+            obey(interrupted)
             draw = generator(seed, "init")
             initialise_cell(cell, replica, recurrent, inputs, bias, draw)
             model.initialise_readout(replica, outputs, bias, draw)
@@ -76,14 +88,22 @@ class Experiment:
         return model.to(self.device)
 
 
-def build(config: Config, *, say: Callable[[str], None] = lambda text: None, threads: int | None = None) -> Experiment:
-    """The experiment of a configuration.
+def build(
+    config: Config,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    threads: int | None = None,
+    trains: bool = True,
+) -> Experiment:
+    """The experiment of a configuration. Nothing large is allocated.
 
     Args:
         say: is told what takes time (compiling the CPU kernel) and what is missing here.
         threads: what `threads=auto` stands for; None for as many as torch uses now.
+        trains: False where it is only looked at, which needs less memory than training.
     Raises:
-        ConfigError: what could only be seen now is wrong, for example a device that is not there.
+        ConfigError: what could only be seen now is wrong, for example a device that is not there, or that there is
+            less memory than training needs.
     """
     task, rule, regulariser, dropout, clipping, gradient_noise, optimiser, schedule = (
         make(group, config.components[group], config.allowed_packages)
@@ -115,7 +135,8 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     if found:
         say(str(found))
         refuse_sizes(config)
-    cell = make_cell(config.components, config.allowed_packages, replicas=1, inputs=task.inputs)
+    memory = _memory(config, device, found, trains=trains)
+    cell = _looked_at(config, task)
     _say_what_is_idle(config, cell, say)
     _refuse_misfit(config, parametrisation, cell)
     refuse_unfit(config, cell, dropout)
@@ -138,6 +159,7 @@ def build(config: Config, *, say: Callable[[str], None] = lambda text: None, thr
     return Experiment(
         config=config,
         match=found,
+        memory=memory,
         task=task,
         parametrisation=parametrisation,
         rule=rule,
@@ -169,27 +191,73 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
     def sized(hidden: int) -> dict[str, dict[str, Any]]:
         return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
 
-    def cell_of(hidden: int) -> Cell:
-        return make_cell(sized(hidden), config.allowed_packages, replicas=1, inputs=task.inputs)
-
     def count(hidden: int) -> int:
         try:
-            cell = cell_of(hidden)
+            return parameter_count(_countable_model(sized(hidden), config.allowed_packages, task, parametrisation), 1)
         except ConfigError as error:  # a cell that takes even sizes only, say
             raise ConfigError(
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
             ) from error
-        _refuse_misfit(config, parametrisation, cell)
+
+    first = make_cell(sized(2), config.allowed_packages, replicas=1, inputs=task.inputs)
+    _refuse_misfit(config, parametrisation, first)
+    # rnnlab.schema refuses one unit in a population.
+    least = 2 if len(config.seeds) > 1 else first.least
+    found = match(config.match_parameters, count, least=least)
+    return replace(config, components=sized(found.hidden), match_parameters=None), found
+
+
+def empty_model(
+    parts: dict[str, dict[str, Any]], packages: Collection[str], task: Task, parametrisation: Parametrisation
+) -> Model:
+    """A model of one replica that has shapes and no numbers: on torch's device `meta`, where nothing is allocated.
+
+    Raises:
+        RuntimeError: it cannot be made there, since its making looks at numbers, or since they are too many to count.
+    """
+    with torch.device("meta"):
+        model = Model(make_cell(parts, packages, replicas=1, inputs=task.inputs), replicas=1, outputs=task.outputs)
+        model.parametrise(parametrisation)
+    return model
+
+
+def _countable_model(
+    parts: dict[str, dict[str, Any]], packages: Collection[str], task: Task, parametrisation: Parametrisation
+) -> Model:
+    """An empty model, or where that cannot be, one with numbers."""
+    try:
+        return empty_model(parts, packages, task, parametrisation)
+    except (RuntimeError, ConfigError):  # a component of the user's own may need numbers
+        cell = make_cell(parts, packages, replicas=1, inputs=task.inputs)
         if cell.recurrent:  # any draw will do; of zeros there is not every parametrisation
             cell.weight_recurrent.data.uniform_(generator=torch.Generator().manual_seed(0))
         model = Model(cell, replicas=1, outputs=task.outputs)
         model.parametrise(parametrisation)
-        return parameter_count(model, 1)
+        return model
 
-    # rnnlab.schema refuses one unit in a population.
-    least = 2 if len(config.seeds) > 1 else cell_of(2).least
-    found = match(config.match_parameters, count, least=least)
-    return replace(config, components=sized(found.hidden), match_parameters=None), found
+
+def _looked_at(config: Config, task: Task) -> Cell:
+    """A cell that tells what it has. It may be large, so it has no numbers, unless one of the user's own needs some."""
+    try:
+        with torch.device("meta"):
+            cell = make_cell(config.components, config.allowed_packages, replicas=1, inputs=task.inputs)
+        assert cell.gated in (False, True)
+        return cell
+    except (RuntimeError, ConfigError):
+        return make_cell(config.components, config.allowed_packages, replicas=1, inputs=task.inputs)
+
+
+def _memory(config: Config, device: torch.device, found: Match | None, *, trains: bool) -> Need:
+    """What training needs; refused where that is more than there is, unless it is not to be trained."""
+    room = available(device.type)
+    if not trains:
+        return needed(sketch(config, device), room)
+    try:
+        return refuse_needy(config, lambda changed: sketch(changed, device), room)
+    except ConfigError as error:
+        if found and str(error).startswith("cell.hidden="):
+            raise ConfigError(f"match_parameters={found.asked}, which takes {error}") from None
+        raise
 
 
 def _say_what_is_idle(config: Config, cell: Cell, say: Callable[[str], None]) -> None:
@@ -292,7 +360,7 @@ def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), 
     try:
         made = target(**given)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {error}") from error
+        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {without_stack(error)}") from error
     _refuse_where(lacks(key, made), key, config)
     return made
 

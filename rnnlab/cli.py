@@ -29,6 +29,7 @@ from rnnlab.config_files import check_sizes, given_to_hydra, refuse_hydra_in_fil
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.explain import explain
 from rnnlab.interruption import listening
+from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
 from rnnlab.overrides import QUIET, check_overrides, quoted, spelled_out
@@ -153,6 +154,9 @@ def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
     check_sizes(line)
     # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
     launcher = [] if runs else ["hydra/launcher=basic"]
+    for override in line.overrides:
+        if launcher and override.lstrip("+~").startswith("hydra/launcher"):
+            raise ConfigError(f"{shown(override)}: not allowed here. It is for a sweep of runs.")
     return [*QUIET, f"hydra.sweep.dir={quoted(scratch)}", "hydra.sweep.subdir=.", *launcher]
 
 
@@ -171,18 +175,10 @@ def _tell(error: BaseException) -> int:
     """Say what went wrong in a run; the exit status."""
     if isinstance(error, RunError | OSError):
         return _fail(1, str(error))
-    if lacks_memory(error):
-        return _fail(1, lacks_memory(error))
+    if lacks_memory(error):  # a run that has begun says so itself
+        return _fail(2, lacks_memory(error))
     traceback.print_exc()
     return _fail(1, "This is a bug in rnnlab, or in a component of yours (traceback above).")
-
-
-def lacks_memory(error: BaseException) -> str:
-    """What to say of an error that means a lack of memory; '' of another."""
-    torch_says = ("not enough memory", "can't allocate memory", "out of memory")  # each on some machines
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in torch_says)):
-        return f"Not enough memory for these sizes (cell.hidden, task.length, task.batch, seeds): {error}"
-    return ""
 
 
 def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:

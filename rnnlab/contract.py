@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -46,12 +47,20 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Count = Annotated[int, BeforeValidator(_integral), Field(ge=1)]
-CountOrZero = Annotated[int, BeforeValidator(_integral), Field(ge=0)]
+WHOLE = 2**53
+"""Whole numbers are below this: up to here a float holds each of them, so that 1e15 is exactly what it says, and torch
+can count what one of them has by the thousand in its 64 bits."""
+REAL = 3.4028234663852886e38
+"""The largest float32. A larger number would be infinite in a run, or an error of torch's."""
+
+Count = Annotated[int, BeforeValidator(_integral), Field(ge=1, lt=WHOLE)]
+CountOrZero = Annotated[int, BeforeValidator(_integral), Field(ge=0, lt=WHOLE)]
+Repeats = Annotated[int, BeforeValidator(_integral), Field(ge=1, le=1000)]
+"""How often something is done within one step."""
 Seed = Annotated[int, BeforeValidator(_integral), Field(ge=0, lt=2**32)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-REAL, le=REAL, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=REAL, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=REAL, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -64,7 +73,8 @@ steps and the activation."""
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
-    "Count": Count, "CountOrZero": CountOrZero, "Seed": Seed, "Finite": Finite, "Positive": Positive,
+    "Count": Count, "CountOrZero": CountOrZero, "Repeats": Repeats, "Seed": Seed, "Finite": Finite,
+    "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
     "OpenShare": OpenShare, "Percentage": Percentage, "Literal": Literal, "bool": bool, "int": int, "float": float,
     "str": str, "list": list, "None": None,
@@ -115,6 +125,7 @@ def explain(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         text = item["msg"].removeprefix("Input should be ").removeprefix("String should ")
+        text = re.sub(r"\d{20,}", lambda digits: f"{float(digits[0]):.8g}", text)
         parts.append(text.replace("match pattern", "text that matches"))
     return " or ".join(dict.fromkeys(parts))
 
@@ -131,6 +142,11 @@ def check_value(key: str, value: Any, annotation: Any) -> Any:
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     """Made once for a type: in a sweep of short runs, making it was a fifth of a run."""
     return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def without_stack(error: BaseException | str) -> str:
+    """What an exception says, without the stack of C++ frames that torch writes after it."""
+    return re.split(r"\n(?:Exception raised from|C\+\+ CapturedTraceback)", str(error), maxsplit=1)[0].strip()
 
 
 def nearest(word: str, words: list[str]) -> str:

@@ -11,15 +11,30 @@ if __name__ == "__main__":
     leave_current_folder()
 
 from rnnlab.cli import run_command_line
+from rnnlab.contract import ConfigError
 from rnnlab.schema import Config
+
+LONGEST = 100_000
+"""Steps of a sequence that somebody may still want to read."""
 
 
 def show(config: Config) -> None:
-    """Print what the task is and one input/target pair."""
+    """Print what the task is and one input/target pair.
+
+    Raises:
+        ConfigError: that would be too long.
+    """
     from rnnlab.build import make
     from rnnlab.streams import generator
 
     task = make("task", config.components["task"], config.allowed_packages)
+    if task.steps > LONGEST:
+        numbers = {key: value for key, value in config.components["task"].items() if type(value) is int}
+        key = max(numbers, key=lambda name: numbers[name])
+        raise ConfigError(
+            f"task.{key}={numbers[key]}: not allowed. A sequence of {task.steps} steps is too long to be drawn; "
+            f"at most {LONGEST}."
+        )
     sizes = f"{task.steps} steps, {task.inputs} inputs, {task.outputs} outputs, {task.scored} scored"
     print(f"{config.option('task')}: {sizes}")
     print(f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}")

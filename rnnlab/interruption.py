@@ -15,6 +15,20 @@ SIGNALS = STOPS | {signal.Signals[name] for name in _WARNINGS if name in signal.
 """What asks a process to end, and is obeyed between two steps, with a checkpoint."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Interrupted in the middle of something that the same command begins anew."""
+
+
+def obey(interrupted: Callable[[], bool]) -> None:
+    """Ask in a place where nothing is lost by stopping.
+
+    Raises:
+        Interrupted: it is so.
+    """
+    if interrupted():
+        raise Interrupted("Interrupted before anything was trained.")
+
+
 @contextmanager
 def listening(message: str = "Stopping after this step …") -> Iterator[Callable[[], bool]]:
     """SIGNALS are remembered and obeyed between two steps; a second Ctrl-C or SIGTERM is obeyed at once.

@@ -333,8 +333,10 @@ def _refuse_nonsense(config: Config) -> None:
         raise ConfigError(
             f"task.examples={examples}: not allowed. A fixed set must hold at least task.batch={task['batch']}."
         )
-    if task.get("alphabet") == 1:
-        raise ConfigError("task.alphabet=1: not allowed. One symbol carries nothing to remember; at least 2.")
+    if config.shipped("task") == "copy" and not 2 <= task["alphabet"] <= 256:
+        raise ConfigError(
+            f"task.alphabet={task['alphabet']}: not allowed. From 2 (one symbol carries nothing to remember) to 256."
+        )
     steps = _sequence_steps(config)
     if config.shipped("adjoint") in ("truncate", "truncate_random") and steps is not None and adjoint["every"] >= steps:
         raise ConfigError(

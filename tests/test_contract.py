@@ -18,6 +18,7 @@ from rnnlab.contract import (
     NonNegative,
     Percentage,
     Positive,
+    Repeats,
     Seed,
     Share,
     check_component,
@@ -28,14 +29,15 @@ from rnnlab.contract import (
 )
 from rnnlab.optimisers.adam import Adam
 
-LARGE, NAN, INF = 1e308, float("nan"), float("inf")
+LARGE, NAN, INF = 3.4e38, float("nan"), float("inf")
 KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
-    "Count": (Count, [1, 1.0, 1e4, 10**12], [0, -1, 1.5, NAN, INF, True, "1", None, [1]]),
-    "CountOrZero": (CountOrZero, [0, 0.0, 7], [-1, 0.5, False, "0", None]),
+    "Count": (Count, [1, 1.0, 1e4, 10**12, 2**53 - 1], [0, -1, 1.5, 2**53, 1e30, NAN, INF, True, "1", None, [1]]),
+    "CountOrZero": (CountOrZero, [0, 0.0, 7, 1e15], [-1, 0.5, 10**20, False, "0", None]),
+    "Repeats": (Repeats, [1, 1000.0], [0, 1001, 1e15, True]),
     "Seed": (Seed, [0, 3.0, 2**32 - 1], [-1, 2**32, True, "3"]),
-    "Finite": (Finite, [-LARGE, 0, 0.5, -3], [NAN, INF, -INF, "0.5", True, None]),
-    "Positive": (Positive, [1e-300, 1, LARGE], [0, 0.0, -1.0, NAN, INF, "1", True]),
-    "NonNegative": (NonNegative, [0, 0.0, 1, LARGE], [-1e-9, NAN, INF, "0"]),
+    "Finite": (Finite, [-LARGE, 0, 0.5, -3], [1e39, -1e39, NAN, INF, -INF, "0.5", True, None]),
+    "Positive": (Positive, [1e-300, 1, LARGE], [0, 0.0, -1.0, 1e39, NAN, INF, "1", True]),
+    "NonNegative": (NonNegative, [0, 0.0, 1, LARGE], [-1e-9, 1e39, NAN, INF, "0"]),
     "Share": (Share, [0, 0.5, 1], [-0.1, 1.1, NAN, INF, "1"]),
     "BelowOne": (BelowOne, [0, 0.999], [1, 1.0, -0.1, NAN, "0.5"]),
     "Percentage": (Percentage, [0, 12.5, 100], [-1, 100.1, NAN, "5"]),

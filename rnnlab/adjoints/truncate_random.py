@@ -34,7 +34,7 @@ class TruncateRandom:
         """(T,): 0 where a segment begins, else 1."""
         mean = torch.where(torch.rand(steps, generator=generator) < self.halved, self.every / 2, self.every)
         length = mean + self.spread * torch.randn(steps, generator=generator)
-        begins = length.round().clamp(min=1).long().cumsum(0)
+        begins = length.round().clamp(1, steps).long().cumsum(0)  # no longer: a spread may be huge
         kept = torch.ones(steps)
         kept[begins[begins < steps]] = 0
         return kept

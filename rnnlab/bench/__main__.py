@@ -114,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--jobs", type=_several, default=100, help="of the longer of two sweeps, at least 10")
     sweep.add_argument("--no-tensorboard", dest="tensorboard", action="store_false")
 
+    memory = _command(commands, "memory", "what runs are said to need in memory, beside what they take")
+    memory.add_argument(
+        "--runs", type=_runs, default=[], help="names from rnnlab/bench/memory.py, separated by semicolons"
+    )
+
     startup = _command(commands, "startup", "seconds until --help and until a configuration error")
     startup.add_argument("--repetitions", type=_count, default=7)
     return parser
@@ -145,6 +150,15 @@ def _cells(text: str) -> list[str]:
     if not set(cells) <= set(CELLS):
         raise argparse.ArgumentTypeError(f"'{shown(text)}': allowed are {', '.join(CELLS)}")
     return cells
+
+
+def _runs(text: str) -> list[str]:
+    from rnnlab.bench.memory import RUNS
+
+    runs = text.split(";")
+    if not set(runs) <= set(RUNS):
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed are {'; '.join(RUNS)}")
+    return runs
 
 
 def _shapes(text: str) -> list[tuple[int, ...]]:

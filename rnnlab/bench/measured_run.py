@@ -108,7 +108,7 @@ class MeasuredRun:
 
         def between_steps() -> bool:
             counted = progress.step - WARM_UP
-            if counted % BLOCK == 0 and counted >= 0:
+            if counted % BLOCK == 0 and counted >= 0 and not self.parts.within("evaluation"):
                 other_block()
                 if counted == 0:
                     self.other.clear()

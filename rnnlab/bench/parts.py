@@ -43,6 +43,10 @@ class Parts:
         self._book()
         return sum(seconds for part, seconds in self.seconds.items() if part not in without)
 
+    def within(self, part: str) -> bool:
+        """Whether it is under way."""
+        return part in self._stack
+
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, its time booked under a part."""
 

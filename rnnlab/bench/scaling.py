@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from rich.table import Table
-from torch import Tensor
 
 from rnnlab.bench.timing import exponent, interleaved, small_table
 from rnnlab.bench.work import BareStep, torch_threads, training_configuration
 from rnnlab.build import build
+from rnnlab.memory.kept import kept_bytes
 
 
 def measure(*, cell: str, lengths: Sequence[int], batch: int, hidden: int, repetitions: int) -> dict[str, Any]:
@@ -25,7 +24,7 @@ def measure(*, cell: str, lengths: Sequence[int], batch: int, hidden: int, repet
         steps = {length: _bare_step(cell, length, batch, hidden) for length in lengths}
         spreads = interleaved({str(length): partial(_discard, steps[length]) for length in lengths}, repetitions)
     seconds = [spreads[str(length)].median for length in lengths]
-    kept = [kept_bytes(steps[length]) for length in lengths]
+    kept = [kept_bytes(step.loss, step.stacked) for step in steps.values()]
     return {
         "lengths": lengths,
         "step_s": seconds,
@@ -43,20 +42,6 @@ def _bare_step(cell: str, length: int, batch: int, hidden: int) -> BareStep:
 
 def _discard(step: BareStep) -> None:
     step.run()
-
-
-def kept_bytes(step: BareStep) -> int:
-    """Bytes that stay allocated between forward and backward."""
-    parameters = {p.untyped_storage().data_ptr() for p in step.stacked}
-    alive: dict[int, Tensor] = {}  # holds the tensors, so that no address is used twice
-
-    def pack(tensor: Tensor) -> Tensor:
-        alive.setdefault(tensor.untyped_storage().data_ptr(), tensor.detach())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        step.loss()
-    return sum(t.untyped_storage().nbytes() for at, t in alive.items() if at not in parameters)
 
 
 def show(result: dict[str, Any]) -> list[Table | str]:

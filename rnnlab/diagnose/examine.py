@@ -55,7 +55,8 @@ def examine(
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
     state = _checkpoint(run, config, say)
     experiment = build(
-        replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={})
+        replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={}),
+        trains=False,
     )
     task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]

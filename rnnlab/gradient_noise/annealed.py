@@ -30,7 +30,10 @@ class AnnealedNoise:
             seeds: (R,) of the replicas.
             step: which update, 1-based.
         """
-        deviation = (self.eta / step**self.gamma) ** 0.5
+        try:
+            deviation = (self.eta / step**self.gamma) ** 0.5
+        except OverflowError:  # of a power beyond the largest float
+            deviation = 0.0
         like, size = gradients[0], sum(g[0].numel() for g in gradients)
         for r, seed in enumerate(seeds):
             draw = generator(seed, "gradient_noise", step, like.device)

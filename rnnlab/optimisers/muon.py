@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, Count, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, NonNegative, Positive, Repeats, component
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of Jordan's quintic: it brings singular values from anywhere in (0, 1] to about 0.7 to 1.2 in five iterations."""
@@ -25,7 +25,7 @@ class Muon:
         lr: learning rate, > 0.
         momentum: in [0, 1).
         nesterov: look ahead along the momentum.
-        iterations: of Newton-Schulz.
+        iterations: of Newton-Schulz, at most 1000.
         rms: root mean square of a step in units of lr, > 0.
         beta1, beta2, eps: AdamW's, for every parameter that is not recurrent weights.
         weight_decay: decoupled decay of all parameters, >= 0.
@@ -35,7 +35,7 @@ class Muon:
     lr: Positive
     momentum: BelowOne
     nesterov: bool
-    iterations: Count
+    iterations: Repeats
     rms: Positive
     beta1: BelowOne
     beta2: BelowOne

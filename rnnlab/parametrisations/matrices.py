@@ -16,7 +16,8 @@ def skew(below: Tensor) -> Tensor:
 
 def below_diagonal(matrix: Tensor) -> Tensor:
     """The entries below the diagonal, row by row."""
-    return matrix[torch.ones_like(matrix, dtype=torch.bool).tril(-1)]
+    rows, columns = torch.tril_indices(matrix.shape[0], matrix.shape[1], -1, device=matrix.device)
+    return matrix[rows, columns]
 
 
 def nearest_orthogonal(matrix: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class Parametrisation(Protocol):
         """What is trained and what stays fixed, by name, so that W is the drawn block or the nearest that there is.
 
         Args:
-            drawn: what the initialiser drew, float64.
+            drawn: what the initialiser drew, float64; on the device `meta`, where only shapes are asked for.
         """
         ...
 

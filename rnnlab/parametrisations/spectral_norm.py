@@ -26,7 +26,7 @@ class SpectralNorm:
     square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
-        if not drawn.any():
+        if not (drawn.is_meta or drawn.any()):
             raise ConfigError(
                 "parametrisation=spectral_norm: not allowed with recurrent weights that begin at zero: no multiple of "
                 "them has another norm. Choose another initialiser, or parametrisation=none."

@@ -22,7 +22,7 @@ class WeightNorm:
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         length = torch.linalg.vector_norm(drawn, dim=0)
-        if not length.all():
+        if not (length.is_meta or length.all()):
             raise ConfigError(
                 "parametrisation=weight_norm: not allowed with recurrent weights that are zeros for a whole unit: they "
                 "have no direction. Choose another initialiser, or parametrisation=none."

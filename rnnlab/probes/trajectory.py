@@ -90,4 +90,5 @@ def random_frame(moment: Moment, trajectory: Trajectory, directions: int) -> Ten
 
 def spread(first: int, last: int, count: int) -> list[int]:
     """Whole numbers from first to last, evenly spread both ends among them; one alone is the first."""
+    count = min(count, last - first + 1)  # all of them
     return sorted({round(at) for at in torch.linspace(first, last, count, dtype=torch.float64).tolist()})

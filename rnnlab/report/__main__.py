@@ -50,6 +50,9 @@ def _report(arguments: argparse.Namespace) -> int:
         )
     if arguments.out.exists() and not arguments.out.is_dir():
         return _fail(2, f"--out {shown(arguments.out)}: not allowed, it is a file; the report is a folder.")
+    linked = next((path for path in (arguments.out, arguments.out / "figures") if path.is_symlink()), None)
+    if linked:
+        return _fail(2, f"--out {shown(linked)}: not allowed, it is a symbolic link; give the folder that it leads to.")
     from rnnlab.report.write import collect, make_report
 
     runs, unreadable = collect(arguments.runs)

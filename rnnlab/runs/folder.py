@@ -32,7 +32,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write, flush to the disk, rename: a reader sees the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a killed process; or a planted link, which is not written through
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -102,6 +103,22 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def missing(self) -> list[Path]:
+        """The folder and those above it that are not there, to be given to `withdraw` if nothing comes of the run."""
+        return [path for path in (self.path, *self.path.parents) if not path.exists()]
+
+    def withdraw(self, made: list[Path]) -> None:
+        """Remove what this process made for a run that nothing was trained in.
+
+        Args:
+            made: what was `missing` before.
+        """
+        if self.path in made:
+            shutil.rmtree(self.path, ignore_errors=True)
+        for path in made:
+            with contextlib.suppress(OSError):  # another run is in it
+                path.rmdir()
 
     def held(self) -> bool:
         """Whether a process works on this folder; also True where that cannot be found out."""

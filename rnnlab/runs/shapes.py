@@ -106,6 +106,8 @@ def check_shape(path: Path, content: Any, kind: type[BaseModel]) -> dict[str, An
     Raises:
         DamagedError: it has not; the first thing that is wrong is named.
     """
+    if not isinstance(content, dict):
+        raise DamagedError(path, "is not what a run writes (no object)")
     try:
         _adapter(kind).validate_python(content)
     except ValidationError as error:

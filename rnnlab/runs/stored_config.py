@@ -65,6 +65,8 @@ def parse_config(path: Path, content: bytes) -> dict[str, Any]:
     Args:
         path: for the message.
     """
+    if len(content) > LIMIT:
+        raise DamagedError(path, f"has more than {LIMIT:,} bytes")
     try:
         text = content.decode()
         _refuse_references(path, text)

@@ -107,12 +107,14 @@ class Composer:
         notes: list[str] = []
         try:
             config = self._config(number, overrides)
-            folder = run_folder(build(config, say=notes.append)).path
+            experiment = build(config, say=notes.append)
+            folder = run_folder(experiment).path
         except (ConfigError, RunError, OSError) as error:
             return Job(number, shown(overrides), refused=str(error))
         except (Exception, SystemExit) as error:  # of a component of the user's own, in its constructor or its module
             return Job(number, shown(overrides), refused=describe(error))
-        return Job(number, shown(overrides), config, folder, notes=tuple(notes))
+        memory = 0 if experiment.device.type == "cuda" else experiment.memory.bytes
+        return Job(number, shown(overrides), config, folder, notes=tuple(notes), memory=memory)
 
     def _config(self, number: int, overrides: tuple[str, ...]) -> Config:
         from rnnlab.cli import checked

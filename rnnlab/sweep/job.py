@@ -19,6 +19,7 @@ class Job:
         folder: the run folder that follows from the configuration, relative to the current folder.
         refused: what is wrong with the configuration; empty where nothing is.
         notes: what the choice of the engine had to say.
+        memory: bytes that it needs of this machine's memory at least.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Job:
     folder: Path | None = None
     refused: str = ""
     notes: tuple[str, ...] = ()
+    memory: int = 0
 
 
 ENDINGS = {

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
+from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.record import Record
 from rnnlab.runs.state import mark_dead, state_of
 from rnnlab.sweep.backend import Death
@@ -41,6 +42,7 @@ class Round:
         self.last: dict[int, Outcome] = {}  # of what is looked at again: how it stands if nothing more happens
         self.stopped = False
         self.told_of_waiting = False
+        self.damaged: set[int] = set()  # jobs of whose damage was told
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         """Until every job has an outcome.
@@ -86,9 +88,16 @@ class Round:
         if job.folder is None or job.config is None or job.config.force:
             return False
         try:
-            if state_of(job.folder) != "finished" or Record(job.folder).damage():
+            if state_of(job.folder) != "finished":
                 return False
+            for error in Record(job.folder).damage():
+                raise error
             self._end(job, Outcome("skipped", objective=objective(job.folder)))
+        except DamagedError as error:
+            if job.number not in self.damaged:
+                self.damaged.add(job.number)
+                self.overview.note(f"{error}; a worker sees to it")
+            return False
         except Exception:
             return False
         return True

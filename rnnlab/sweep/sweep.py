@@ -1,15 +1,19 @@
 """A sweep: compose every job, run what is missing, and end with what failed and why. Imports no torch."""
 
 from collections.abc import Callable
+from itertools import accumulate
 
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import listening
+from rnnlab.memory.available import available
+from rnnlab.memory.size import size
 from rnnlab.sinks.console import say
 from rnnlab.sweep.backend import Backend
 from rnnlab.sweep.compose import Composer, Task, compose, shown
 from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.ending import tell
 from rnnlab.sweep.job import Job, Outcome, labels
+from rnnlab.sweep.local_pool import LocalPool
 from rnnlab.sweep.overview import Overview
 from rnnlab.sweep.round import Round
 from rnnlab.sweep.work import describe
@@ -76,6 +80,8 @@ class Sweep:
             return
         begin()
         self._tell_notes(jobs)
+        if isinstance(self.crew.backend, LocalPool) and (crowded := _crowded(jobs, self.crew.backend.slots)):
+            say(crowded)
         overview = Overview(len(jobs), labels(jobs))
         self.crew.say = overview.note
         round_ = Round(self.crew, jobs, self.outcomes, overview)
@@ -108,3 +114,15 @@ class Sweep:
             if text not in self._told:
                 self._told.add(text)
                 say(text)
+
+
+def _crowded(jobs: list[Job], slots: int) -> str:
+    """What to say where so many jobs at a time may need more memory than this machine has; '' where they do not."""
+    needs, room = sorted((job.memory for job in jobs), reverse=True)[:slots], available("cpu")
+    fits = sum(total <= room.left for total in accumulate(needs))
+    if fits == len(needs):
+        return ""
+    return (
+        f"{len(needs)} jobs at a time may need {size(sum(needs))} together, {room.whose} {size(room.bytes)}: "
+        f"hydra.launcher.jobs={fits} would fit."
+    )

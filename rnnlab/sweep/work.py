@@ -11,8 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rnnlab.contract import ConfigError, InUseError, RunError
+from rnnlab.contract import ConfigError, InUseError, RunError, without_stack
 from rnnlab.interruption import listening
+from rnnlab.memory.lack import lacks_memory
 from rnnlab.packages import search_current_folder
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import open_regular, visible
@@ -55,11 +56,9 @@ def perform(config: Config, expected: Path | None = None) -> Outcome:
 
 def describe(error: BaseException) -> str:
     """An exception as one line."""
-    from rnnlab.cli import lacks_memory
-
-    told = lacks_memory(error) or str(error)
-    text = " ".join(told.split())
-    if isinstance(error, RunError | OSError) or told != str(error):
+    lack = lacks_memory(error)
+    text = lack or " ".join(without_stack(error).split())
+    if lack or isinstance(error, RunError | OSError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -1,5 +1,6 @@
 """The adding problem (Hochreiter & Schmidhuber 1997)."""
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -83,7 +84,7 @@ class Adding:
     def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
         return drawn_training_batch(self, seed, step, device)
 
-    def evaluation_batches(self, examples: int) -> list[Batch]:
+    def evaluation_batches(self, examples: int) -> Iterator[Batch]:
         return drawn_evaluation_batches(self, examples)
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:

@@ -1,6 +1,7 @@
 """Copy memory (Hochreiter & Schmidhuber 1997; in the form of Arjovsky, Shah & Bengio 2016)."""
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -116,7 +117,7 @@ class Copy:
     def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
         return drawn_training_batch(self, seed, step, device)
 
-    def evaluation_batches(self, examples: int) -> list[Batch]:
+    def evaluation_batches(self, examples: int) -> Iterator[Batch]:
         return drawn_evaluation_batches(self, examples)
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:

@@ -5,6 +5,7 @@ import gzip
 import io
 import math
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -87,13 +88,11 @@ class SequentialImages:
         take = epoch_indices(seed, step, self.batch, len(images), device)
         return self._write(images[take], labels[take])
 
-    def evaluation_batches(self, examples: int) -> list[Batch]:
+    def evaluation_batches(self, examples: int) -> Iterator[Batch]:
         images, labels = self._images[1]
         last = min(examples, len(images))
-        return [
-            self._write(images[at : min(at + CHUNK, last)], labels[at : min(at + CHUNK, last)])
-            for at in range(0, last, CHUNK)
-        ]
+        for at in range(0, last, CHUNK):
+            yield self._write(images[at : min(at + CHUNK, last)], labels[at : min(at + CHUNK, last)])
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats."""

@@ -7,7 +7,7 @@ T time, B batch, I input, K scored steps, R replica, O output.
 """
 
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -86,8 +86,8 @@ class Task(Protocol):
         """
         ...
 
-    def evaluation_batches(self, examples: int) -> list[Batch]:
-        """Held-out examples, the same for every seed."""
+    def evaluation_batches(self, examples: int) -> Iterable[Batch]:
+        """Held-out examples, the same for every seed; best one after the other, so that it can be interrupted."""
         ...
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
@@ -122,6 +122,11 @@ CHUNK = 250
 """Examples evaluated at once."""
 
 
+def drawn_ahead(replicas: int) -> int:
+    """How many training steps' batches are drawn at once; eight batches over all replicas, where those are few."""
+    return max(1, 8 // replicas)
+
+
 def example_mean(values_RKB: Tensor, weights_KB: Tensor | None = None) -> Tensor:
     """Mean over K per example, (R, B), summed along contiguous memory so that it does not depend on R."""
     values_RBK = values_RKB.transpose(1, 2).contiguous()
@@ -131,6 +136,7 @@ def example_mean(values_RKB: Tensor, weights_KB: Tensor | None = None) -> Tensor
     return (values_RBK * weights_RBK).sum(-1) / weights_RBK.sum(-1)
 
 
+@runtime_checkable
 class Generated(Hashable, Protocol):
     """A task whose examples are generated: drawn in a compact form, and written out as sequences per batch."""
 
@@ -161,10 +167,11 @@ def _fixed_set(task: Generated, seed: int, examples: int, device: torch.device) 
     return tuple(part.to(device) for part in task.draw(examples, streams.generator(seed, "set")))
 
 
-def drawn_evaluation_batches(task: Generated, examples: int) -> list[Batch]:
+def drawn_evaluation_batches(task: Generated, examples: int) -> Iterator[Batch]:
     """Held-out examples, CHUNK at a time."""
-    sizes = [min(CHUNK, examples - at) for at in range(0, examples, CHUNK)]
-    return [task.write(task.draw(n, streams.generator(EVALUATION_SEED, "evaluation", i))) for i, n in enumerate(sizes)]
+    for i, at in enumerate(range(0, examples, CHUNK)):
+        drawn = task.draw(min(CHUNK, examples - at), streams.generator(EVALUATION_SEED, "evaluation", i))
+        yield task.write(drawn)
 
 
 def epoch_indices(seed: int, step: int, batch: int, examples: int, device: torch.device) -> Tensor:

@@ -37,11 +37,13 @@ def save(folder: Path, step: int, state: dict[str, Any], *, keep: int, every: in
     buffer = io.BytesIO()
     torch.save(_canonical(state), buffer)
     content = buffer.getvalue()
-    write_atomically(folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt", content)
+    written = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    write_atomically(written, content)
     if passing:
         return
-    _, *others = _found(folder)
-    regular = [path for path in others if step_of(path) % every == 0]
+    others = [path for path in _found(folder) if path != written]
+    # One of the same step was left by an evaluation that was interrupted.
+    regular = [path for path in others if step_of(path) % every == 0 and step_of(path) != step]
     for old in others:
         if old not in regular[: keep - 1]:
             old.unlink()

@@ -17,18 +17,16 @@ from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.device import waits
 from rnnlab.dropout.dropout import Noise
+from rnnlab.interruption import Interrupted, obey
 from rnnlab.probes.adjoint_record import AdjointRecord, batch_mean, summarise, wants
 from rnnlab.probes.prober import Prober
 from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.schema import Config
 from rnnlab.sinks.sink import Sink
-from rnnlab.tasks.task import Batch, stack
+from rnnlab.tasks.task import Batch, drawn_ahead, stack
 from rnnlab.training.evaluate import evaluate, evaluation_set
 from rnnlab.training.population import Population
 from rnnlab.training.step_record import ReplicaStep, StepRecord, read
-
-DRAWN_AHEAD = 8
-"""Batches kept ready, counted over all replicas, where replicas are few."""
 
 
 @dataclass
@@ -49,17 +47,22 @@ class Result:
 
 @dataclass
 class Progress:
-    """How far a run has come; with the population's state, all that a checkpoint needs."""
+    """How far a run has come; with the population's state, all that a checkpoint needs.
+
+    evaluated: the last step with an evaluation, -1 before the first.
+    """
 
     step: int
     results: dict[int, Result]
+    evaluated: int = -1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "results": {str(s): asdict(r) for s, r in self.results.items()}}
+        results = {str(s): asdict(r) for s, r in self.results.items()}
+        return {"step": self.step, "results": results, "evaluated": self.evaluated}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
-        return cls(state["step"], {int(s): Result(**r) for s, r in state["results"].items()})
+        return cls(state["step"], {int(s): Result(**r) for s, r in state["results"].items()}, state["evaluated"])
 
 
 class Stopwatch:
@@ -96,14 +99,37 @@ def train(
 
     Args:
         save: writes a checkpoint of population and progress; `passing=True` when it is due to an interruption.
-        interrupted: asked between two steps.
+        interrupted: asked between two steps, between two batches of an evaluation, and while data are drawn before
+            the first step.
     """
     config, task = experiment.config, experiment.task
     batches = _Batches(experiment)
-    held_out = evaluation_set(task, config.evaluate_examples, experiment.device, experiment.dtype)
-    if progress.step == 0 and population.active:
-        _evaluate(experiment, population, progress, held_out, sinks)
+    try:
+        held_out = evaluation_set(task, config.evaluate_examples, experiment.device, experiment.dtype, interrupted)
+        if population.active and progress.step < config.steps:
+            batches.draw(list(population.active), progress.step + 1, interrupted)
+    except Interrupted:
+        return False
 
+    def end_step() -> bool:
+        """Do what is due after a step, or before the first; False when interrupted."""
+        if population.active and _evaluation_due(config, progress):
+            try:
+                _evaluate(experiment, population, progress, held_out, sinks, interrupted)
+            except Interrupted:  # before it counts: it is still due
+                save(passing=True)
+                return False
+        for sink in sinks:
+            sink.progress(progress.step, progress.results)
+        if progress.step and progress.step % config.checkpoint_every == 0:
+            save()
+        if interrupted():
+            save(passing=True)
+            return False
+        return True
+
+    if _evaluation_due(config, progress) and not end_step():
+        return False
     unread: list[StepRecord] = []
     while population.active and progress.step < config.steps:
         watch.start()
@@ -152,14 +178,7 @@ def train(
         for figures_of_step in figures:
             _account(experiment, progress, *figures_of_step, record, sinks)
         population.keep([s for s in seeds if progress.results[s].status == "running"])
-        if population.active and (step % config.evaluate_every == 0 or step == config.steps):
-            _evaluate(experiment, population, progress, held_out, sinks)
-        for sink in sinks:
-            sink.progress(step, progress.results)
-        if step % config.checkpoint_every == 0:
-            save()
-        if interrupted():
-            save(passing=True)
+        if not end_step():
             return False
 
     for result in progress.results.values():
@@ -186,13 +205,30 @@ class _Batches:
         self.experiment = experiment
         self.drawn: dict[tuple[int, int], Batch] = {}
 
+    def draw(self, seeds: list[int], step: int, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Draw those of this step and some more; the first time, the fixed sets that they are taken from too.
+
+        Raises:
+            Interrupted: it was, which is asked after each batch.
+        """
+        self.drawn.clear()
+        device = self.experiment.device
+        for later in range(step, step + drawn_ahead(len(seeds))):
+            for seed in seeds:
+                self.drawn[seed, later] = self.experiment.task.training_batch(seed, later, device)
+                obey(interrupted)
+
     def __call__(self, seeds: list[int], step: int) -> Batch:
         if (seeds[0], step) not in self.drawn:
-            steps = range(step, step + max(1, DRAWN_AHEAD // len(seeds)))
-            draw, device = self.experiment.task.training_batch, self.experiment.device
-            self.drawn = {(seed, later): draw(seed, later, device) for later in steps for seed in seeds}
+            self.draw(seeds, step)
         batches = [self.drawn.pop((seed, step)) for seed in seeds]
         return stack(batches).to(self.experiment.device, self.experiment.dtype)
+
+
+def _evaluation_due(config: Config, progress: Progress) -> bool:
+    """Whether this step has an evaluation that it has not had yet."""
+    due = progress.step % config.evaluate_every == 0 or progress.step == config.steps
+    return due and progress.evaluated < progress.step
 
 
 def _due(config: Config, step: int) -> bool:
@@ -278,11 +314,15 @@ def _evaluate(
     progress: Progress,
     held_out: list[Batch],
     sinks: list[Sink],
+    interrupted: Callable[[], bool],
 ) -> None:
     """Evaluate, mark what is solved, and let it rest."""
     config, task = experiment.config, experiment.task
     seeds = list(population.active)
-    loss_R, metric_R = evaluate(population.model, experiment.dropout, task, experiment.engine, held_out, len(seeds))
+    loss_R, metric_R = evaluate(
+        population.model, experiment.dropout, task, experiment.engine, held_out, len(seeds), interrupted
+    )
+    progress.evaluated = progress.step
     rows = []
     for seed, loss, metric in zip(seeds, loss_R.tolist(), metric_R.tolist(), strict=True):
         result = progress.results[seed]

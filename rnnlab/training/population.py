@@ -101,7 +101,13 @@ class Population:
                 leaf.grad = gradient[r]
         for group in self.optimiser.param_groups:
             group["lr"] = group["full_lr"] * lr_factor
-        self.optimiser.step()
+        try:
+            self.optimiser.step()
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            # The size of the step is no number of this dtype: other optimisers make the parameters infinite then.
+            fine_R = torch.zeros_like(fine_R)
         self.healthy_R = self.healthy_R & fine_R
         self.take_back(before)
         return self.healthy_R

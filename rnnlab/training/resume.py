@@ -47,10 +47,10 @@ class Standing:
         }
 
 
-def beginning(experiment: Experiment) -> Standing:
-    """Before the first update."""
+def beginning(experiment: Experiment, interrupted: Callable[[], bool] = lambda: False) -> Standing:
+    """Before the first update. Raises Interrupted where it was, while the weights are drawn."""
     seeds = experiment.config.seeds
-    population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
+    population = Population(experiment.model(seeds, interrupted), seeds, experiment.optimiser, experiment.clipping)
     record = AdjointRecord(seeds, population.model.cell.states, experiment.task.steps)
     return Standing(
         population, Progress(0, {seed: Result() for seed in seeds}), record, Prober(experiment, seeds), b"", {}

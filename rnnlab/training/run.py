@@ -12,7 +12,9 @@ import torch
 
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
-from rnnlab.contract import RunError
+from rnnlab.contract import ConfigError, RunError
+from rnnlab.interruption import Interrupted
+from rnnlab.memory.lack import lacks_memory
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now
@@ -89,8 +91,9 @@ def _run(
     experiment: Experiment, interrupted: Callable[[], bool], output: Callable[[Path], AbstractContextManager[None]]
 ) -> Path:
     config, folder = experiment.config, run_folder(experiment)
-    standing = beginning(experiment)
+    standing = beginning(experiment, interrupted)
     _ask_about_changed_sources(experiment, folder.path)
+    missing = folder.missing()
     with folder.locked(), output(folder.path):
         manifest = _manifest(folder)
         if not manifest:
@@ -102,7 +105,13 @@ def _run(
             return folder.path
         if finished and config.force:
             folder.clear()
-        _Session(experiment, standing, folder, damaged).run(interrupted)
+        session = _Session(experiment, standing, folder, damaged)
+        try:
+            session.run(interrupted)
+        except (ConfigError, KeyboardInterrupt) as error:
+            if session.saved is None and (isinstance(error, ConfigError) or session.progress.step == 0):
+                folder.withdraw(missing)
+            raise
     return folder.path
 
 
@@ -173,6 +182,7 @@ class _Session:
         self.watch = Stopwatch()
         self.manifest: dict[str, Any] = {}
         self.saved: int | None = None
+        self.written: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
         self.sinks: list[Sink] = []
 
     @property
@@ -193,6 +203,8 @@ class _Session:
                 interrupted=interrupted,
                 watch=self.watch,
             )
+            if not complete and self.progress.step == 0:
+                raise Interrupted("Interrupted before anything was trained.")
             self._end("finished" if complete else "interrupted")
         except OSError as error:
             self._give_up("failed", str(error))
@@ -205,7 +217,12 @@ class _Session:
             self._give_up("interrupted", "stopped at once")
             raise
         except BaseException as error:  # SystemExit too, of a component
-            self._give_up("failed", repr(error))
+            told = lacks_memory(error, self.experiment.memory)
+            self._give_up("failed", told or repr(error))
+            if told and self.saved is None:
+                raise ConfigError(told) from None
+            if told:
+                raise RunError(f"{told} The last checkpoint is that of step {self.saved}.") from None
             raise
         if not complete:
             raise KeyboardInterrupt(
@@ -248,7 +265,7 @@ class _Session:
         say(
             f"{folder.path}\n{len(config.seeds)} seed(s), {self.parameters} parameters each, "
             f"{self.manifest['device']}; baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}\n"
-            f"engine {engine.name} on {engine.threads} thread(s): {engine.why}"
+            f"engine {engine.name} on {engine.threads} thread(s): {engine.why}\n{self.experiment.memory}"
         )
         if self.progress.step:
             say(f"Going on from step {self.progress.step}.")
@@ -281,7 +298,7 @@ class _Session:
         for error in self.damaged:
             self._warn(f"{error}; written again from the checkpoint of the run's end.")
         if found is not None:
-            self.saved = self.progress.step
+            self.saved, self.written = self.progress.step, (self.progress.step, self.progress.evaluated)
             # Those of the checkpoint; the file may be newer, or damaged.
             self.adjoints = self.folder.write_adjoints(found.record.arrays())
 
@@ -290,7 +307,8 @@ class _Session:
         say(text, error=True)
 
     def _save(self, *, passing: bool = False) -> None:
-        if self.saved == self.progress.step:
+        at = (self.progress.step, self.progress.evaluated)
+        if self.written == at:
             return
         self.adjoints = self.folder.write_adjoints(self.standing.record.arrays())
         written = {"metrics": self.lines.digest(), "probes": self.probed.files}
@@ -303,7 +321,7 @@ class _Session:
             every=config.checkpoint_every,
             passing=passing,
         )
-        self.saved = self.progress.step
+        self.saved, self.written = self.progress.step, at
         self.manifest["files"] = self._files()
         self.folder.write_manifest(self.manifest)
 

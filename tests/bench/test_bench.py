@@ -264,6 +264,13 @@ def test_scaling_of_memory_is_linear(bench):
     assert result["memory_exponent"] == pytest.approx(1, abs=0.1)
 
 
+def test_memory_is_not_said_to_be_more_than_a_process_takes(bench, monkeypatch):
+    sizes = ["cell=rnn", "task.length=1000", "task.batch=64", "engine=autograd"]
+    monkeypatch.setattr("rnnlab.bench.memory.RUNS", {"small": sizes})
+    (row,) = bench("memory", "--runs", "small")["runs"]
+    assert 1000 * 64 * 128 * 4 < row["estimate"] <= row["grown"]
+
+
 def test_startup_compares_with_hydra(bench):
     result = bench("startup", "--repetitions", "1")
     for name in ("help", "configuration_error"):

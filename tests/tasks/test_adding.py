@@ -125,7 +125,7 @@ def test_a_fixed_set_is_seen_once_per_epoch_in_orders_of_their_own() -> None:
 
 def test_held_out_numbers_are_in_no_training_batch() -> None:
     task = adding(batch=50)
-    held_out = {tuple(x) for x in task.evaluation_batches(250)[0].input[..., 0].T.tolist()}
+    held_out = {tuple(x) for x in next(task.evaluation_batches(250)).input[..., 0].T.tolist()}
     for seed in range(4):
         for step in range(1, 12):
             trained = {tuple(x) for x in task.training_batch(seed, step).input[..., 0].T.tolist()}

@@ -75,7 +75,7 @@ def test_training_and_test_images_are_disjoint() -> None:
 
 def test_split_and_permutation_are_the_same_in_every_process() -> None:
     task = smnist(permuted=True)
-    first = task.evaluation_batches(359)
+    first = list(task.evaluation_batches(359))
     load.cache_clear()
     _permutation.cache_clear()
     for one, other in zip(first, task.evaluation_batches(359), strict=True):

@@ -91,12 +91,14 @@ def test_an_interruption_is_obeyed_at_the_next_step_and_loses_nothing(late, in_t
     setting = ["seeds=2", "log.every=10", "probe.every=0", "evaluate.every=1000", "checkpoint.every=1000", "steps=20"]
     assert rnnlab(*setting, "name=whole") == 0
     late()
-    steps = iter(range(1000))
     train = session.train
 
-    def interrupted_train(*args, **kwargs):
-        kwargs["interrupted"] = lambda: next(steps) >= 6
-        return train(*args, **kwargs)
+    def interrupted_train(experiment, population, *args, **kwargs):
+        steps = []
+        update = population.step
+        monkeypatch.setattr(population, "step", lambda *given: (steps.append(1), update(*given))[1])
+        kwargs["interrupted"] = lambda: len(steps) == 7
+        return train(experiment, population, *args, **kwargs)
 
     monkeypatch.setattr(session, "train", interrupted_train)
     assert rnnlab(*setting, "name=cut") == 130

@@ -21,6 +21,7 @@ from processes import PATIENCE
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
+from rnnlab.sweep.work import last_lines
 
 RUN = "_target_: rnnlab.bptt.fused.compiler._run\n  command: [touch, pwned]\n  timeout: 5"
 TARGETS = [RUN, "_target_: os.mkdir\n  path: pwned", "_target_: subprocess.getoutput\n  cmd: touch pwned"]
@@ -132,6 +133,22 @@ def test_the_report_makes_nothing_of_a_target(run, done) -> None:
     assert not done()
 
 
+ESCAPES = '"\\e]0;owned\\a\\e[2J\\x9b2J"'
+
+
+@pytest.mark.parametrize("text", [f"device: {ESCAPES}", f"clipping: {{_target_: {ESCAPES}}}", f"dtype: {ESCAPES}"])
+@pytest.mark.parametrize("entrance", ["report", "diagnose", "equals"])
+def test_a_terminal_gets_text_alone(entrance, text, run, capfd) -> None:
+    change(run, text)
+    (run / "output.log").write_bytes(b"\x1b]0;owned\x07\x9b2J\n")
+    assert enter(entrance, run) == (0 if entrance == "report" else 2)
+    shown = "".join(capfd.readouterr()) + "".join(last_lines(run, 3))
+    shown += "".join(path.read_text() for path in Path("report").glob("*.md"))
+    shown += "".join(path.read_text() for path in Path("report").glob("*.csv"))
+    assert "owned" in shown
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+
+
 @pytest.mark.parametrize("entrance", ["equals", "short", "relative"])
 def test_an_honest_folder_is_run_again_however_it_is_named(entrance, run) -> None:
     assert enter(entrance, run) == 0
@@ -220,6 +237,20 @@ def test_nothing_is_read_through_a_link_or_waited_for(plant, name, run, done) ->
     assert diagnose([str(run)]) == 1
     assert not done()
     Path("../secret").unlink()
+
+
+@pytest.mark.parametrize("name", ["report", "report/figures", "report/.index.html.tmp", "report/index.html"])
+def test_a_report_is_not_written_through_a_planted_link(name, run, done) -> None:
+    """In a stranger's folder, `report` may be one too."""
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    folder = name in ("report", "report/figures")
+    if folder:
+        Path("elsewhere").mkdir()
+    path.symlink_to(Path("elsewhere" if folder else "victim").resolve())
+    assert report([str(run)]) == (2 if folder else 0)
+    assert not done()
+    assert not folder or list(Path("elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.adjoints.truncate import Truncate
 from rnnlab.bptt.fused import launch
+from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.memory import zeros
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
@@ -115,6 +116,19 @@ def fused_unroll(
         precision,
     )
     return Unrolled(output.transpose(0, 1), tuple(finals[: len(cell.states)]), norms)
+
+
+def numbers_kept(cell: Cell, steps: int, last: int, recompute: int) -> int:
+    """Per unit and example, what the forward pass keeps for the backward pass; the padding of rows is left out.
+
+    Args:
+        cell: that it serves.
+        steps, last, recompute: T, K and which steps' states are kept, as for `fused_unroll`.
+    """
+    form = FORMS[_CELLS[type(cell)]]
+    if recompute > 1:
+        return last + (steps - 1) // recompute * len(form.states)
+    return steps * (len(form.states) + form.gates)
 
 
 def _activations(cell: Cell) -> tuple[torch.nn.Module, ...]:

@@ -133,6 +133,11 @@ def test_a_terminal_gets_a_progress_bar(columns, tmp_path):
     assert "\x1b[?25h" in text  # the cursor is back
 
 
+def test_an_example_too_long_to_be_drawn_is_refused(in_tmp_path, capfd):
+    assert run_command_line(["task=copy", "task.length=1e12"], show) == 2
+    assert capfd.readouterr().err.startswith("rnnlab: task.length=1000000000000: not allowed.")
+
+
 def test_an_example_is_drawn_as_text(in_tmp_path, capfd):
     assert run_command_line(["task=copy", "task.length=3", "task.symbols=2", "seeds=[4]"], show) == 0
     shown = capfd.readouterr().out.splitlines()
@@ -177,10 +182,10 @@ def test_the_run_goes_on_when_nobody_reads_its_output(tmp_path):
 
 def test_too_large_a_net_is_no_bug(in_tmp_path, capfd):
     """More than any machine addresses."""
-    assert rnnlab("cell.hidden=100_000_000") == 1
+    assert rnnlab("cell.hidden=100_000_000") == 2
     told = capfd.readouterr().err
-    assert told.startswith("rnnlab: Not enough memory for these sizes (cell.hidden")
-    assert "Traceback" not in told
+    assert told.startswith("rnnlab: cell.hidden=100000000: not allowed here. ")
+    assert told.count("\n") == 1
     assert list(in_tmp_path.iterdir()) == []
 
 

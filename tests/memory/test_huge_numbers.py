@@ -153,7 +153,7 @@ def test_a_lack_of_memory_before_a_run_has_a_folder(in_tmp_path, monkeypatch, ca
     def failing(*given):
         raise MemoryError("the fused engine's kernel")
 
-    monkeypatch.setattr(session, "Population", failing)
+    monkeypatch.setattr(session, "beginning", failing)
     assert rnnlab() == 2
     assert "Not enough memory for these sizes" in capfd.readouterr().err
     assert not list(in_tmp_path.iterdir())

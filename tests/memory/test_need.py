@@ -74,7 +74,8 @@ def test_the_optimiser_remembers_so_much(option):
 def test_an_empty_model_has_the_shapes_of_the_model(option):
     made = experiment(f"cell={'indrnn' if option == 'bounded' else 'rnn'}", f"parametrisation={option}")
     empty, full = (
-        m.state_dict() for m in (empty_model(made.config.components, made.task, made.parametrisation), made.model([0]))
+        m.state_dict()
+        for m in (empty_model(made.config.components, ["rnnlab"], made.task, made.parametrisation), made.model([0]))
     )
     assert {name: value.shape for name, value in empty.items()} == {name: value.shape for name, value in full.items()}
     assert {value.device.type for value in empty.values()} == {"meta"}
@@ -106,18 +107,19 @@ def test_examples_from_files_are_in_memory_already():
 def test_a_component_of_the_user_s_own_is_counted_as_far_as_it_can_be(in_tmp_path, monkeypatch):
     """A cell that looks at numbers when it is made, and one that keeps a size from itself."""
     (in_tmp_path / "own_cells.py").write_text(
-        "import torch\nfrom torch import nn\nfrom rnnlab.cells.rnn import RNN\nfrom rnnlab.contract import Count\n\n"
+        "import torch\nfrom torch import nn\nfrom rnnlab.cells.rnn import RNN\nfrom rnnlab.contract import Count"
+        ", component\n\n@component\n"
         "class Looks(RNN):\n    def __init__(self, *, hidden: Count, wide: Count, replicas, inputs, activation):\n"
         "        super().__init__(hidden=hidden, activation=activation, replicas=replicas, inputs=inputs)\n"
         "        self.extra = nn.Parameter(torch.zeros(replicas, wide, hidden))\n"
         "        if wide == 3:\n            assert self.extra.sum().item() == 0\n"
     )
     monkeypatch.syspath_prepend(str(in_tmp_path))
-    raw = composed(*SIZES, "engine=autograd", "components=[rnnlab,own_cells]")
+    raw, packages = composed(*SIZES, "engine=autograd"), ["rnnlab", "own_cells"]
     own = {"_target_": "own_cells.Looks", "hidden": 16}
-    assert term(build(validate({**raw, "cell": {**own, "wide": 3}})), "optimiser remembers") == 0
-    assert term(build(validate({**raw, "cell": {**own, "wide": 4}})), "optimiser remembers") > 0
+    assert term(build(validate({**raw, "cell": {**own, "wide": 3}}, packages)), "optimiser remembers") == 0
+    assert term(build(validate({**raw, "cell": {**own, "wide": 4}}, packages)), "optimiser remembers") > 0
     with pytest.raises(ConfigError, match=r"cell\.wide=1000000000000: not allowed here"):
-        build(validate({**raw, "cell": {**own, "wide": 10**12}}))
+        build(validate({**raw, "cell": {**own, "wide": 10**12}}, packages))
     with pytest.raises(ConfigError, match=r"match_parameters=1000000000000, which takes cell\.hidden"):
-        build(validate({**raw, "cell": {**own, "wide": 4}, "match_parameters": 10**12}))
+        build(validate({**raw, "cell": {**own, "wide": 4}, "match_parameters": 10**12}, packages))

@@ -54,11 +54,13 @@ def fuzz(seed: int, trials: int) -> list[Tally]:
 def _bases() -> tuple[dict[str, Path], dict[str, Any]]:
     """A finished run, and the same interrupted after its tenth step; and the files that it ends with."""
     bases = {}
-    for state, steps in (("finished", 99), ("interrupted", 9)):
-        count = iter(range(99))
+    for state, last in (("finished", 99), ("interrupted", 10)):
+
+        def until_last(*a: Any, last: int = last, **k: Any) -> bool:
+            return train(*a, **{**k, "interrupted": lambda: a[2].step >= last})
+
         with pytest.MonkeyPatch.context() as patch, _silence():
-            interrupted = lambda count=count, steps=steps: next(count) >= steps  # noqa: E731
-            patch.setattr(session, "train", lambda *a, i=interrupted, **k: train(*a, **{**k, "interrupted": i}))
+            patch.setattr(session, "train", until_last)
             trained(*SETTING)
         Path("bases").mkdir(exist_ok=True)
         shutil.move("runs", f"bases/{state}")

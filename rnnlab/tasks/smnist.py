@@ -142,7 +142,7 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     path = _existing(source)
     if path is None:
         raise ConfigError(
-            f"task.source={shown(source)}: no such file or folder. Allowed: digits, mnist5k, or the path of a folder "
+            f"task.source={shown(path)}: no such file or folder. Allowed: digits, mnist5k, or the path of a folder "
             "with MNIST's IDX files or of an npz file."
         )
     try:

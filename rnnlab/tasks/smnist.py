@@ -142,13 +142,13 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     path = _existing(source)
     if path is None:
         raise ConfigError(
-            f"task.source={shown(path)}: no such file or folder. Allowed: digits, mnist5k, or the path of a folder "
+            f"task.source={shown(Path(source))}: no such file or folder. Allowed: digits, mnist5k, or the path of a folder "
             "with MNIST's IDX files or of an npz file."
         )
     try:
         return _from_idx(path) if path.is_dir() else _from_npz(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"task.source={shown(path)}: cannot be read as MNIST: {error}.") from error
+        raise ConfigError(f"task.source={shown(Path(source))}: cannot be read as MNIST: {error}.") from error
 
 
 def _existing(source: str) -> Path | None:

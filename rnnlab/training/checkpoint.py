@@ -103,9 +103,23 @@ def _read(path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:  # whatever a stranger's pickle does to the restricted unpickler
         raise DamagedError(path, f"cannot be read: {shown(error)}") from None
-    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in _PARTS.items()):
+    if not _is_state(state, step_of(path)):
         raise DamagedError(path, "holds no state of a run")
     return state
+
+
+def _is_state(state: Any, step: int) -> bool:
+    """Whether it has the form of a state after this step. Whose net it is of, the run itself finds out."""
+    if not isinstance(state, dict) or not all(isinstance(state.get(key), kind) for key, kind in _PARTS.items()):
+        return False
+    reached, weights = state["progress"].get("step"), state["population"].get("weights")
+    return (
+        type(reached) is int
+        and reached == step
+        and isinstance(weights, dict)
+        and all(isinstance(of_seed, dict) for of_seed in weights.values())
+        and all(isinstance(weight, torch.Tensor) for of_seed in weights.values() for weight in of_seed.values())
+    )
 
 
 def _found(folder: Path) -> list[Path]:

@@ -142,8 +142,8 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     path = _existing(source)
     if path is None:
         raise ConfigError(
-            f"task.source={shown(Path(source))}: no such file or folder. Allowed: digits, mnist5k, a folder with "
-            "MNIST's IDX files, an npz."
+            f"task.source={shown(Path(source))}: no such file or folder. Allowed: digits, mnist5k, a folder of "
+            "IDX files, an npz."
         )
     try:
         return _from_idx(path) if path.is_dir() else _from_npz(path)

@@ -16,14 +16,14 @@ LONGEST_LIST = 240
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: control characters and line ends escaped, a long one cut.
+    """A value as a message shows it: control characters and line ends escaped, a long one cut."""
+    return shown_path(value) if isinstance(value, Path) else _cut(_printable(_text(value)), LONGEST_VALUE)
 
-    A `Path` keeps its end, which says most.
-    """
-    text = _printable(_text(value))
-    if isinstance(value, Path):
-        return text if len(text) <= LONGEST_PATH else f"…{text[1 - LONGEST_PATH :]}"
-    return _cut(text, LONGEST_VALUE)
+
+def shown_path(path: object) -> str:
+    """A path, as it was written where it is text: a long one keeps its end, which says most."""
+    text = _printable(_text(path))
+    return text if len(text) <= LONGEST_PATH else f"…{text[1 - LONGEST_PATH :]}"
 
 
 def one_line(text: object) -> str:

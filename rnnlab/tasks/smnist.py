@@ -17,7 +17,7 @@ from torch.nn import functional
 from rnnlab import streams
 from rnnlab.arrays import load_arrays
 from rnnlab.contract import ConfigError, Count, Share, component
-from rnnlab.messages import shown
+from rnnlab.messages import shown, shown_path
 from rnnlab.streams import CPU
 from rnnlab.tasks.task import CHUNK, Batch, epoch_indices
 
@@ -142,13 +142,13 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     path = _existing(source)
     if path is None:
         raise ConfigError(
-            f"task.source={shown(Path(source))}: no such file or folder. Allowed: digits, mnist5k, a folder of "
+            f"task.source={shown_path(source)}: no such file or folder. Allowed: digits, mnist5k, a folder of "
             "IDX files, an npz."
         )
     try:
         return _from_idx(path) if path.is_dir() else _from_npz(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"task.source={shown(Path(source))}: cannot be read as MNIST: {error}.") from error
+        raise ConfigError(f"task.source={shown_path(source)}: cannot be read as MNIST: {error}.") from error
 
 
 def _existing(source: str) -> Path | None:

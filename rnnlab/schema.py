@@ -136,7 +136,7 @@ def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Con
         ConfigError: the first thing that is wrong, with its key, its value and what is allowed.
     """
     if KEY in raw:
-        raise ConfigError(f"{KEY}={raw[KEY]}: not allowed in a configuration, which may be anybody's. Give it {WHERE}.")
+        raise ConfigError(no_such_key(f"{KEY}={shown(raw[KEY])}", KEY, [], ""))
     for key in raw:
         if key in ("experiment", "sweep"):
             raise ConfigError(
@@ -216,6 +216,8 @@ def _probes(node: Any, packages: Collection[str]) -> dict[str, dict[str, Any]]:
 
 def no_such_key(given: str, key: str, known: list[str], parent: str) -> str:
     """What to say of a key that does not exist, `given` with its value; what it is meant as goes first."""
+    if key == KEY:
+        return f"{given}: not allowed in a configuration, which may be anybody's. Give it {WHERE}."
     return f"{given}: no such key.{meant(key, known)} {parent or 'The configuration'} has: {listed(known)}."
 
 

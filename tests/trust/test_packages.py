@@ -8,6 +8,7 @@ from helpers import TINY, only_run, read, start
 from rnnlab.cli import run_command_line
 from rnnlab.contract import ConfigError
 from rnnlab.diagnose.__main__ import main as diagnose
+from rnnlab.options import take_apart
 from rnnlab.packages import VARIABLE, take_packages
 
 SIGN = """
@@ -56,8 +57,9 @@ def mine(in_tmp_path):
 def test_they_stand_anywhere_among_the_arguments(given, names, at, monkeypatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     others = ["-m", "--config-dir=components=x", "cell=rnn", "seeds=2", "+x.components=3"]
-    assert take_packages([*others[:at], given, *others[at:]]) == (("rnnlab", *names), others)
-    assert take_packages(["--config-dir", given]) == (("rnnlab",), ["--config-dir", given])
+    line = take_apart([*others[:at], given, *others[at:]])
+    assert take_packages(line.overrides) == (("rnnlab", *names), others[2:])
+    assert take_packages(take_apart(["--config-dir", given]).overrides) == (("rnnlab",), [])
     monkeypatch.setenv(VARIABLE, "theirs, mine")
     assert set(take_packages([given])[0]) == {"rnnlab", "theirs", "mine", *names}
 
@@ -85,7 +87,7 @@ def test_a_run_needs_the_same_word_again_to_be_diagnosed_or_run_again(mine, monk
     options = ["--config-dir=conf", *TINY, "clipping=sign", "engine=autograd"]
     assert run_command_line([*options, "components=my_package"]) == 0
     run = only_run().resolve()
-    assert "my_package" not in (run / "manifest.json").read_text()
+    assert "my_package" not in (run / "config.yaml").read_text().replace("_target_: my_package.", "")
     rerun = [f"--config-path={run}", "name=again"]
     for refused in (lambda: run_command_line(options), lambda: run_command_line(rerun), lambda: diagnose([str(run)])):
         capfd.readouterr()

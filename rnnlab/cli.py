@@ -28,6 +28,7 @@ from rnnlab import __version__
 from rnnlab.config_files import check_sizes, given_to_hydra, refuse_hydra_in_files, set_by
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.explain import explain
+from rnnlab.hydra_defaults import set_ours
 from rnnlab.interruption import listening
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
@@ -81,11 +82,6 @@ def _refuse_idle() -> None:
             raise ConfigError(f"{shown(override)}: not allowed here. It is for a sweep: add -m.")
 
 
-def main() -> None:
-    """Entry point of `python -m rnnlab` and of the console script."""
-    sys.exit(run_command_line(sys.argv[1:]))
-
-
 def run_command_line(arguments: list[str], work: Callable[[Config], object] | None = None) -> int:
     """Do some work, by default a run, with the configuration of these arguments; returns the exit status."""
     try:
@@ -132,6 +128,7 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
 
 
 def _call_hydra(task: _Task, line: CommandLine) -> None:
+    set_ours()
     complaint = io.StringIO()  # of Hydra, about a --package that is not there
     name, folder = ("config", str(config_folder())) if task.stored is None else (offer(task.stored), None)
     silence = contextlib.redirect_stderr(complaint) if "--package" in line.options else contextlib.nullcontext()

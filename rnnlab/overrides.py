@@ -19,11 +19,18 @@ REASON = (
 )
 _SHORT = {"ray_address=": "hydra.launcher.ray_address="}
 """Ways to write a key of Hydra's own."""
+_FREE = ("hydra.launcher.parameters", "hydra.sweeper.params", "hydra.sweeper.params_by_option")
+"""Mappings whose keys are anybody's. Hydra would have a + before those that no file has, and refuses it for others."""
 
 
 def spelled_out(overrides: list[str]) -> list[str]:
     """The short ways to write a key in full."""
-    return [next((key + o.removeprefix(s) for s, key in _SHORT.items() if o.startswith(s)), o) for o in overrides]
+    full = [next((key + o.removeprefix(s) for s, key in _SHORT.items() if o.startswith(s)), o) for o in overrides]
+    return [f"++{o.lstrip('+')}" if _is_free(o.lstrip("+")) else o for o in full]
+
+
+def _is_free(override: str) -> bool:
+    return any(re.match(rf"{re.escape(key)}[.=]", override) for key in _FREE)
 
 
 def check_overrides(overrides: list[str]) -> None:

@@ -17,8 +17,6 @@ from rnnlab.runs.stored_config import read_config
 
 STORED = "rnnlab_stored_config"
 """The name that Hydra knows the data by."""
-DEFAULTS = ["_self_", {"override hydra/launcher": "local"}, {"override hydra/sweeper": "grid"}]
-"""As configs/config.yaml has them, so that a stored configuration can be swept."""
 CHOICES = {"experiment", "sweep", *GROUPS, *(group.options for group in GROUPS.values())}
 """What is chosen on the command line where the configuration is that of configs/."""
 RERUN = ("--config-path", "--config-name")
@@ -60,5 +58,5 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
 
 def offer(stored: dict[str, Any]) -> str:
     """Let Hydra find the data, in this process; the name that it knows them by."""
-    ConfigStore.instance().store(name=STORED, node={"defaults": DEFAULTS, **stored}, provider="rnnlab")
+    ConfigStore.instance().store(name=STORED, node=stored, provider="rnnlab")
     return STORED

@@ -219,7 +219,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
 
 @contextmanager
 def _modules_from_elsewhere() -> Iterator[None]:
-    """Python begins in a process started here without looking for modules in the current folder; see import_path."""
+    """Python begins in a process started here without looking for modules in the current folder; see entrance."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:

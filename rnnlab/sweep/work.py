@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import ConfigError, InUseError, RunError, without_stack
+from rnnlab.entrance import keep_output
 from rnnlab.interruption import listening
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.packages import search_current_folder
@@ -126,6 +127,7 @@ def start_process(stop: Connection, threads: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):  # what is said outside a run, while the engine is chosen, the parent tells
         os.dup2(nowhere, number)
+    keep_output()
 
 
 def _watch(stop: Connection) -> None:

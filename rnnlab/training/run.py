@@ -28,7 +28,7 @@ from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
 from rnnlab.training import checkpoint
 from rnnlab.training.loop import Progress, Stopwatch, train
-from rnnlab.training.resume import Standing, beginning, clear_away, newest
+from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
 
 RUNS = Path("runs")
 
@@ -232,6 +232,7 @@ class _Session:
 
     def _start(self) -> None:
         config, engine, folder = self.experiment.config, self.experiment.engine, self.folder
+        make_way(folder.path, self._warn)
         self._resume()
         earlier = folder.manifest().get("sessions", []) if self.progress.step else []
         self.manifest = {
@@ -326,7 +327,10 @@ class _Session:
         self.folder.write_manifest(self.manifest)
 
     def _files(self) -> dict[str, Digest]:
-        """What the manifest vouches for while the run is at work: what its newest checkpoint goes with."""
+        """What the manifest vouches for while the run is at work: what its newest checkpoint goes with.
+
+        Not adjoints.npz: one that is newer than the manifest is not damaged.
+        """
         probed = {f"probes/{name}": written for name, written in sorted(self.probed.files.items())}
         return {"metrics.jsonl": self.lines.digest(), **probed}
 

@@ -58,14 +58,14 @@ def keep_output() -> None:
 class _Lossy(io.FileIO):
     """A file whose writing always succeeds."""
 
-    def write(self, data: "bytes | bytearray | memoryview") -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def write(self, data: object, /) -> int:
         try:
-            written = super().write(data)
+            written = super().write(data)  # pyright: ignore[reportArgumentType]
             while written is None:  # another program has made the terminal non-blocking, and it is not ready
                 import select
 
                 select.select([], [self.fileno()], [])
-                written = super().write(data)
+                written = super().write(data)  # pyright: ignore[reportArgumentType]
         except OSError:
-            return len(data)
+            return len(data)  # pyright: ignore[reportArgumentType]
         return written

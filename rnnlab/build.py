@@ -25,6 +25,7 @@ from rnnlab.memory.sketch import sketch
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
+from rnnlab.processors import cores
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config, refuse_sizes
@@ -147,7 +148,7 @@ def build(
         rule=rule,
         device=device,
         dtype=dtype,
-        threads=config.threads if isinstance(config.threads, int) else threads or torch.get_num_threads(),
+        threads=config.threads if isinstance(config.threads, int) else min(threads or torch.get_num_threads(), cores()),
         recompute=config.recompute,
         precision=config.precision,
         say=say,

@@ -21,11 +21,6 @@ MOST_PER_CORE = 8
 """Jobs at the same time, whatever a user asks for: more only take each other's memory."""
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def share(jobs: int, at_once: int | None, cores: int) -> tuple[int, int]:
     """How many jobs run at the same time, and with how many threads each: together never more than the cores.
 

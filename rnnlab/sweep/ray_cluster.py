@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -32,7 +33,7 @@ class RayCluster:
         self._connect()
 
     def _connect(self) -> None:
-        here: dict[str, Any] = {"num_cpus": _cores(), "include_dashboard": False} if self.address is None else {}
+        here: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if self.address is None else {}
         try:
             # address=local, not None: None looks for a cluster that may be long gone, and waits for it.
             self.ray.init(
@@ -116,9 +117,3 @@ def _import_ray() -> Any:
 def _search_path() -> list[str]:
     """Where the workers find what is imported here: rnnlab from a checkout, components of the user's own."""
     return [path or os.getcwd() for path in sys.path if "site-packages" not in path]
-
-
-def _cores() -> int:
-    from rnnlab.sweep.local_pool import cores
-
-    return cores()

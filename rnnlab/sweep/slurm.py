@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
-from rnnlab.sweep.local_pool import MOST_PER_CORE, cores
+from rnnlab.sweep.local_pool import MOST_PER_CORE
 
 POLL = 1.0
 """Seconds between two looks at a job."""

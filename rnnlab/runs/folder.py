@@ -39,7 +39,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
-            _sync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError:
@@ -52,12 +52,12 @@ def _sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync(descriptor: int) -> None:
+def sync(descriptor: int) -> None:
     """Have the disk hold what was written, where the file system (not CIFS, not every FUSE) can be asked to."""
     try:
         os.fsync(descriptor)

@@ -4,6 +4,7 @@ import functools
 import gzip
 import io
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ class SequentialImages:
     @property
     def files(self) -> tuple[Path, ...]:
         """The data files; none of a source that is part of a package."""
-        path = Path(self.source).expanduser()
+        path = Path(os.path.expanduser(self.source))
         if self.source in ("digits", "mnist5k"):
             return ()
         return (path,) if path.is_file() else tuple(filter(None, (_idx_file(path, name) for name in _IDX)))
@@ -153,9 +154,9 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 def _existing(source: str) -> Path | None:
     try:
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))
         return path if source and path.exists() else None
-    except (OSError, ValueError, RuntimeError):  # too long, not a name, or of a user without a home
+    except (OSError, ValueError):  # too long, or not a name
         return None
 
 

@@ -199,6 +199,6 @@ def _keys_of(parent: str, error: BaseException) -> list[str]:
 
 def _of_others(given: str, group: str, line: CommandLine) -> str:
     """Hydra composes what the jobs of a sweep share with a group's default, also where the sweep is over that group."""
-    over = next((shown(o) for o in line.overrides if o.startswith(f"{group}=") and swept(o)), "")
-    over = "" if given.startswith("~") else over
+    swept_over = [shown(o) for o in line.overrides if o.startswith(f"{group}=") and swept(o)]
+    over = "" if given.startswith("~") or not swept_over else swept_over[-1]
     return f" With {over}, write ++{given} for a key that these have, and the default has not." if over else ""

@@ -132,16 +132,18 @@ def build(
         "parametrisation", config.components["parametrisation"], config.allowed_packages, steps=task.steps
     )
     device, dtype = _device(config.device), getattr(torch, config.dtype)
+    notes: list[str] = []  # told once nothing is refused any more
     config, found = _matched(config, task, parametrisation)
     if found:
-        say(str(found))
+        notes.append(str(found))
         refuse_sizes(config)
     memory = _memory(config, device, found, trains=trains)
     cell = _looked_at(config, task)
-    _say_what_is_idle(config, cell, say)
+    _say_what_is_idle(config, cell, notes.append)
     _refuse_misfit(config, parametrisation, cell)
     refuse_unfit(config, cell, dropout)
-    config = _chrono_alone(config, cell, task, say)
+    config = _chrono_alone(config, cell, task, notes.append)
+    probes = _probes(config, cell, notes.append)
     engine = choose(
         config.engine,
         cell=cell,
@@ -157,6 +159,8 @@ def build(
         else None,
         vectors="adjoints" in regulariser.needs,
     )
+    for note in notes:
+        say(note)
     return Experiment(
         config=config,
         match=found,
@@ -170,7 +174,7 @@ def build(
         gradient_noise=gradient_noise,
         optimiser=optimiser,
         schedule=schedule,
-        probes=_probes(config, cell, say),
+        probes=probes,
         device=device,
         dtype=dtype,
         engine=engine,

@@ -25,7 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab import __version__
-from rnnlab.config_files import check_sizes, given_to_hydra, refuse_hydra_in_files, set_by
+from rnnlab.config_files import (
+    check_sizes,
+    find_folder,
+    given_to_hydra,
+    refuse_hydra_in_files,
+    refuse_references,
+    set_by,
+)
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.explain import explain
 from rnnlab.hydra_defaults import set_ours
@@ -92,6 +99,7 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
         if "--version" in line.options:
             print(f"rnnlab {__version__}")
             return 0
+        line = find_folder(line)
         search_current_folder(packages)
         return _run_hydra(line, _Task(work or _train, packages, stored(line)), runs=work is None)
     except ConfigError as error:
@@ -149,6 +157,7 @@ def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
         return []
     check_overrides(line.overrides)
     check_sizes(line)
+    refuse_references(line, scratch)
     # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
     launcher = [] if runs else ["hydra/launcher=basic"]
     for override in line.overrides:

@@ -3,6 +3,7 @@
 Hydra does not get that file, which may be a stranger's: it is read as plain data, and Hydra is given the data.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def stored(line: CommandLine) -> dict[str, Any] | None:
     Raises:
         ConfigError: there is none, or it is more than plain data; or a group is chosen, of which it has none.
     """
-    folder = line.options.get("--config-path")
-    if folder is None:
+    given = line.options.get("--config-path")
+    if given is None:
         if "--config-name" in line.options:
             raise ConfigError("--config-name: not allowed alone. It goes with --config-path=RUN.")
         return None
@@ -41,17 +42,20 @@ def stored(line: CommandLine) -> dict[str, Any] | None:
                 f"{shown(argument)}: not allowed. The configuration of a run has no groups to choose from; change its "
                 "keys."
             )
-    return _read(Path(folder).expanduser(), line.options.get("--config-name") or "config")
+    return _read(os.path.expanduser(given), line.options.get("--config-name"))
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    if not folder.is_dir():
+def _read(run: str, name: str | None) -> dict[str, Any]:
+    """Of a run folder, or of the file itself."""
+    if not (os.path.isdir(run) or (os.path.isfile(run) and name is None)):
         raise ConfigError(
-            f"--config-path={shown(folder)}: no such folder. Give a run folder; one with groups of your own goes by "
+            f"--config-path={shown(run)}: no such folder. Give a run folder; one with groups of your own goes by "
             "--config-dir."
         )
+    name = name or "config"
+    file = Path(run, name if name.endswith((".yaml", ".yml")) else f"{name}.yaml") if os.path.isdir(run) else Path(run)
     try:
-        return read_config(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"))
+        return read_config(file)
     except DamagedError as error:
         raise ConfigError(f"{error}.") from None
 

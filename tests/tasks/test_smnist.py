@@ -132,6 +132,47 @@ def test_idx_files_plain_or_zipped_and_npz_give_the_same_images(tmp_path: Path) 
         assert test_names.tolist() == data["y_test"].tolist()
 
 
+def loaded(source: Path) -> list[list[Any]]:
+    return [part.tolist() for split in load(str(source)) for part in split]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_with_a_dot_in_their_names_are_found(zipped: bool, tmp_path: Path) -> None:
+    """train-images.idx3-ubyte. Some tools leave a folder called like the file beside it."""
+    (tmp_path / "usual").mkdir()
+    source = write_idx(tmp_path, arrays(), zipped)
+    for name in NAMES.values():
+        file = source / f"{name}{'.gz' if zipped else ''}"
+        file.rename(source / file.name.replace("-idx", ".idx"))
+        file.mkdir()
+    assert loaded(source) == loaded(write_idx(tmp_path / "usual", arrays()))
+    assert len(smnist(source=str(source)).files) == 4
+
+
+def test_of_a_folder_of_torchvisions_the_root_is_enough(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    write_idx(write_idx(raw, arrays(), zipped=True), arrays())
+    for source in (tmp_path, tmp_path / "MNIST", raw):
+        assert loaded(source) == loaded(raw)
+        assert {file.parent for file in smnist(source=str(source)).files} == {raw}
+    other = tmp_path / "FashionMNIST" / "raw"
+    other.mkdir(parents=True)
+    write_idx(other, {key: array[::-1] for key, array in arrays().items()})
+    load.cache_clear()
+    with pytest.raises(ConfigError, match=r"give one of their folders: FashionMNIST/raw, MNIST/raw\.$"):
+        smnist(source=str(tmp_path))
+    assert loaded(other) != loaded(raw)
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_of_four_files_the_wrong_one_is_named(key: str, tmp_path: Path) -> None:
+    data = arrays()
+    wrong = {**data, key: np.full_like(data[key], 99)[..., None][:-1] if key[0] == "x" else data[key] + 10}
+    with pytest.raises(ConfigError, match=NAMES[key]):
+        load(str(write_idx(tmp_path, wrong)))
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (5, 2), (7, 1)])
 def test_images_that_are_not_square_can_be_drawn(shape: tuple[int, int], tmp_path: Path) -> None:
     data = {k: np.resize(v, (len(v), *shape)) if v.ndim == 3 else v for k, v in arrays().items()}

@@ -20,18 +20,19 @@ from rnnlab.arrays import load_arrays
 from rnnlab.contract import ConfigError, Count, Share, component
 from rnnlab.messages import listed, shown, shown_path
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import CHUNK, Batch, epoch_indices
+from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, epoch_indices
 
 _PERMUTATION_SEED = 92916  # of the fixed pixel permutation, the same for every run so that runs compare
+MOST_CLASSES = 1000
 _DEFLATED = 1032  # bytes that gzip makes at most from one
 
 
 @component
 class SequentialImages:
-    """Read an image one pixel per step, row by row, and name its digit at the end.
+    """Read an image one pixel per step, row by row, and name its class at the end: of digits, which it is.
 
     The first fifth of the images in a fixed shuffled order is the test set, unless the files bring a split of their
-    own.
+    own. Where fewer test images are asked for than there are, it is a fixed random choice: files are often sorted.
 
     Args:
         source: `digits` (1,797 images of 8x8, 64 steps, in scikit-learn), `mnist5k` (5,000 MNIST images, 784 steps, in
@@ -48,11 +49,9 @@ class SequentialImages:
     solved_accuracy: Share
 
     inputs: ClassVar[int] = 1
-    outputs: ClassVar[int] = 10
     scored: ClassVar[int] = 1
     metric: ClassVar[str] = "accuracy"
     unit: ClassVar[str] = "nats per image"
-    baseline: ClassVar[float] = math.log(10)
 
     def __post_init__(self) -> None:
         examples = len(self._images[0][0])
@@ -76,6 +75,21 @@ class SequentialImages:
         return self._images[0][0].shape[1]
 
     @property
+    def outputs(self) -> int:
+        """Classes: 0 to the largest label that there is."""
+        return max(int(labels.max()) for _, labels in self._images) + 1
+
+    @property
+    def baseline(self) -> float:
+        """The entropy of the labels that are trained on: whoever sees no image can do no better than their shares."""
+        labels = self._images[0][1]
+        return float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
+
+    @property
+    def held_out(self) -> int:
+        return len(self._images[1][0])
+
+    @property
     def solved_when(self) -> str:
         return f"test accuracy >= {self.solved_accuracy:g}"
 
@@ -92,9 +106,9 @@ class SequentialImages:
 
     def evaluation_batches(self, examples: int) -> Iterator[Batch]:
         images, labels = self._images[1]
-        last = min(examples, len(images))
-        for at in range(0, last, CHUNK):
-            yield self._write(images[at : min(at + CHUNK, last)], labels[at : min(at + CHUNK, last)])
+        chosen = torch.randperm(len(images), generator=streams.generator(EVALUATION_SEED, "evaluation"))[:examples]
+        for take in chosen.split(CHUNK):
+            yield self._write(images[take], labels[take])
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats."""
@@ -103,7 +117,7 @@ class SequentialImages:
         return functional.cross_entropy(prediction_RKBO.reshape(-1, O), target, reduction="none").view(R, B)
 
     def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
-        """(R, B): 1 where the digit is right."""
+        """(R, B): 1 where the class is right."""
         return (prediction_RKBO[:, 0].argmax(-1) == batch.target[0]).to(prediction_RKBO.dtype)
 
     def solved(self, loss: float, metric: float) -> bool:
@@ -132,7 +146,7 @@ def _training_images(source: str, device: torch.device) -> tuple[Tensor, Tensor]
 
 @functools.lru_cache(maxsize=4)
 def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """((train images, labels), (test images, labels)): images (N, T) of 0..255, labels (N,) of 0..9.
+    """((train images, labels), (test images, labels)): images (N, T) of 0..255, labels (N,) from 0.
 
     Raises:
         ConfigError: the source is unknown, its package is not installed, or its files are damaged.
@@ -267,8 +281,13 @@ def _checked_split(named: list[tuple[str, np.ndarray]]) -> tuple[tuple[Tensor, T
             raise ValueError(f"these are not images with a label each: {shapes}")
         if not _whole(images, 255):
             raise ValueError(f"{of_images}: pixels must be whole numbers in 0..255")
-        if not _whole(labels, 9):
-            raise ValueError(f"{of_labels}: labels must be whole numbers in 0..9")
+        if images.ndim > 3 and images.shape[1:].count(1) < images.ndim - 3:
+            raise ValueError(
+                f"{of_images} is {shown(images.shape)}: give images of one value per pixel, (N, height, width) or "
+                "(N, pixels); make colours grey"
+            )
+        if not _whole(labels, MOST_CLASSES - 1):
+            raise ValueError(f"{of_labels}: labels must be whole numbers in 0..{MOST_CLASSES - 1}")
         pixels = torch.from_numpy(np.ascontiguousarray(images.reshape(len(images), -1)).astype(np.uint8))
         result.append((pixels, torch.from_numpy(labels.astype(np.int64))))
     if result[0][0].shape[1] != result[1][0].shape[1]:

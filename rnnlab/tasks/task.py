@@ -59,7 +59,7 @@ class Task(Protocol):
     """Data, loss, baseline and the rule that says when the task counts as solved.
 
     One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
-    of a run.
+    of a run. One whose held-out examples have a number has a property `held_out`, that number.
     """
 
     batch: int
@@ -87,7 +87,10 @@ class Task(Protocol):
         ...
 
     def evaluation_batches(self, examples: int) -> Iterable[Batch]:
-        """Held-out examples, the same for every seed; best one after the other, so that it can be interrupted."""
+        """Held-out examples, the same for every seed; best one after the other, so that it can be interrupted.
+
+        Fewer where there are not so many; where there are more, a random choice of them that is always the same.
+        """
         ...
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
@@ -114,6 +117,14 @@ class Marks(Protocol):
     def marked(self, batch: Batch) -> Tensor:
         """(T, B) or, of a population's batch, (T, R, B) bool: those steps; at least one in every example."""
         ...
+
+
+def evaluated_on(task: Task, examples: int) -> str:
+    """Which held-out examples an evaluation is over, in words."""
+    held_out: int | None = getattr(task, "held_out", None)
+    if held_out is None:
+        return f"{examples} generated examples"
+    return f"all {held_out} held-out examples" if examples >= held_out else f"a fixed random {examples} of {held_out}"
 
 
 EVALUATION_SEED = 2**32

@@ -26,6 +26,7 @@ from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
 from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
+from rnnlab.tasks.task import evaluated_on
 from rnnlab.training import checkpoint
 from rnnlab.training.loop import Progress, Stopwatch, train
 from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
@@ -392,6 +393,7 @@ class _Session:
             "unit": task.unit,
             "metric": task.metric,
             "solved_when": task.solved_when,
+            "evaluated_on": evaluated_on(task, self.experiment.config.evaluate_examples),
         }
 
     def _give_up(self, status: str, reason: str) -> None:

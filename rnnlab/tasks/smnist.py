@@ -20,7 +20,7 @@ from rnnlab.arrays import load_arrays
 from rnnlab.contract import ConfigError, Count, Share, component
 from rnnlab.messages import listed, shown, shown_path
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, epoch_indices
+from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, Metric, epoch_indices
 
 _PERMUTATION_SEED = 92916  # of the fixed pixel permutation, the same for every run so that runs compare
 MOST_CLASSES = 1000
@@ -50,7 +50,7 @@ class SequentialImages:
 
     inputs: ClassVar[int] = 1
     scored: ClassVar[int] = 1
-    metric: ClassVar[str] = "accuracy"
+    metric: ClassVar[Metric] = Metric("accuracy", "share of the images", "higher")
     unit: ClassVar[str] = "nats per image"
 
     def __post_init__(self) -> None:

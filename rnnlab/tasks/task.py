@@ -7,9 +7,10 @@ T time, B batch, I input, K scored steps, R replica, O output.
 """
 
 import functools
+import math
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -55,6 +56,29 @@ def stack(batches: list[Batch]) -> Batch:
     )
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A task's metric: the one place that knows how it is to be read.
+
+    Args:
+        name: as it stands in files: `accuracy`.
+        unit: of its numbers, in words.
+        better: which of two is better.
+    """
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+
+    @property
+    def worst(self) -> float:
+        """What a replica that diverged counts as."""
+        return math.inf if self.better == "lower" else -math.inf
+
+    def best(self, *values: float) -> float:
+        return min(values) if self.better == "lower" else max(values)
+
+
 class Task(Protocol):
     """Data, loss, baseline and the rule that says when the task counts as solved.
 
@@ -72,8 +96,8 @@ class Task(Protocol):
     """How many trailing steps are scored, K."""
     baseline: float
     """Loss of the best strategy that remembers nothing, same unit as the loss."""
-    metric: str
-    """Name of the task's metric."""
+    metric: Metric
+    """What is told of a prediction besides its loss."""
     unit: str
     """Unit of the loss."""
     solved_when: str

@@ -339,7 +339,7 @@ def _evaluate(
         result.final_loss, result.final_metric = loss, metric
         if math.isfinite(loss):
             result.best_loss = loss if result.best_loss is None else min(loss, result.best_loss)
-            result.best_metric = metric if result.best_metric is None else max(metric, result.best_metric)
+            result.best_metric = metric if result.best_metric is None else task.metric.best(metric, result.best_metric)
         for milestone in config.milestones:
             if loss < milestone:
                 result.milestones.setdefault(f"{milestone:.12g}", progress.step)
@@ -354,7 +354,7 @@ def _evaluate(
                 "split": "eval",
                 "loss": loss,
                 "baseline": task.baseline,
-                task.metric: metric,
+                task.metric.name: metric,
                 "solved": result.steps_to_solve is not None,
             }
         )

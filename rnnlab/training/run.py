@@ -359,7 +359,7 @@ class _Session:
                 say(f"Compare: tensorboard --logdir {RUNS}, then open\n  {comparison_address()}")
 
     def _summary(self) -> dict[str, Any]:
-        metric = self.experiment.task.metric
+        metric = self.experiment.task.metric.name
         sessions = self.manifest["sessions"]
         steps = sum(s.get("training_steps", 0) for s in sessions)
         seconds = sum(s.get("training_seconds", 0.0) for s in sessions)
@@ -391,7 +391,9 @@ class _Session:
         return {
             "baseline": task.baseline,
             "unit": task.unit,
-            "metric": task.metric,
+            "metric": task.metric.name,
+            "metric_unit": task.metric.unit,
+            "metric_better": task.metric.better,
             "solved_when": task.solved_when,
             "evaluated_on": evaluated_on(task, self.experiment.config.evaluate_examples),
         }

@@ -3,6 +3,7 @@
 Hydra does not get that file, which may be a stranger's: it is read as plain data, and Hydra is given the data.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,13 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
             "--config-dir."
         )
     try:
-        return read_config(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"))
+        return read_config(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"), _warn)
     except DamagedError as error:
         raise ConfigError(f"{error}.") from None
+
+
+def _warn(text: str) -> None:
+    print(f"rnnlab: {text}", file=sys.stderr)
 
 
 def offer(stored: dict[str, Any]) -> str:

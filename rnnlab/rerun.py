@@ -4,6 +4,7 @@ Hydra does not get that file, which may be a stranger's: it is read as plain dat
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,13 @@ def _read(run: str, name: str | None) -> dict[str, Any]:
     name = name or "config"
     file = Path(run, name if name.endswith((".yaml", ".yml")) else f"{name}.yaml") if os.path.isdir(run) else Path(run)
     try:
-        return read_config(file)
+        return read_config(file, _warn)
     except DamagedError as error:
         raise ConfigError(f"{error}.") from None
+
+
+def _warn(text: str) -> None:
+    print(f"rnnlab: {text}", file=sys.stderr)
 
 
 def offer(stored: dict[str, Any]) -> str:

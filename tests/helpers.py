@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import torch
 
 from rnnlab.cli import run_command_line
+from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import digest
 from rnnlab.runs.folder import RunFolder
-from rnnlab.runs.record import CHECKSUM, Record
+from rnnlab.runs.identity import hash_of_stored
+from rnnlab.runs.record import Record
+from rnnlab.runs.stored_config import CHECKSUM, parse_config
 
 TINY = [
     "tensorboard=false",
@@ -86,7 +90,11 @@ def read_probes(folder: Path) -> dict[int, dict[str, np.ndarray]]:
 
 def seal(folder: Path, **changes: Any) -> None:
     """Have manifest.json, with some entries changed, and config.yaml vouch for the files as they are now."""
-    manifest = read(folder, "manifest.json") | changes
+    manifest = read(folder, "manifest.json")
+    with suppress(DamagedError):  # what is no configuration has no hash
+        stored = parse_config(folder / "config.yaml", (folder / "config.yaml").read_bytes())
+        manifest["configuration"] = hash_of_stored(stored, device="cpu", engine=manifest["engine"])
+    manifest |= changes
     there = [name for name in manifest["files"] if (folder / name).exists()]
     manifest["files"] = {name: digest((folder / name).read_bytes()) for name in there}
     RunFolder(folder).write_manifest(manifest)

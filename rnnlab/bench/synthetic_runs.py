@@ -13,6 +13,7 @@ import numpy as np
 
 from rnnlab.runs.digest import digest
 from rnnlab.runs.folder import RunFolder
+from rnnlab.runs.identity import hash_of_stored
 
 CELLS = ("rnn", "lstm", "gru")
 CLIPPINGS = ("none", "norm", "value")
@@ -174,7 +175,7 @@ def _manifest(path: Path, seeds: list[int], config: dict[str, Any], status: str)
         "task": TASK,
         "start": "2026-01-01T00:00:00+00:00",
         "end": "2026-01-01T00:10:00+00:00",
-        "configuration": path.name,
+        "configuration": hash_of_stored(config, device="cpu", engine="fused"),
         "sources": {},
         "sessions": [{"from_step": 0, "to_step": STEPS, "training_seconds": 20.0, "training_steps": STEPS}],
     }

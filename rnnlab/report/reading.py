@@ -195,9 +195,8 @@ def _check(config: dict[str, Any]) -> None:
 
 def _seconds_per_step(manifest: dict[str, Any]) -> float | None:
     """From the sessions that were closed in order; None where none was."""
-    closed = [session for session in manifest["sessions"] if session.get("training_steps")]
-    steps = sum(s["training_steps"] for s in closed)
-    return sum(s["training_seconds"] for s in closed) / steps if steps else None
+    steps = sum(session["training_steps"] for session in manifest["sessions"])
+    return sum(session["training_seconds"] for session in manifest["sessions"]) / steps if steps else None
 
 
 def _count(value: Any) -> int | None:

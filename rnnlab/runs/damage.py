@@ -3,22 +3,23 @@
 from pathlib import Path
 
 from rnnlab.contract import RunError
+from rnnlab.messages import one_line, shown_path
 
 
 class DamagedError(RunError):
-    """A file of a run folder that cannot be read, or is not what the run wrote; names the file and the damage."""
+    """A file of a run folder that cannot be read, or is not what the run wrote; names the file and the damage.
+
+    The words may quote the file, and its name may be anything: what is told is one line, and text.
+    """
 
     def __init__(self, path: Path, damage: str) -> None:
-        super().__init__(f"{path}: {damage}")
-        self.path, self.damage = path, damage
-
-    def __str__(self) -> str:
-        return " ".join(f"{self.path}: {self.damage}".split())
+        self.path, self.damage = path, one_line(damage)
+        super().__init__(f"{shown_path(path)}: {self.damage}")
 
     @property
     def short(self) -> str:
         """The same without the folder, for those who have just named it."""
-        return " ".join(f"{self.path.name}: {self.damage}".split())
+        return f"{shown_path(self.path.name)}: {self.damage}"
 
 
 def set_aside(path: Path) -> Path:

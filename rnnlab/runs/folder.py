@@ -21,11 +21,13 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from rnnlab.contract import InUseError, RunError
+from rnnlab.messages import shown
 from rnnlab.processors import cores
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import Digest, checksum, digest
-from rnnlab.runs.record import CHECKSUM, Record
+from rnnlab.runs.record import Record
 from rnnlab.runs.safe_files import refuse_links
+from rnnlab.runs.stored_config import CHECKSUM
 
 LOG = "output.log"
 """In the folder of a sweep's run: what the run has printed."""
@@ -173,13 +175,18 @@ class RunFolder:
         """manifest.json, or an empty dict where there is none.
 
         Raises:
-            DamagedError: there is one that is not what a run writes.
+            DamagedError: there is one that is not what a run writes, or it is of a run that goes by another name. Who
+                only reads may well be given a folder that was renamed, and asks `Record`.
         """
-        return Record(self.path).manifest if (self.path / "manifest.json").exists() else {}
+        path = self.path / "manifest.json"
+        manifest = Record(self.path).manifest if path.exists() else {}
+        if manifest and manifest["run_id"] != self.path.name:
+            raise DamagedError(path, f"is of another run, {shown(manifest['run_id'])}")
+        return manifest
 
-    def _holder(self) -> Any:
+    def _holder(self) -> str:
         try:
-            return self.manifest().get("process", "unknown")
+            return shown(self.manifest().get("process", "unknown"))
         except DamagedError:
             return "unknown"
 

@@ -45,11 +45,16 @@ def configuration_hash(config: Config, *, device: str, engine: str) -> str:
     """The same without the sources: of runs that differ in code or data alone it is the same."""
     if config.match_parameters is not None:
         raise ValueError("match_parameters: build the experiment first; its configuration has the cell.hidden chosen.")
-    determining = {key: value for key, value in config.resolved().items() if key not in IGNORED}
-    if determining["precision"] == "ieee":
+    return hash_of_stored(config.resolved(), device=device, engine=engine)
+
+
+def hash_of_stored(resolved: Mapping[str, Any], *, device: str, engine: str) -> str:
+    """The same of plain data, as config.yaml holds them."""
+    determining = {key: value for key, value in resolved.items() if key not in IGNORED}
+    if determining.get("precision") == "ieee":
         del determining["precision"]  # younger than the runs that there are, all of which are that
-    for group in YOUNGER:
-        if config.shipped(group) == "none":
+    for group, none in YOUNGER.items():
+        if determining.get(group) == none:
             del determining[group]  # likewise
     return _hash(determining | {"device": device, "engine": engine})
 

@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 
 from rnnlab.arrays import load_arrays
+from rnnlab.contract import WHOLE
+from rnnlab.messages import LONGEST_VALUE, shown
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import Digest, checksum, digest
+from rnnlab.runs.identity import hash_of_stored
 from rnnlab.runs.safe_files import read_regular
-from rnnlab.runs.shapes import Manifest, Summary, check_shape, is_row
-from rnnlab.runs.stored_config import parse_config
+from rnnlab.runs.shapes import Manifest, Summary, check_shape, is_row, read_json
+from rnnlab.runs.stored_config import is_as_written, parse_config
 
 SMALL, LARGE = 64 * 2**20, 8 * 2**30
 """Bytes that a file may have: JSON and YAML; lines and arrays."""
-CHECKSUM = "# Checksum of the lines below: "
 PROBED = re.compile(r"step-(\d{8,15})\.npz")
 
 
@@ -76,28 +78,24 @@ class Record:
             raise DamagedError(path, f"cannot be read: {error.strerror or error}") from None
 
     def checked(self, name: str, limit: int = LARGE) -> bytes:
-        """The content of a file, held against the manifest's digest where it has one."""
-        content, expected = self._content(name, limit), self.files.get(name)
+        """The content of a file, held against the manifest's digest. Of a run that has not ended it may lack some."""
+        expected = self.files.get(name)
+        if expected is None and self.finished:
+            raise DamagedError(self.path / name, "is not among the files that the manifest lists")
+        content = self._content(name, limit)
         if expected is not None and digest(content) != expected:
             raise DamagedError(self.path / name, _difference(len(content), expected))
         return content
 
-    def _json(self, name: str, content: bytes) -> Any:
-        try:
-            return json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise DamagedError(self.path / name, f"cannot be read: {error}") from None
-
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """manifest.json, which carries its own checksum."""
-        name = "manifest.json"
-        content = self._json(name, self._content(name, SMALL))
-        check_shape(self.path / name, content, Manifest)
-        told = content.pop("checksum", None)
-        if told != checksum(content):
-            raise DamagedError(self.path / name, "does not match its checksum")
-        return content
+        path = self.path / "manifest.json"
+        content = read_json(path, self._content(path.name, SMALL))
+        manifest = check_shape(path, content, Manifest)
+        if manifest.pop("checksum", None) != checksum({key: v for key, v in content.items() if key != "checksum"}):
+            raise DamagedError(path, "does not match its checksum")
+        return manifest
 
     @property
     def files(self) -> dict[str, Digest]:
@@ -109,25 +107,27 @@ class Record:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.yaml as plain data, which carries its own checksum. What the values mean is not checked here."""
+        """config.yaml as plain data, which carries its own checksum and is the manifest's. What the values mean is not
+        checked here."""
         path = self.path / "config.yaml"
         content = self._content(path.name, SMALL)
-        _, mark, rest = content.partition(CHECKSUM.encode())
-        told, _, body = rest.partition(b"\n")
         config = parse_config(path, content)
-        if not mark or told.decode("latin-1").strip() != digest(body)["sha256"]:
+        if not is_as_written(content):
             raise DamagedError(path, "does not match its checksum")
+        device = "cpu" if self.manifest["device"] == "cpu" else "cuda"  # whose name the manifest has
+        if hash_of_stored(config, device=device, engine=self.manifest["engine"]) != self.manifest["configuration"]:
+            raise DamagedError(path, "is of another run than manifest.json")
         return config
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """summary.json of a finished run."""
-        name = "summary.json"
-        if name not in self.files:
-            raise DamagedError(self.path / name, "is not among the files that the manifest lists")
-        content = check_shape(self.path / name, self._json(name, self.checked(name, SMALL)), Summary)
+        path = self.path / "summary.json"
+        content = check_shape(path, read_json(path, self.checked(path.name, SMALL)), Summary)
+        if content["run_id"] != self.manifest["run_id"]:
+            raise DamagedError(path, f"is of another run, {shown(content['run_id'])}")
         if sorted(row["seed"] for row in content["seeds"]) != sorted(self.manifest["seeds"]):
-            raise DamagedError(self.path / name, "has other seeds than the manifest")
+            raise DamagedError(path, "has other seeds than the manifest")
         return content
 
     def metrics(self, split: str = "") -> Metrics:
@@ -171,8 +171,10 @@ class Record:
             raise DamagedError(path, f"has norms of shape {found.norm_PRST.shape}, which is not (P, R, S, T)")
         if found.norm_PRST.dtype.kind not in "fiu" or (found.norm_PRST < 0).any():
             raise DamagedError(path, "holds norms that are no numbers from 0")
-        if any(a.dtype.kind not in "iu" for a in (found.step, found.seed)) or (found.step < 0).any():
-            raise DamagedError(path, "holds steps or seeds that are no whole numbers from 0")
+        if any(a.dtype.kind not in "iu" or (a < 0).any() or (a >= WHOLE).any() for a in (found.step, found.seed)):
+            raise DamagedError(path, f"holds steps or seeds that are no whole numbers from 0 to {WHOLE:,}")
+        if not all(name.isprintable() and len(name) <= LONGEST_VALUE for name in found.state):
+            raise DamagedError(path, f"names a state by more than a line of {LONGEST_VALUE} characters")
         return found if found.norm_PRST.size else None
 
     def probes(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rnnlab.contract import RunError
+from rnnlab.messages import shown_path
 
 FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json", "adjoints.npz", "output.log", ".lock")
 FOLDERS = ("checkpoint", "probes", "tensorboard", "diagnosis")
@@ -38,7 +39,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The content of a regular file.
+    """The content of a regular file, as far as it went when it was opened: a run at work appends to its own.
 
     Args:
         limit: bytes that it may have at most.
@@ -46,10 +47,10 @@ def read_regular(path: Path, limit: int) -> bytes:
         OSError: as `open_regular`, or it is larger.
     """
     with open_regular(path) as file:
-        content = b"" if os.fstat(file.fileno()).st_size > limit else file.read(limit + 1)
-        if len(content) > limit or os.fstat(file.fileno()).st_size > limit:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
             raise OSError(0, f"it has more than {limit:,} bytes", str(path))
-        return content
+        return file.read(size)  # not the limit: `read` makes room for what it is asked for before it looks
 
 
 def refuse_links(folder: Path) -> None:
@@ -63,10 +64,10 @@ def refuse_links(folder: Path) -> None:
     for path, mode in _written(folder):
         if stat.S_ISLNK(mode):
             raise RunError(
-                f"{visible(str(path))}: a symbolic link, which is not followed: what a run writes is in its folder."
+                f"{shown_path(path)}: a symbolic link, which is not followed: what a run writes is in its folder."
             )
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise RunError(f"{visible(str(path))}: neither a file nor a folder, so it is not touched.")
+            raise RunError(f"{shown_path(path)}: neither a file nor a folder, so it is not touched.")
 
 
 def wrong_kinds(folder: Path) -> Iterator[Path]:
@@ -104,7 +105,8 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def visible(text: str) -> str:
-    """Text as a terminal may be given it: what would move its cursor, colour it or set its title is escaped."""
+    """Text of several lines as a terminal may be given it: what would move its cursor, colour it or set its title is
+    escaped. What is to stay on one line, a path or a value, goes through `rnnlab.messages`."""
     return "".join(
         c if c.isprintable() or c in "\n\t\u00a0" else c.encode("unicode_escape").decode("ascii") for c in text
     )

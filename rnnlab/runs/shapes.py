@@ -5,7 +5,9 @@ whoever reads these files can count on their shape alone.
 """
 
 import functools
+import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +18,8 @@ from rnnlab.runs.damage import DamagedError
 
 Number = Finite | None
 Step = Annotated[int, Field(ge=0, lt=2**53)]
+DEPTH = 16
+"""Objects and lists within one another, at most. Runs write 4; whoever walks through a file does so by recursion."""
 
 
 class _Object(BaseModel):
@@ -63,7 +67,7 @@ class Manifest(_Object):
     task: _Task
     start: str
     end: str | None
-    sessions: list[_Session]
+    sessions: Annotated[list[_Session], Field(min_length=1)]
     configuration: str
     sources: dict[str, str]
     files: dict[Annotated[str, Field(pattern=r"^(probes/)?[A-Za-z0-9_-][A-Za-z0-9._-]*$")], _Digest]
@@ -102,23 +106,46 @@ def _adapter(kind: type[BaseModel]) -> TypeAdapter[BaseModel]:
     return TypeAdapter(kind)
 
 
+def read_json(path: Path, content: bytes) -> Any:
+    """What a JSON file says.
+
+    Args:
+        path: for the message.
+    Raises:
+        DamagedError: it is none, or nested deeper than any that a run writes.
+    """
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(path, f"cannot be read: {error}") from None
+    level = [found]
+    for _ in range(DEPTH + 1):
+        level = [inner for node in level for inner in _inner(node)]
+    if level:
+        raise DamagedError(path, f"is nested more than {DEPTH} deep")
+    return found
+
+
+def _inner(node: Any) -> Iterable[Any]:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+
+
 def check_shape(path: Path, content: Any, kind: type[BaseModel]) -> dict[str, Any]:
-    """The content, where it has the shape.
+    """The content in the shape: what was not said, of what need not be, has its default.
 
     Raises:
-        DamagedError: it has not; the first thing that is wrong is named.
+        DamagedError: it is of another shape; the first thing that is wrong is named.
     """
     if not isinstance(content, dict):
         raise DamagedError(path, "is not what a run writes (no object)")
     try:
-        _adapter(kind).validate_python(content)
+        return _adapter(kind).validate_python(content).model_dump()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise DamagedError(path, f"is not what a run writes ({where + ': ' if where else ''}{first['msg']})") from None
     except (OverflowError, RecursionError) as error:
         raise DamagedError(path, f"is not what a run writes ({error})") from None
-    return content
 
 
 def is_number(value: Any) -> bool:

@@ -5,21 +5,26 @@ which would follow its `defaults`, make what its `hydra` section names, and reso
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rnnlab.messages import one_line, shown
+from rnnlab.messages import one_line, shown, shown_path
 from rnnlab.packages import KEY, WHERE
 from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.digest import digest
 from rnnlab.runs.safe_files import read_regular
 from rnnlab.schema import TOP_KEYS
 
+CHECKSUM = "# Checksum of the lines below: "
 LIMIT, DEPTH = 2**21, 8
 """Bytes of the file, and mappings and lists within one another, at most. Runs write a few kB (with 100,000 seeds 1.3
 MB), and 3."""
+LARGEST = 2**63
+"""Whole numbers are smaller in size; a run's are below 2**53."""
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OTHERS = ("int", "float", "timestamp", "merge", "value")
 
@@ -35,6 +40,9 @@ class _Loader(_SAFE):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         if any(key.tag != "tag:yaml.org,2002:str" for key, _ in node.value):
             raise yaml.YAMLError("a key is no text")
+        (name, count), *_ = Counter(key.value for key, _ in node.value).most_common(1) or [("", 0)]
+        if count > 1:  # YAML forbids it; PyYAML would take the last, another reader the first
+            raise yaml.YAMLError(f"the key {shown(name)} is there {count} times")
         return super().construct_mapping(node, deep)
 
 
@@ -45,18 +53,32 @@ for _tag, _pattern in {
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list("-+.0123456789"))
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     """A stored configuration. What its values mean is not checked here; see `rnnlab.schema.validate`.
 
+    Args:
+        warn: told where somebody has changed what the run wrote, which is allowed.
     Raises:
         DamagedError: there is none, or it is more than plain data with a configuration's keys.
     """
     try:
-        return parse_config(path, read_regular(path, LIMIT))
+        content = read_regular(path, LIMIT)
+        config = parse_config(path, content)
+        if CHECKSUM.encode() in content and not is_as_written(content):
+            warn(f"{shown_path(path)} was changed since the run wrote it, and is taken as it is now.")
+        return config
     except FileNotFoundError:
         raise DamagedError(path, "is missing") from None
     except OSError as error:
         raise DamagedError(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def is_as_written(content: bytes) -> bool:
+    """Whether the lines of a stored configuration are those that its checksum, in a comment above them, is of."""
+    comments, mark, rest = content.partition(CHECKSUM.encode())
+    told, _, lines = rest.partition(b"\n")
+    above = all(line.startswith(b"#") for line in comments.splitlines())
+    return bool(mark) and above and told.decode("latin-1").strip() == digest(lines)["sha256"]
 
 
 def parse_config(path: Path, content: bytes) -> dict[str, Any]:
@@ -83,6 +105,8 @@ def parse_config(path: Path, content: bytes) -> dict[str, Any]:
     for name, value in _leaves("", config):
         if not isinstance(value, str | int | float | bool | None):
             raise DamagedError(path, f"{shown(name)} is of a kind that no key has ({type(value).__name__})")
+        if isinstance(value, int) and abs(value) >= LARGEST:  # or it is no float for those who count with it
+            raise DamagedError(path, f"{shown(name)}={shown(value)} is larger than any number that a key has")
         if "${" in name or (isinstance(value, str) and "${" in value):
             raise DamagedError(
                 path, f"{shown(name)}={shown(value)} refers to something else, which is not allowed there"
@@ -91,11 +115,14 @@ def parse_config(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def _refuse_references(path: Path, text: str) -> None:
-    """Anchors, with which a small file means an enormous one, and tags; before anything is made of it."""
+    """Anchors, with which a small file means an enormous one, and tags, which say what a value is to be made into;
+    before anything is made of it."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise DamagedError(path, f"has an anchor or alias ({shown(event.anchor)}), which is not allowed there")
+        if getattr(event, "tag", None):
+            raise DamagedError(path, f"has a tag ({shown(event.tag)}), which is not allowed there")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         if isinstance(event, yaml.CollectionEndEvent):

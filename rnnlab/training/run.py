@@ -15,6 +15,7 @@ from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import Interrupted
 from rnnlab.memory.lack import lacks_memory
+from rnnlab.messages import listed, shown
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now
@@ -96,7 +97,7 @@ def _run(
     _ask_about_changed_sources(experiment, folder.path)
     missing = folder.missing()
     with folder.locked(), output(folder.path):
-        manifest = _manifest(folder)
+        manifest = _manifest(experiment, folder)
         if not manifest:
             _tell_of_other_engines(experiment, folder.path)
         finished = manifest.get("status") == "finished"
@@ -116,13 +117,23 @@ def _run(
     return folder.path
 
 
-def _manifest(folder: RunFolder) -> dict[str, Any]:
-    """The manifest, {} where there is none; one that is damaged is set aside, and the checkpoints have to do."""
+def _manifest(experiment: Experiment, folder: RunFolder) -> dict[str, Any]:
+    """The manifest, {} where there is none; one that is damaged is set aside, and the checkpoints have to do.
+
+    So is that of another run, or this one would take that one's results for its own.
+    """
     try:
-        return folder.manifest()
+        manifest = folder.manifest()
+        if manifest and manifest["configuration"] != _configuration(experiment):
+            raise DamagedError(folder.path / "manifest.json", "is of a run of another configuration")
+        return manifest
     except DamagedError as error:
         say(f"{error}; set aside as {set_aside(error.path).name}.", error=True)
         return {}
+
+
+def _configuration(experiment: Experiment) -> str:
+    return configuration_hash(experiment.config, device=experiment.device.type, engine=experiment.engine.name)
 
 
 def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
@@ -147,13 +158,13 @@ def _ask_about_changed_sources(experiment: Experiment, path: Path) -> None:
     config, sources = experiment.config, experiment.sources
     if not sources or path.exists():
         return
-    same = configuration_hash(config, device=experiment.device.type, engine=experiment.engine.name)
+    same = _configuration(experiment)
     for other in sorted(path.parent.glob(f"{escape(technique(config))}-????????")):
         manifest = _glance(other)
         if manifest.get("configuration") != same:
             continue
         before = manifest["sources"]
-        changed = ", ".join(name for name in sorted(before | sources) if before.get(name) != sources.get(name))
+        changed = listed([shown(name) for name in sorted(before | sources) if before.get(name) != sources.get(name)])
         if manifest["status"] == "finished":
             say(f"{changed} changed since {other} was finished, so this is another run.")
         elif not config.force:
@@ -253,9 +264,7 @@ class _Session:
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
-            "configuration": configuration_hash(
-                config, device=self.experiment.device.type, engine=self.experiment.engine.name
-            ),
+            "configuration": _configuration(self.experiment),
             "sources": self.experiment.sources,
             "files": {"metrics.jsonl": digest(self.standing.kept)},
         }
@@ -297,12 +306,21 @@ class _Session:
             )
         self.standing = found or self.standing
         clear_away(self.folder.path, self.standing, damaged, self._warn)
+        if found is None and not self.folder.manifest():
+            self._set_strange_aside()
         for error in self.damaged:
             self._warn(f"{error}; written again from the checkpoint of the run's end.")
         if found is not None:
             self.saved, self.written = self.progress.step, (self.progress.step, self.progress.evaluated)
             # Those of the checkpoint; the file may be newer, or damaged.
             self.adjoints = self.folder.write_adjoints(found.record.arrays())
+
+    def _set_strange_aside(self) -> None:
+        """Results without a manifest or a checkpoint of this run: whosever they are, they are not written over."""
+        for name in ("metrics.jsonl", "adjoints.npz", "summary.json"):
+            path = self.folder.path / name
+            if path.exists():
+                self._warn(f"{path}: nothing says that it is of this run; set aside as {set_aside(path).name}.")
 
     @staticmethod
     def _warn(text: str) -> None:

@@ -1,6 +1,8 @@
 """Run folders are read as far as they go; what cannot be read is named, and nothing in a run folder changes."""
 
 import json
+import math
+import shutil
 
 import filelock
 import numpy as np
@@ -9,9 +11,12 @@ from helpers import only_run, rnnlab, seal
 
 from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.report.outcome import from_metrics, from_summary
-from rnnlab.report.reading import find, flat, read
+from rnnlab.report.reading import UnreadableError, find, flat, read
 from rnnlab.report.write import collect, make_report
+from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.folder import RunFolder
 from rnnlab.runs.record import Record
+from rnnlab.runs.shapes import DEPTH
 
 
 @pytest.fixture
@@ -163,18 +168,19 @@ def test_an_option_is_named_as_on_the_command_line_and_a_foreign_class_in_full()
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("change", "words"),
     [
-        ("steps: many", "steps='many'"),
-        ("steps: 0", "steps=0"),
-        ("optimiser: {lr: fast}", "optimiser.lr='fast'"),
-        ("optimiser: {lr: .nan}", "optimiser.lr=nan"),
+        ({"steps": "many"}, "steps='many'"),
+        ({"steps": 0}, "steps=0"),
+        ({"optimiser": {"lr": "fast"}}, "optimiser.lr='fast'"),
+        ({"optimiser": {"lr": math.nan}}, "optimiser.lr=nan"),
+        ({"optimiser": {"lr": 10**400}}, "is larger than any number"),
+        ({"evaluate": {"every": -(2**63)}}, "is larger than any number"),
     ],
 )
-def test_a_configuration_that_cannot_be_counted_with_costs_only_its_run(run, line, words):
+def test_a_configuration_that_cannot_be_counted_with_costs_only_its_run(run, change, words):
     write_run(run.parent / "sound", seeds=[0], rng=np.random.default_rng(0))
-    with (run / "config.yaml").open("a") as file:
-        file.write(line + "\n")  # of a key given twice the last one counts
+    RunFolder(run).write_config(Record(run).config | change)
     seal(run)
     make_report(*collect([run.parent]), run.parent / "report")
     ((_, reason),) = collect([run.parent])[1]
@@ -218,3 +224,83 @@ def test_norms_that_are_no_norms_are_remarked_upon(run, norm):
     found = read(run)
     assert found.adjoints() is None
     assert "no numbers from 0" in found.remarks[0]
+
+
+def nested(depth):
+    return [nested(depth - 1)] if depth else 7
+
+
+@pytest.mark.parametrize("depth", [DEPTH, 200])
+def test_a_manifest_that_is_nested_without_end_costs_only_its_run(run, depth):
+    seal(run, extra=nested(DEPTH - 1))
+    assert read(run).manifest["extra"] == nested(DEPTH - 1)
+    seal(run, extra=nested(depth))
+    ((_, reason),) = collect([run.parent])[1]
+    assert reason == f"manifest.json: is nested more than {DEPTH} deep"
+
+
+@pytest.mark.parametrize("session", [{"from_step": 0}, {"from_step": 0, "training_steps": 5}])
+def test_what_a_session_need_not_say_has_a_default(run, session):
+    seal(run, sessions=[session], status="interrupted")
+    (found,), _ = collect([run])
+    assert found.manifest["sessions"][0].keys() >= {"start", "to_step", "training_seconds"}
+    make_report([found], [], run.parent / "report")
+
+
+def test_a_run_has_a_session(run):
+    seal(run, sessions=[])
+    assert "manifest.json: is not what a run writes (sessions" in collect([run])[1][0][1]
+
+
+def test_files_of_another_run_are_not_believed(run):
+    """Each is whole, and has its own checksum."""
+    other = run.parent / "other"
+    write_run(other, {"optimiser.lr": 0.5}, seeds=[3, 5, 7, 9], rng=np.random.default_rng(2))
+    for name in ("summary.json", "adjoints.npz", "metrics.jsonl"):
+        swapped = shutil.copytree(run, run.parent / name)
+        shutil.copy(other / name, swapped / name)
+        assert f"{name}: does not match its checksum; " in read(swapped).remarks[0]
+        if name == "summary.json":
+            seal(swapped)
+            assert "summary.json: is of another run, other; results are" in read(swapped).remarks[0]
+    for name in ("config.yaml", "manifest.json"):
+        swapped = shutil.copytree(run, run.parent / name)
+        shutil.copy(other / name, swapped / name)
+        with pytest.raises(UnreadableError, match=r"config.yaml: is of another run than manifest.json"):
+            read(swapped)
+
+
+def test_a_folder_may_be_renamed(run):
+    """For those who read; who goes on with a run finds it by its name."""
+    moved = run.rename(run.parent / "moved")
+    assert read(moved).outcomes
+    assert read(moved).remarks == []
+    with pytest.raises(DamagedError, match=r"manifest.json: is of another run, run"):
+        RunFolder(moved).manifest()
+
+
+def test_what_a_finished_run_does_not_list_is_not_its_own(run):
+    path = run / "probes" / "step-00000001.npz"
+    path.parent.mkdir()
+    np.savez(path, seed=[3], x=[1.0])
+    with pytest.raises(DamagedError, match="not among the files that the manifest lists"):
+        dict(Record(run).probes())
+    seal(run, status="interrupted")
+    assert dict(Record(run).probes()).keys() == {1}
+
+
+@pytest.mark.parametrize("name", ["x" * 81, "a\nb", "\x1b[2J"])
+def test_a_state_is_named_in_a_few_letters(run, name):
+    with np.load(run / "adjoints.npz") as arrays:
+        np.savez(run / "adjoints.npz", **{**arrays, "state": [name]})
+    seal(run)
+    found = read(run)
+    assert found.adjoints() is None
+    assert "names a state by more than a line" in found.remarks[0]
+
+
+def test_probed_steps_are_whole_numbers_that_a_float_holds(run):
+    with np.load(run / "adjoints.npz") as arrays:
+        np.savez(run / "adjoints.npz", **{**arrays, "step": arrays["step"].astype(np.uint64) + 2**63})
+    seal(run)
+    assert read(run).adjoints() is None

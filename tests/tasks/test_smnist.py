@@ -97,7 +97,8 @@ def test_pixels_are_read_row_by_row_as_grey_levels(tmp_path: Path) -> None:
     data = arrays()
     task = smnist(source=str(write_npz(tmp_path, data)))
     (batch,) = task.evaluation_batches(10)
-    images = {tuple(image): label for image, label in zip(data["x_test"].reshape(10, 12).tolist(), data["y_test"])}
+    pairs = zip(data["x_test"].reshape(10, 12).tolist(), data["y_test"], strict=True)
+    images = {tuple(image): label for image, label in pairs}
     read = (255 * batch.input[..., 0]).round().long().T.tolist()
     assert sorted(map(tuple, read)) == sorted(images)
     assert batch.target[0].tolist() == [images[tuple(image)] for image in read]

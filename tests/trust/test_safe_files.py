@@ -1,6 +1,7 @@
 """What lies in a run folder is not followed elsewhere, not waited for and not swallowed whole."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ def test_a_regular_file_is_read_up_to_its_limit(tmp_path) -> None:
     assert read_regular(path, 5) == b"12345"
     with pytest.raises(OSError, match="more than 4 bytes"):
         read_regular(path, 4)
+
+
+def test_no_more_room_is_made_than_a_file_needs(tmp_path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    tracemalloc.start()
+    assert read_regular(path, 2**40) == b"12345"
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def test_nothing_else_is(tmp_path) -> None:

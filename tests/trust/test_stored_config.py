@@ -10,7 +10,9 @@ from support import composed
 
 from rnnlab.contract import ConfigError, check_value
 from rnnlab.runs.damage import DamagedError
-from rnnlab.runs.stored_config import DEPTH, LIMIT, parse_config, read_config
+from rnnlab.runs.folder import RunFolder
+from rnnlab.runs.identity import configuration_hash, hash_of_stored
+from rnnlab.runs.stored_config import DEPTH, LIMIT, is_as_written, parse_config, read_config
 from rnnlab.schema import validate
 
 PATH = Path("RUN/config.yaml")
@@ -27,10 +29,17 @@ REFUSED = {
     "anchor": ("seeds: &a [1]", "anchor"),
     "alias": ("a: &a [*a]", "anchor"),
     "merge": ("a: &a {b: 1}\nc: {<<: *a}", "anchor"),
-    "object": ("steps: !!python/object/apply:os.mkdir [pwned]", "cannot be read"),
-    "name of an object": ("steps: !!python/name:os.system", "cannot be read"),
-    "tag": ("steps: !!binary aGVsbG8=", "steps is of a kind that no key has (bytes)"),
-    "set": ("cell: !!set {a, b}", "cell is of a kind that no key has (set)"),
+    "object": ("steps: !!python/object/apply:os.mkdir [pwned]", "has a tag (tag:yaml.org,2002:python/object"),
+    "name of an object": ("steps: !!python/name:os.system", "has a tag"),
+    "tag": ("steps: !!binary aGVsbG8=", "has a tag"),
+    "tag of a plain value": ('steps: !!int "25"', "has a tag"),
+    "tag of a mapping": ("cell: !!map {a: 1}", "has a tag"),
+    "tag of a list": ("seeds: !!seq [1]", "has a tag"),
+    "tag of a key": ("!!str steps: 1", "has a tag"),
+    "tag of no kind": ("steps: ! 25", "has a tag"),
+    "set": ("cell: !!set {a, b}", "has a tag"),
+    "a key twice": ("steps: 1\nseeds: [1]\nsteps: 2", "steps is there 2 times"),
+    "a key of a group twice": ("cell: {hidden: 1, hidden: 1}", "hidden is there 2 times"),
     "number for a key": ("cell: {1: 2}", "a key is no text"),
     "list for a key": ("cell: {? [1] : 2}", "a key is no text"),
     "two documents": ("steps: 1\n---\nsteps: 2", "cannot be read"),
@@ -40,6 +49,8 @@ REFUSED = {
     "deeply nested lists": ("[" * 100_000, f"more than {DEPTH} deep"),
     "deeply nested mappings": ("{" * 100_000, f"more than {DEPTH} deep"),
     "an enormous number": (f"steps: {'9' * 10_000}", "cannot be read"),
+    "a number that no float holds": (f"optimiser: {{lr: {10**400}}}", "is larger than any number that a key has"),
+    "a number below": (f"milestones: [1, -{2**63}]", "milestones=-9223372036854775808 is larger"),
 }
 
 
@@ -58,7 +69,10 @@ def test_what_a_run_stores_is_read_as_it_was() -> None:
     for overrides in ((), ("probes=full", "seeds=[3,4]", "optimiser.lr=1e-7", "milestones=[1e20]", "task.shortest=3")):
         config = validate(composed(*overrides))
         text = OmegaConf.to_yaml(config.resolved())
-        assert validate(parse_config(PATH, text.encode())) == config
+        stored = parse_config(PATH, text.encode())
+        assert validate(stored) == config
+        made_on = {"device": "cpu", "engine": "fused"}
+        assert hash_of_stored(stored, **made_on) == configuration_hash(config, **made_on)
 
 
 def test_a_text_that_is_accepted_comes_back_as_it_was() -> None:
@@ -88,7 +102,7 @@ def test_other_files_are_not_read(tmp_path) -> None:
     """A link, a FIFO, a device, a folder, and what is larger than any configuration."""
     made = {name: tmp_path / f"{name}.yaml" for name in ("link", "fifo", "folder", "large", "missing")}
     (tmp_path / "real.yaml").write_text(yaml.safe_dump({"steps": 3}))
-    assert read_config(tmp_path / "real.yaml") == {"steps": 3}
+    assert read_config(tmp_path / "real.yaml", pytest.fail) == {"steps": 3}
     made["link"].symlink_to("real.yaml")
     os.mkfifo(made["fifo"])
     made["folder"].mkdir()
@@ -96,4 +110,23 @@ def test_other_files_are_not_read(tmp_path) -> None:
         file.truncate(LIMIT + 1)
     for path in (*made.values(), Path("/dev/zero")):
         with pytest.raises(DamagedError, match=rf"^{path}: "):
-            read_config(path)
+            read_config(path, pytest.fail)
+
+
+def test_a_change_by_hand_is_allowed_and_said(tmp_path) -> None:
+    path = tmp_path / "config.yaml"
+    RunFolder(tmp_path).write_config(validate(composed()).resolved())
+    stored, said = read_config(path, pytest.fail), []
+    path.write_text(path.read_text().replace("steps: ", "steps: 1"))
+    assert read_config(path, said.append)["steps"] == int(f"1{stored['steps']}")
+    assert said == [f"{path} was changed since the run wrote it, and is taken as it is now."]
+
+
+@pytest.mark.parametrize("above", ["", "# a comment\n"])
+def test_a_checksum_is_of_all_keys(above, tmp_path) -> None:
+    """None is added above it."""
+    RunFolder(tmp_path).write_config({"steps": 3})
+    content = (tmp_path / "config.yaml").read_bytes()
+    assert is_as_written(above.encode() + content)
+    for changed in (b"name: x\n" + content, content + b"name: x\n", content.replace(b"3", b"4"), b"steps: 3\n"):
+        assert not is_as_written(changed)

@@ -45,5 +45,6 @@ def test_settings_are_as_they_were_after_a_drawing_that_fails() -> None:
         raise ZeroDivisionError
 
     with matplotlib.rc_context({"font.size": 30}):
-        pytest.raises(ZeroDivisionError, fail)
+        with pytest.raises(ZeroDivisionError):
+            fail()
         assert matplotlib.rcParams["font.size"] == 30

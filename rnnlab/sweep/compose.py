@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.options import CommandLine
 from rnnlab.overrides import check_overrides
-from rnnlab.packages import search_current_folder
+from rnnlab.packages import admit
 from rnnlab.rerun import offer
 from rnnlab.schema import Config
 from rnnlab.sweep.crew import Crew
@@ -93,7 +93,7 @@ class Composer:
 
     def jobs(self, tasks: list[Task]) -> list[Job]:
         """Numbers and overrides as jobs."""
-        search_current_folder(self.packages)
+        admit(self.packages)
         if self.stored is not None:
             offer(self.stored)
         setup_globals()

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import rnnlab
-
-INSTALLED = {"site-packages", "dist-packages"}
+from rnnlab.import_path import is_installed
 
 
 @contextmanager
@@ -39,5 +38,5 @@ def variables() -> dict[str, str]:
     ours = str(Path(rnnlab.__file__).resolve().parent.parent)
     trusted = {*given, ours}
     paths = [p for p in [*sys.path, ours] if p in trusted or p not in ("", os.getcwd())]
-    paths = [p for p in dict.fromkeys(paths) if not INSTALLED & {*Path(p).parts}]
+    paths = [p for p in dict.fromkeys(paths) if not is_installed(p)]
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}

@@ -190,7 +190,7 @@ def build(
 def _sources(config: Config, task: Task) -> dict[str, str]:
     parts = (*config.components.values(), *config.probes.values())
     modules = (part["_target_"].rpartition(".")[0] for part in parts)
-    return of_modules(modules) | of_files(getattr(task, "files", ()))
+    return of_modules(modules, config.allowed_packages) | of_files(getattr(task, "files", ()))
 
 
 def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tuple[Config, Match | None]:

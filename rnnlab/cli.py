@@ -41,7 +41,7 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
 from rnnlab.overrides import QUIET, check_overrides, quoted, spelled_out
-from rnnlab.packages import search_current_folder, take_packages
+from rnnlab.packages import admit, take_packages
 from rnnlab.rerun import RERUN, offer, stored
 from rnnlab.runs.safe_files import visible
 from rnnlab.schema import Config, config_folder, validate
@@ -100,7 +100,7 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
             print(f"rnnlab {__version__}")
             return 0
         line = find_folder(line)
-        search_current_folder(packages)
+        admit(packages)
         return _run_hydra(line, _Task(work or _train, packages, stored(line)), runs=work is None)
     except ConfigError as error:
         return _fail(2, str(error))

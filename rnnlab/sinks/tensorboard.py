@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from tensorboard.compat.proto import summary_pb2
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import histogram_raw
 
 from rnnlab.build import Experiment
+from rnnlab.plotting import Figure
 from rnnlab.probes.adjoint_record import LIVE, AdjointRecord
 from rnnlab.sinks import figures
 from rnnlab.sinks.gallery import Gallery

@@ -65,7 +65,9 @@ def _program() -> int:
 
 def _limits() -> Iterator[int]:
     """Those of `ulimit -v` and `ulimit -d`."""
-    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA) if resource else ():
+    if resource is None:
+        return
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
             yield soft

@@ -103,6 +103,8 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[np.dtype, tuple[int, ...
         dtype = np.dtype(b"".join(found.group("order", "kind", "size")).decode("ascii"))
     except TypeError:
         raise _ArchiveError(f"'{name}' in it is of an unknown type") from None
+    if dtype.kind in "fc" and dtype.itemsize > np.dtype(complex if dtype.kind == "c" else float).itemsize:
+        raise _ArchiveError(f"'{name}' in it is of a precision that only some machines have")  # nor does torch
     shape = tuple(int(n) for n in found["shape"].split(b",") if n.strip())
     return dtype, shape, found["fortran"] == b"True", 8 + width + len(text)
 

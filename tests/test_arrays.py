@@ -110,6 +110,7 @@ WRONG = {
     "header that is code": zipped([("a.npy", npy(header(shape="(1,).__class__()"), bytes(8)))]),
     "header nested": zipped([("a.npy", npy(b"(" * 9000))]),
     "unknown type": zipped([("a.npy", npy(header("'<f3'"), bytes(3)))]),
+    "longer than float64": archive(a=np.zeros(1, np.longdouble)),
     "later format": zipped([("a.npy", npy(header(), bytes(8), b"\x09\x00"))]),
     "too few bytes": zipped([("a.npy", npy(header(shape="(2,)"), bytes(8)))]),
     "too many bytes": zipped([("a.npy", npy(header(), bytes(9)))]),

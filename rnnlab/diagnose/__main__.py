@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnlab.arguments import Parser, path, whole
-from rnnlab.messages import shown
+from rnnlab.messages import one_line, shown, shown_path
 
 if TYPE_CHECKING:
     from rnnlab.diagnose.findings import Findings
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(130, "interrupted; nothing of the run was changed.")
     except OSError as error:
-        return _fail(1, f"{error.filename or arguments.run}: {error.strerror or error}.")
+        return _fail(1, f"{shown_path(error.filename or arguments.run)}: {error.strerror or error}.")
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -57,7 +57,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
             2, f"{shown(arguments.run)}: no run folder there (one has a manifest.json). Train something first."
         )
     if len(folders) > 1:
-        names = ", ".join(map(str, folders[:LISTED])) + (", …" if len(folders) > LISTED else "")
+        names = ", ".join(map(shown_path, folders[:LISTED])) + (", …" if len(folders) > LISTED else "")
         return _fail(2, f"{shown(arguments.run)}: holds {len(folders)} runs; give one of them: {names}")
     (folder,) = folders
     out = arguments.out or folder / "diagnosis"
@@ -75,7 +75,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(1)  # the run may be at work on this machine
         findings = examine(run, arguments.seed, arguments.examples, _say, packages)
     except UnreadableError as error:
-        return _fail(1, f"{folder}: {' '.join(str(error).split())}.")
+        return _fail(1, f"{shown_path(folder)}: {one_line(error)}.")
     except ConfigError as error:
         return _fail(2, str(error))
     except RunError as error:
@@ -100,7 +100,7 @@ def _write(findings: "Findings", out: Path) -> None:
     )
     write_atomically(out / "diagnosis.png", drawn)
     print(text)
-    print(visible(f"Figure: {out / 'diagnosis.png'}"))
+    print(f"Figure: {shown_path(out / 'diagnosis.png')}")
 
 
 def _parser() -> argparse.ArgumentParser:

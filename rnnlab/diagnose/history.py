@@ -21,6 +21,7 @@ def histories(rows: list[dict[str, Any]], seeds: list[int]) -> dict[int, History
     return {seed: history(of) for seed, of in by_seed.items()}
 
 
+@np.errstate(over="ignore")  # a gradient in float64 may have a norm whose double is infinite
 def history(rows: list[dict[str, Any]]) -> History:
     """Of one seed's training lines, in their order."""
     step = np.array([row["step"] for row in rows], dtype=float)

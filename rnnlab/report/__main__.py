@@ -12,12 +12,13 @@ if __name__ == "__main__":
     enter()
 
 import argparse
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnlab.arguments import Parser, line, path, whole
-from rnnlab.messages import shown
+from rnnlab.messages import one_line, shown, shown_path
 from rnnlab.runs.safe_files import visible
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return _report(arguments)
+        with warnings.catch_warnings():
+            # Of numpy's and matplotlib's, about the values of somebody's run; the page shows those.
+            warnings.simplefilter("ignore")
+            return _report(arguments)
     except KeyboardInterrupt:
         return _fail(130, "interrupted; files that were written already are whole.")
     except OSError as error:
-        return _fail(1, f"{error.filename or arguments.out}: {error.strerror or error}.")
+        return _fail(1, f"{shown_path(error.filename or arguments.out)}: {error.strerror or error}.")
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -72,7 +76,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _list(word: str, said: list[tuple[str, str]]) -> None:
     for folder, reason in said[:LISTED]:
-        print(visible(f"{word}: {folder}: {reason}"), file=sys.stderr)
+        print(f"{word}: {shown_path(folder)}: {one_line(reason)}", file=sys.stderr)
     if len(said) > LISTED:
         print(f"{word}: {len(said) - LISTED} more; the page names them.", file=sys.stderr)
 
@@ -81,10 +85,10 @@ def _tell(report: "Report") -> None:
     from rnnlab.report.notes import verdict
 
     for part in report.parts:
-        print(visible(f"{part.title}: {verdict(part.comparison)}"))
+        print(f"{one_line(part.title)}: {one_line(verdict(part.comparison))}")
     partial = sum(run.partial for run in report.runs)
     arms = sum(len(part.comparison.rows) for part in report.parts)
-    print(f"{len(report.runs)} runs, {partial} of them partial, {arms} arms: {report.page}")
+    print(f"{len(report.runs)} runs, {partial} of them partial, {arms} arms: {shown_path(report.page)}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -48,8 +48,11 @@ def from_metrics(rows: list[dict[str, Any]], seeds: list[int], metric: str) -> l
     A seed has diverged when its loss or gradient norm was not finite, or when its lines end before the others' do
     although it was not solved.
     """
-    last = {seed: max((row["step"] for row in rows if row["seed"] == seed), default=0) for seed in seeds}
-    evaluated = {seed: [row for row in rows if row["seed"] == seed and row["split"] == "eval"] for seed in seeds}
+    last, evaluated = dict.fromkeys(seeds, 0), {seed: [] for seed in seeds}
+    for row in rows:
+        if row["seed"] in last:
+            last[row["seed"]] = max(last[row["seed"]], row["step"])
+            evaluated[row["seed"]] += [row] if row["split"] == "eval" else []
     newest = max((row["step"] for row in rows if row["split"] == "train"), default=0)
     broken = {row["seed"] for row in rows if row["split"] == "train" and None in (row["loss"], row["grad_norm"])}
     tells = any("solved" in row for row in rows)  # else a seed whose lines end early may have been solved

@@ -76,7 +76,7 @@ def render(
         sections=[_section(part) for part in parts],
         states=Counter(run.state for run in runs).most_common(),
         runs=_run_rows(parts, runs),
-        data=_data(runs),
+        data=details(runs),
         unreadable=unreadable[:NAMED],
         more_unreadable=max(0, len(unreadable) - NAMED),
         remarks=[(str(run.path), remark) for run in runs for remark in run.remarks],
@@ -145,7 +145,7 @@ def _run_rows(parts: Sequence[Part], runs: Sequence[Run]) -> list[dict[str, Any]
     return rows
 
 
-def _data(runs: Sequence[Run]) -> Markup:
+def details(runs: Sequence[Run]) -> Markup:
     """Configurations and manifests as JSON: what most runs share once, and per run what differs.
 
     Escaped so that no text in it can end the script element that holds it.

@@ -12,7 +12,7 @@ import numpy as np
 from rnnlab.report.arms import Section, sections, shortened, text
 from rnnlab.report.comparison import Comparison, compare
 from rnnlab.report.notes import notes, verdict
-from rnnlab.report.page import Part, Picture, render
+from rnnlab.report.page import Part, Picture, details, render
 from rnnlab.report.reading import Run, UnreadableError, find, read
 from rnnlab.report.tables import (
     PAIR_HEADS,
@@ -48,10 +48,19 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[tuple[str, str]]]:
     unreadable = []
     for folder in find(paths):
         try:
-            runs.append(read(folder))
+            runs.append(_rehearsed(read(folder)))
         except UnreadableError as error:
             unreadable.append((str(folder), str(error)))
+        except Exception as error:  # none foreseen; one run's fault must not cost all others their report
+            unreadable.append((str(folder), f"cannot be compared: {type(error).__name__}: {error}"))
     return runs, unreadable
+
+
+def _rehearsed(run: Run) -> Run:
+    """The run, once it is seen that it can be put into a section and onto the page."""
+    sections([run], every_lr=False)
+    details([run])
+    return run
 
 
 def make_report(

@@ -21,6 +21,8 @@ HIGHEST, UP = 8, 2
 Published norms fall to 1e-23."""
 BEYOND = 400.0
 """Stands for log10 of infinity, and negative for that of 0: outside every scale, yet drawable."""
+LONGEST = 120
+"""Characters of a label."""
 CURVES = 5
 """Training steps drawn as curves, first and last included."""
 
@@ -34,7 +36,8 @@ def median_over_seeds(norm_RST: np.ndarray) -> np.ndarray:
     count = np.sum(~np.isnan(norm_RST), axis=0, keepdims=True)
     low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=0)
     high = np.take_along_axis(ordered, np.minimum(count // 2, len(ordered) - 1), axis=0)
-    return ((low + high) / 2)[0]
+    with np.errstate(over="ignore"):  # infinite as far as anybody draws it
+        return ((low + high) / 2)[0]
 
 
 def log10(norm: np.ndarray) -> np.ndarray:
@@ -70,7 +73,7 @@ def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: st
     colours = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
     mesh = axes.pcolorfast(edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high)
     axes.set(xlabel="training step", ylabel="time step t", title=_title(state, seeds))
-    figure.colorbar(mesh, ax=axes, pad=0.03, extend=extend(log_TP, low, high), label=_label(state, unit))
+    figure.colorbar(mesh, ax=axes, pad=0.03, extend=extend(log_TP, low, high), label=norm_label(state, unit))
     return figure
 
 
@@ -95,8 +98,16 @@ def _figure(*, right: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _label(state: str, unit: str) -> str:
-    return f"log₁₀ ‖∂L/∂{state}ₜ‖   (L in {unit})"  # not mathtext, which takes a quarter of the drawing to parse
+def words(text: str) -> str:
+    """A text that somebody chose, for a figure: no mathematics, which may be wrong, on one line, and not endless."""
+    cut = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return "".join(c if c.isprintable() else " " for c in cut).replace("$", r"\$")
+
+
+def norm_label(state: str, unit: str) -> str:
+    """Of an axis with the norm's logarithm."""
+    # Not mathtext, which takes a quarter of the drawing to parse.
+    return words(f"log₁₀ ‖∂L/∂{state}ₜ‖   (L in {unit})")
 
 
 def _title(state: str, seeds: int) -> str:
@@ -125,7 +136,7 @@ def curves(step: Sequence[int], norms_PRT: Sequence[np.ndarray], *, state: str, 
             low, high = [*low, lowest_T], [*high, highest_T]
         low, high = [*low, log_T], [*high, log_T]
     bottom, top = scale(np.concatenate([*low, *high]))
-    axes.set(xlabel="time step t", ylabel=_label(state, unit), title=_title(state, seeds), ylim=(bottom, top))
+    axes.set(xlabel="time step t", ylabel=norm_label(state, unit), title=_title(state, seeds), ylim=(bottom, top))
     axes.margins(x=0)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -42,3 +42,8 @@ def test_lines_of_other_seeds_do_not_count():
     assert (found[0].grad_norm, found[0].clipped) == (2, 1)
     assert found[1].grad_norm == 9
     assert math.isnan(found[2].grad_norm)
+
+
+def test_norms_as_large_as_a_float_can_be_are_no_warning():
+    found = history(lines([1e308] * 30))
+    assert found.burst != found.burst or found.burst <= 1

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -97,3 +98,28 @@ def test_what_could_not_be_read_is_named_and_the_rest_compared(runs, capsys):
 def test_the_benchmark_counts_seconds_and_bytes(capsys):
     assert bench(["report", "--runs", "4", "--json"]) == 0
     assert '"page_bytes": ' in capsys.readouterr().out
+
+
+def test_a_folder_or_a_value_cannot_write_lines_of_its_own(runs, capsys):
+    """Nor move the cursor."""
+    for name, change in (("a\nLeft out: b\x1b[2J", {}), ("sound", {"task.note": "x\nFirst: y\x1b]0;z\x07"})):
+        write_run(runs / name, change, seeds=[0], rng=np.random.default_rng(0))
+    (runs / "a\nLeft out: b\x1b[2J" / "manifest.json").write_text("{")
+    assert main([str(runs)]) == 0
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"Left out: {runs}/a\\nLeft out: b\\x1b[2J: manifest.json: cannot be read: ")
+    assert len(captured.out.splitlines()) == 3  # two tasks, and how many runs
+    assert all(line.isprintable() for line in captured.out.splitlines())
+
+
+def test_numpy_and_matplotlib_say_nothing_of_a_run_s_values(runs, capfd, monkeypatch):
+    def collect(paths):
+        warnings.warn("of a value", RuntimeWarning, stacklevel=1)
+        return [], []
+
+    monkeypatch.setattr("rnnlab.report.write.collect", collect)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as outside of a test
+        assert main([str(runs)]) == 2
+    assert "of a value" not in capfd.readouterr().err

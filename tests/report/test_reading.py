@@ -10,6 +10,7 @@ import pytest
 from helpers import only_run, rnnlab, seal
 
 from rnnlab.bench.synthetic_runs import write_run
+from rnnlab.report import write
 from rnnlab.report.outcome import from_metrics, from_summary
 from rnnlab.report.reading import UnreadableError, find, flat, read
 from rnnlab.report.write import collect, make_report
@@ -304,3 +305,18 @@ def test_probed_steps_are_whole_numbers_that_a_float_holds(run):
         np.savez(run / "adjoints.npz", **{**arrays, "step": arrays["step"].astype(np.uint64) + 2**63})
     seal(run)
     assert read(run).adjoints() is None
+
+
+@pytest.mark.parametrize("where", ["read", "sections", "details"])
+def test_a_fault_that_nobody_foresaw_costs_only_its_run(run, monkeypatch, where):
+    write_run(run.parent / "sound", seeds=[0], rng=np.random.default_rng(0))
+    function = getattr(write, where)
+
+    def fails_at_one(given, **options):
+        (path,) = [getattr(of, "path", of) for of in (given if isinstance(given, list) else [given])]
+        return 1 // (path.name == "sound") and function(given, **options)
+
+    monkeypatch.setattr(write, where, fails_at_one)
+    (found,), ((_, reason),) = collect([run.parent])
+    assert found.path.name == "sound"
+    assert reason.startswith("cannot be compared: ZeroDivisionError")

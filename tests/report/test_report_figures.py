@@ -13,6 +13,7 @@ from rnnlab.report.figures.learning_curves import losses
 from rnnlab.report.figures.norms import gather
 from rnnlab.report.figures.style import DRAWN, OFF, labelled, png, quartiles
 from rnnlab.report.reading import find, read
+from rnnlab.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -135,3 +136,24 @@ def test_long_labels_that_differ_at_their_end_differ_in_the_legend(comparison):
 def test_a_curve_of_one_point_can_be_seen(comparison):
     (drawing,) = (d for d in draw(comparison({"steps": 40})) if d.name == "learning_curves")
     assert drawing.figure.axes[0].lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize("text", [r"$\frac{$", "a_1_2", "{}", "a\n" * 200, "\x1b[2J", "x" * 10_000, ""])
+def test_what_a_run_calls_its_unit_or_its_state_is_text(tmp_path, comparison, text):
+    write_run(tmp_path / "odd", SWEPT[0], seeds=[0], rng=np.random.default_rng(0))
+    summary = read(tmp_path / "odd").record.summary | {"unit": text}
+    RunFolder(tmp_path / "odd").write_json("summary.json", summary)
+    if text.isprintable() and len(text) < 80:
+        with np.load(tmp_path / "odd" / "adjoints.npz") as arrays:
+            np.savez(tmp_path / "odd" / "adjoints.npz", **{**arrays, "state": [text]})
+    seal(tmp_path / "odd")
+    assert all(png(drawing) for drawing in draw(comparison(*SWEPT[1:])))
+
+
+@pytest.mark.parametrize("norm", [5e-324, 1e308, np.inf])
+def test_any_norm_can_be_drawn(tmp_path, comparison, norm):
+    write_run(tmp_path / "odd", {"cell": "rnn"}, seeds=[0, 1], rng=np.random.default_rng(0))
+    with np.load(tmp_path / "odd" / "adjoints.npz") as arrays:
+        np.savez(tmp_path / "odd" / "adjoints.npz", **{**arrays, "norm": np.full_like(arrays["norm"], norm)})
+    seal(tmp_path / "odd")
+    assert all(png(drawing) for drawing in draw(comparison({"cell": "gru"})))

@@ -4,11 +4,13 @@ import itertools
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from rnnlab.report import statistics
 from rnnlab.report.statistics import iqm, wilson
 
 
@@ -125,6 +127,17 @@ def test_iqm_follows_its_generator() -> None:
     values = rng().normal(size=12)
     assert iqm(values, rng(1)) == iqm(values, rng(1))
     assert iqm(values, rng(1)).low != iqm(values, rng(2)).low
+
+
+def test_iqm_of_many_values_is_drawn_in_pieces(monkeypatch) -> None:
+    """With the same result, and without room for all resamples."""
+    values = np.random.default_rng(3).normal(size=500)
+    whole = iqm(values, np.random.default_rng(0))
+    monkeypatch.setattr(statistics, "AT_ONCE", 2**16)
+    tracemalloc.start()
+    assert iqm(values, np.random.default_rng(0)) == whole
+    assert tracemalloc.get_traced_memory()[1] < 8 * statistics.RESAMPLES * len(values) / 8
+    tracemalloc.stop()
 
 
 def test_no_torch_is_imported() -> None:

@@ -14,6 +14,7 @@ from rnnlab.build import build
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
 from rnnlab.runs.damage import DamagedError
+from rnnlab.runs.folder import RunFolder
 from rnnlab.runs.record import Record
 from rnnlab.schema import validate
 from rnnlab.training import run as session
@@ -366,3 +367,72 @@ def test_a_diagnosis_takes_no_checkpoint_of_another_run(finished, capfd):
     path = state_file(finished, state, step=99)
     assert diagnose([str(finished)]) == 0
     assert f"{path.name}: is of another run, another; the checkpoint before it is taken" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_another_run_in_the_folder_is_not_taken_for_this_one(state, made, in_tmp_path, whole, capfd):
+    """Nor is anything of it lost."""
+    shutil.copytree(made / "finished", "runs")
+    folder = only_run()
+    shutil.rmtree(folder)
+    assert rnnlab(*SETTING, "name=other", "optimiser.lr=0.5") == 0
+    other = only_run("other")
+    if state == "interrupted":
+        seal(other, status="interrupted")
+    metrics = (other / "metrics.jsonl").read_bytes()
+    shutil.move(other, folder)
+    assert rnnlab(*SETTING) == 0
+    said = capfd.readouterr().err
+    assert f"manifest.json: is of another run, {other.name}; set aside as manifest.json.damaged." in said
+    assert (folder / "manifest.json.damaged").exists()
+    assert (folder / "metrics.jsonl.damaged").read_bytes() == metrics
+    for path in (folder / "checkpoint").glob("*.damaged*"):
+        path.unlink()
+    assert whole_files(folder) == whole
+
+
+def test_the_manifest_of_another_run_costs_no_more_than_itself(interrupted, whole, capfd):
+    seal(interrupted, run_id="another")
+    assert rnnlab(*SETTING) == 0
+    captured = capfd.readouterr()
+    assert "manifest.json: is of another run, another; set aside" in captured.err
+    assert "Going on from step 10" in captured.out
+    assert whole_files(interrupted) == whole
+
+
+def test_a_manifest_of_another_configuration_is_set_aside(finished, whole, capfd):
+    content = read(finished, "manifest.json")
+    RunFolder(finished).write_manifest(content | {"configuration": "0" * 64})
+    assert rnnlab(*SETTING) == 0
+    assert "manifest.json: is of a run of another configuration; set aside" in capfd.readouterr().err
+    assert whole_files(finished) == whole
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json"])
+def test_a_file_of_another_run_is_written_again(name, finished, whole, capfd):
+    content = (finished / name).read_bytes()
+    assert rnnlab(*SETTING, "name=other", "optimiser.lr=0.5") == 0
+    shutil.copy(only_run("other") / name, finished / name)
+    assert (finished / name).read_bytes() != content
+    capfd.readouterr()
+    assert rnnlab(*SETTING) == 0
+    assert f"{name}: " in capfd.readouterr().err
+    assert whole_files(finished) == whole
+
+
+def test_damage_is_told_in_one_line_of_text(tmp_path):
+    """Whatever is quoted, and whatever the folder is called."""
+    odd = "\x1b[31m\x07\u202e\n\r\u2028"
+    told = DamagedError(tmp_path / f"a{odd}b" / f"c{odd}d", f"has {odd} in it")
+    for text in (str(told), told.short, told.damage):
+        assert text.isprintable()
+
+
+def test_a_manifest_cannot_write_to_the_terminal(finished, capfd):
+    content = read(finished, "manifest.json")
+    content["files"]["\x1b[31mRED\x07\n"] = {"bytes": 1, "sha256": "0" * 64}
+    RunFolder(finished).write_manifest(content)
+    assert rnnlab(*SETTING) == 0
+    said = capfd.readouterr().err
+    assert "manifest.json: is not what a run writes (files." in said
+    assert said.replace("\n", "").isprintable()

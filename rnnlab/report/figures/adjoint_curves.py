@@ -8,7 +8,7 @@ from rnnlab.plotting import Figure, MaxNLocator
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.norms import Norms
 from rnnlab.report.figures.style import DRAWN, WIDTH, Drawing, labelled, left_out, legend_below, seeds, style
-from rnnlab.sinks.figures import log10, median_over_seeds, scale
+from rnnlab.sinks.figures import log10, median_over_seeds, norm_label, scale
 
 
 def adjoint_curves(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
@@ -40,7 +40,7 @@ def adjoint_curves(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | 
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     state, unit = drawn[0][1].state, comparison.section.said("unit") or "the task's unit"
     panels[0].set_ylim(*scale(np.concatenate(values)))
-    panels[0].set_ylabel(rf"$\log_{{10}}\,\|\partial L/\partial {state}_t\|$   ($L$ in {unit})")
+    panels[0].set_ylabel(norm_label(state, unit))
     legend_below(figure, list(handles.values()), [labelled(comparison.rows[place]) for place in handles])
     rows = [comparison.rows[place] for place, _ in drawn]
     caption = (

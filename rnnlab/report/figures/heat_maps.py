@@ -9,7 +9,7 @@ from rnnlab.plotting import Figure, MaxNLocator, colormaps
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.norms import Norms
 from rnnlab.report.figures.style import WIDTH, Drawing, labelled, left_out
-from rnnlab.sinks.figures import edges, extend, log10, scale
+from rnnlab.sinks.figures import edges, extend, log10, norm_label, scale
 
 MAPS = 12
 """Arms drawn at most."""
@@ -48,7 +48,7 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
     state, unit = drawn[0].state, comparison.section.said("unit") or "the task's unit"
     assert mesh is not None
     bar = figure.colorbar(mesh, ax=panels, extend=extend(everything, low, high), shrink=min(1.0, 2.4 / lines))
-    bar.set_label(rf"$\log_{{10}}\,\|\partial L/\partial {state}_t\|$   ($L$ in {unit})", fontsize=8)
+    bar.set_label(norm_label(state, unit), fontsize=8)
     rows = [of_arm.row for of_arm in drawn]
     caption = (
         "The same norm over the whole of training; colour: log10 of the median over the seeds in training, one scale "

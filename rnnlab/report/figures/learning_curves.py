@@ -19,6 +19,7 @@ from rnnlab.report.figures.style import (
     seeds,
     style,
 )
+from rnnlab.sinks.figures import words
 
 
 def learning_curves(comparison: Comparison) -> Drawing | None:
@@ -46,7 +47,7 @@ def learning_curves(comparison: Comparison) -> Drawing | None:
         handles[-1].set_label(f"baseline: best without memory, {baseline:.4g}")
         seen = np.append(seen, baseline)
     _limit(axes, seen)
-    axes.set(xlabel="training step (updates)", ylabel=f"evaluation loss ({unit or 'the unit of the task'})")
+    axes.set(xlabel="training step (updates)", ylabel=f"evaluation loss ({words(unit or 'the unit of the task')})")
     axes.margins(x=0.01)
     axes.grid(alpha=0.3)
     legend_below(figure, handles, [handle.get_label() for handle in handles])

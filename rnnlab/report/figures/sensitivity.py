@@ -17,6 +17,7 @@ from rnnlab.report.figures.style import (
     quartiles,
     style,
 )
+from rnnlab.sinks.figures import words
 
 TICKS = 8
 """Learning rates up to which each has its own tick."""
@@ -48,7 +49,7 @@ def sensitivity(comparison: Comparison) -> Drawing | None:
         handles.append(line)
     above.set(ylabel="seeds solved", ylim=(-0.03, 1.03))
     above.yaxis.set_major_formatter(PercentFormatter(1.0))
-    of_loss = unit or "the unit of the task"
+    of_loss = words(unit or "the unit of the task")
     below.set(xscale="log", xlabel=f"learning rate ({LR}, no unit)", ylabel=f"final loss ({of_loss})")
     tried = sorted({setting.lr for row in drawn for setting in row.arm.tried})
     if len(tried) <= TICKS:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rnnlab.plotting import Figure, FigureCanvasAgg
 from rnnlab.report.comparison import Row
+from rnnlab.sinks.figures import words
 
 WIDTH = 7.2
 """Inches."""
@@ -57,9 +58,8 @@ def band(place: int) -> dict[str, Any]:
 
 def labelled(row: Row, *, width: int = 88, lines: int = 2) -> str:
     """An arm's name for a legend: no mathematics in it, not endless, on lines of our own, partial results marked."""
-    plain = "".join(c if c.isprintable() else " " for c in row.arm.label)
-    wrapped = textwrap.wrap(plain, width, max_lines=lines, placeholder="…")
-    return "\n".join(wrapped).replace("$", r"\$") + (" (partial)" if row.arm.partial else "")
+    wrapped = textwrap.wrap(row.arm.label, width, max_lines=lines, placeholder="…")
+    return "\n".join(map(words, wrapped)) + (" (partial)" if row.arm.partial else "")
 
 
 def seeds(rows: Sequence[Row]) -> str:

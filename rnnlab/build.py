@@ -183,11 +183,12 @@ def build(
         device=device,
         dtype=dtype,
         engine=engine,
-        sources=_sources(config, task),
+        sources=sources_of(config, task),
     )
 
 
-def _sources(config: Config, task: Task) -> dict[str, str]:
+def sources_of(config: Config, task: Task) -> dict[str, str]:
+    """Hashes of the user's own code and data that a run is made with."""
     parts = (*config.components.values(), *config.probes.values())
     modules = (part["_target_"].rpartition(".")[0] for part in parts)
     return of_modules(modules, config.allowed_packages) | of_files(getattr(task, "files", ()))

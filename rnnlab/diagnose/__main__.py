@@ -73,7 +73,8 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         from rnnlab.diagnose.examine import examine
 
         torch.set_num_threads(1)  # the run may be at work on this machine
-        findings = examine(run, arguments.seed, arguments.examples, _say, packages)
+        anyway = arguments.changed_sources
+        findings = examine(run, arguments.seed, arguments.examples, _say, packages, changed_sources=anyway)
     except UnreadableError as error:
         return _fail(1, f"{shown_path(folder)}: {one_line(error)}.")
     except ConfigError as error:
@@ -127,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PACKAGES",
         help="packages of yours that the run's components may come from: my_package,another; may be given again. The "
         "run folder cannot allow any; the variable RNNLAB_COMPONENTS can",
+    )
+    parser.add_argument(
+        "--changed-sources",
+        action="store_true",
+        help="measure although components or data of yours have changed since the run; the page says so",
     )
     return parser
 

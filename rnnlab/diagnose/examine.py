@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
-from rnnlab.build import Experiment, build
+from rnnlab.build import Experiment, build, sources_of
 from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
 from rnnlab.diagnose.findings import Findings, Measured, Replica
@@ -21,7 +21,9 @@ from rnnlab.diagnose.measure import measure
 from rnnlab.diagnose.transport import carrier
 from rnnlab.diagnose.verdict import middle
 from rnnlab.report.reading import Run
+from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import RunFolder
+from rnnlab.runs.sources import changed
 from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch, Marks, Task
 from rnnlab.training import checkpoint
@@ -33,7 +35,13 @@ CPU = torch.device("cpu")
 
 
 def examine(
-    run: Run, seeds: Sequence[int], examples: int, say: Callable[[str], None], packages: Sequence[str] = (OURS,)
+    run: Run,
+    seeds: Sequence[int],
+    examples: int,
+    say: Callable[[str], None],
+    packages: Sequence[str] = (OURS,),
+    *,
+    changed_sources: bool = False,
 ) -> Findings:
     """Measure a run at its newest good checkpoint.
 
@@ -43,9 +51,10 @@ def examine(
         examples: in the diagnostic batch, the first so many held-out ones.
         say: is told what is passed over, and how far it has come.
         packages: that the user allows components to come from.
+        changed_sources: measure although code or data of the user's own are not those of the run any more.
     Raises:
         ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
-        RunError: there is no checkpoint that can be read, or it is of another net.
+        RunError: there is no checkpoint that can be read, or it is of another net, or its sources have changed.
     """
     config = _config(run, packages)
     for remark in run.remarks:
@@ -58,6 +67,12 @@ def examine(
         replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={}),
         trains=False,
     )
+    difference = changed(run.manifest["sources"], sources_of(config, experiment.task))  # its probes' too
+    if difference and not changed_sources:
+        raise RunError(
+            f"{run.path}: {difference} changed since the run (or is of a package that --components does not name), so "
+            "this may be another net's diagnosis. Undo the change; or give --changed-sources, and the page says so."
+        )
     task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
     batch = _first(held_out[0], examples)
@@ -87,14 +102,18 @@ def examine(
         replicas=replicas,
         recorded=dict(_recorded(run, chosen, name, lag)),
         examples=batch.input.shape[2],
+        changed=difference,
     )
 
 
 def _config(run: Run, packages: Sequence[str]) -> Config:
     try:
-        return validate(run.record.config, packages)
+        config = validate(run.record.config, packages)
     except ConfigError as error:
         raise ConfigError(f"{run.path / 'config.yaml'}: {error}") from None
+    if sorted(config.seeds) != sorted(run.manifest["seeds"]):
+        raise DamagedError(run.path / "config.yaml", "has other seeds than the manifest")
+    return config
 
 
 def _checkpoint(run: Run, config: Config, say: Callable[[str], None]) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Findings:
         recorded: per probed update, log10 of the recorded adjoint norm at the lag over that at the last step, the
             median over the seeds.
         examples: in the diagnostic batch.
+        changed: names of code and data of the user's own that are not those of the run any more.
     """
 
     path: Path
@@ -121,6 +122,7 @@ class Findings:
     replicas: list[Replica]
     recorded: dict[int, float] = field(default_factory=dict)
     examples: int = 0
+    changed: str = ""
 
     @property
     def measured(self) -> list[tuple[int, Measured]]:

@@ -25,6 +25,7 @@ def page(findings: Findings, verdicts: list[Verdict]) -> str:
         "",
         *_wrapped(_about(findings)),
         "",
+        *_changed(findings),
     ]
     for verdict in verdicts:
         lines += [*_verdict(verdict), ""]
@@ -58,6 +59,13 @@ def _about(findings: Findings) -> str:
         f"{findings.unit}; remembering nothing gives {findings.baseline:.4g}. {findings.length} time steps; {lag}. "
         f"Figures are medians over the seeds, with their range{_left_out(findings)}."
     )
+
+
+def _changed(findings: Findings) -> list[str]:
+    if not findings.changed:
+        return []
+    names = html.escape(findings.changed, quote=False)
+    return [*_wrapped(f"Not the code or data that the run was made with: {names} changed since. Measured anyway."), ""]
 
 
 def _left_out(findings: Findings) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from rnnlab.messages import listed, one_line
 from rnnlab.own_code import OwnCode, content
 from rnnlab.source import located, parse
 
@@ -46,8 +47,9 @@ def of_files(files: Iterable[Path]) -> dict[str, str]:
 
 
 def changed(before: dict[str, str], now: dict[str, str]) -> str:
-    """Names of what is not the same in both; '' where nothing is."""
-    return ", ".join(name for name in sorted(before | now) if before.get(name) != now.get(name))
+    """Names of what is not the same in both, for a message; '' where nothing is."""
+    names = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
+    return one_line(listed(names)) if names else ""
 
 
 @functools.cache

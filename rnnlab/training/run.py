@@ -15,13 +15,14 @@ from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import Interrupted
 from rnnlab.memory.lack import lacks_memory
-from rnnlab.messages import listed, shown
+from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now
 from rnnlab.runs.identity import configuration_hash, run_id, technique
 from rnnlab.runs.record import Record
-from rnnlab.schema import Config
+from rnnlab.runs.sources import changed
+from rnnlab.schema import Config, validate
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
@@ -124,16 +125,12 @@ def _manifest(experiment: Experiment, folder: RunFolder) -> dict[str, Any]:
     """
     try:
         manifest = folder.manifest()
-        if manifest and manifest["configuration"] != _configuration(experiment):
+        if manifest and manifest["configuration"] != _hash(experiment, experiment.config):
             raise DamagedError(folder.path / "manifest.json", "is of a run of another configuration")
         return manifest
     except DamagedError as error:
         say(f"{error}; set aside as {set_aside(error.path).name}.", error=True)
         return {}
-
-
-def _configuration(experiment: Experiment) -> str:
-    return configuration_hash(experiment.config, device=experiment.device.type, engine=experiment.engine.name)
 
 
 def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
@@ -158,20 +155,42 @@ def _ask_about_changed_sources(experiment: Experiment, path: Path) -> None:
     config, sources = experiment.config, experiment.sources
     if not sources or path.exists():
         return
-    same = _configuration(experiment)
+    same = _hash(experiment, config)
+    ways_out = (
+        "Undo the change, and the same command goes on with it; or give force=true once, to start anew beside it."
+    )
     for other in sorted(path.parent.glob(f"{escape(technique(config))}-????????")):
         manifest = _glance(other)
-        if manifest.get("configuration") != same:
+        if (manifest.get("configuration") or _stored_hash(experiment, other)) != same:
             continue
-        before = manifest["sources"]
-        changed = listed([shown(name) for name in sorted(before | sources) if before.get(name) != sources.get(name)])
+        if not manifest:  # lost or damaged, but by its name it is a run of other sources
+            if not config.force:
+                raise RunError(
+                    f"{other} has no manifest that can be read, and may be half done; code or data of yours changed "
+                    f"since it was begun. {ways_out}"
+                )
+            continue
+        difference = changed(manifest["sources"], sources)
         if manifest["status"] == "finished":
-            say(f"{changed} changed since {other} was finished, so this is another run.")
+            say(f"{difference} changed since {other} was finished, so this is another run.")
         elif not config.force:
             raise RunError(
-                f"{other} is half done ({manifest['status']}), and {changed} changed since it was begun. Undo the "
-                "change, and the same command goes on with it; or give force=true once, to start anew beside it."
+                f"{other} is half done ({manifest['status']}), and {difference} changed since it was begun. {ways_out}"
             )
+
+
+def _hash(experiment: Experiment, config: Config) -> str:
+    return configuration_hash(config, device=experiment.device.type, engine=experiment.engine.name)
+
+
+def _stored_hash(experiment: Experiment, other: Path) -> str:
+    """That of a run whose manifest is lost, by its config.yaml; '' where there is nothing to go on with."""
+    try:
+        if any(RunFolder(other).checkpoints.glob("*.pt")):
+            return _hash(experiment, validate(Record(other).config, experiment.config.allowed_packages))
+    except (DamagedError, ConfigError) as error:
+        say(f"Whether {other} is this run half done by other code cannot be told: {one_line(error)}.", error=True)
+    return ""
 
 
 def _glance(path: Path) -> dict[str, Any]:
@@ -264,7 +283,7 @@ class _Session:
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
-            "configuration": _configuration(self.experiment),
+            "configuration": _hash(self.experiment, config),
             "sources": self.experiment.sources,
             "files": {"metrics.jsonl": digest(self.standing.kept)},
         }

@@ -1,5 +1,6 @@
 """`python -m rnnlab.diagnose`: what it writes, that it changes nothing else, and what it says of bad input."""
 
+import html
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,8 @@ import sys
 import filelock
 import numpy as np
 import pytest
+from helpers import read, seal
 from helpers import rnnlab as trained
-from helpers import seal
 from PIL import Image
 from sick import SMALL, run_folder
 
@@ -140,6 +141,17 @@ def test_a_checkpoint_of_another_net_is_told(run, capsys):
     assert "not of the net" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seeds", [[5], [0, 1, 2], [0]])
+def test_a_run_whose_files_do_not_agree_on_its_seeds_is_refused_in_one_line(seeds, run, capsys):
+    text = (run / "config.yaml").read_text()
+    listed = "".join(f"- {seed}\n" for seed in (0, 1))
+    assert f"seeds:\n{listed}" in text
+    (run / "config.yaml").write_text(text.replace(listed, "".join(f"- {seed}\n" for seed in seeds)))
+    seal(run)
+    assert main([str(run)]) == 1
+    assert capsys.readouterr().err == f"rnnlab.diagnose: {run / 'config.yaml'}: has other seeds than the manifest\n"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--nonsense"], ["nowhere"], ["."]])
 def test_what_needs_no_net_is_told_without_torch(arguments, tmp_path):
     code = f"""
@@ -153,3 +165,60 @@ assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+OWN = """
+from own_code.other import SCALE
+from rnnlab.contract import CountOrZero, component
+
+@component
+class Clip:
+    def __call__(self, step):
+        return step.norm_R > SCALE
+"""
+LOOK = """
+from typing import ClassVar
+from rnnlab.contract import CountOrZero, component
+
+@component
+class Look:
+    every: CountOrZero
+    first: CountOrZero
+    per_decade: CountOrZero
+    needs: ClassVar = ()
+
+    def measure(self, moment):
+        return {}
+"""
+
+
+def test_a_run_whose_code_has_changed_is_measured_where_that_is_wanted_and_the_page_says_so(
+    in_tmp_path, monkeypatch, capsys
+):
+    """Of a probe too, which the diagnosis does not make."""
+    (in_tmp_path / "own_code").mkdir()
+    for name, text in {"__init__": "", "clip": OWN, "look": LOOK, "other": "SCALE = 1e9\n"}.items():
+        (in_tmp_path / "own_code" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(in_tmp_path))
+    probe = "+probes.look={_target_: own_code.look.Look, every: 1, first: 0, per_decade: 0}"
+    own = ["components=[rnnlab,own_code]", "clipping._target_=own_code.clip.Clip", "~clipping.max_norm", probe]
+    run = run_folder(*own)
+    sources = read(run, "manifest.json")["sources"]
+    assert set(sources) == {"own_code", "own_code.clip", "own_code.look", "own_code.other"}
+    arguments = [str(run), "--components", "own_code"]
+    assert main(arguments) == 0
+    page = (run / "diagnosis" / "diagnosis.md").read_text()
+    for then, name in (({**sources, "own_code.other": "0" * 16}, "own_code.other"), (sources | {"<b>": ""}, "<b>")):
+        seal(run, sources=then)
+        shutil.rmtree(run / "diagnosis", ignore_errors=True)
+        capsys.readouterr()
+        assert main(arguments) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{name} changed since the run" in line
+        assert "--changed-sources" in line
+        assert not (run / "diagnosis").exists()
+        assert main([*arguments, "--changed-sources"]) == 0
+        told = capsys.readouterr().out
+        assert f"Not the code or data that the run was made with: {html.escape(name)} changed since." in told
+        now = (run / "diagnosis" / "diagnosis.md").read_text()
+        assert set(page.splitlines()) < set(now.splitlines()), "the same otherwise"

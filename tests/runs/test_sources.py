@@ -94,6 +94,24 @@ def test_a_half_done_run_whose_code_has_changed_is_refused_with_the_two_ways_out
     assert "Going on from step" in run()[1]
 
 
+@pytest.mark.parametrize("lost", ["damaged", "gone"])
+def test_a_half_done_run_that_has_lost_its_manifest_is_not_begun_anew_in_silence(lost, mine):
+    interrupted()
+    folder, source = only_run(), (mine / "base.py").read_text()
+    manifest = folder / "manifest.json"
+    manifest.write_text("{") if lost == "damaged" else manifest.unlink()
+    (mine / "base.py").write_text("SCALE = 0.5\n")
+    status, _, errors = run()
+    assert (status, len(errors.strip().splitlines())) == (1, 1)
+    for words in (str(folder), "no manifest that can be read", "Undo the change", "force=true"):
+        assert words in errors
+    assert only_run() == folder
+    assert run("optimiser.lr=0.02")[0] == 0, "of another configuration"
+    assert run("force=true")[0] == 0
+    (mine / "base.py").write_text(source)
+    assert "Going on from step" in run()[1]
+
+
 def test_force_starts_anew_beside_the_half_done_run(mine):
     interrupted()
     folder = only_run()

@@ -36,11 +36,13 @@ def find_folder(line: CommandLine) -> CommandLine:
     path = os.path.expanduser(given)  # behind `=` the shell leaves a ~ as it is
     if not os.path.isdir(path):
         raise ConfigError(f"--config-dir={shown(Path(given))}: no such folder.")
-    if os.path.exists(os.path.join(path, "config.yaml")):
-        raise ConfigError(
-            f"--config-dir={shown(Path(given))}: not allowed. Its config.yaml would not be read: a run folder goes by "
-            "--config-path, and keys of your own into a file of a group, experiment/NAME.yaml."
-        )
+    for ours in sorted(config_folder().rglob("*.yaml")):
+        name = str(ours.relative_to(config_folder()))
+        if os.path.exists(os.path.join(path, name)):
+            hint = "A run folder goes by --config-path" if name == "config.yaml" else "Call it something else"
+            raise ConfigError(
+                f"--config-dir={shown(Path(given))}: not allowed. rnnlab has a {name} too, which is taken. {hint}."
+            )
     return CommandLine({**line.options, "--config-dir": path}, line.overrides)
 
 

@@ -27,7 +27,7 @@ from rnnlab.runs.sources import changed
 from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch, Marks, Task
 from rnnlab.training import checkpoint
-from rnnlab.training.model import Model
+from rnnlab.training.trained import put
 
 HELD_OUT = 250
 """Examples that the loss is measured on."""
@@ -145,18 +145,10 @@ def _measured(
         ours = weights[str(seed)]
         if not all(weight.isfinite().all() for weight in ours.values()):
             return None
-        _put(model, ours)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"The checkpoint is not of the net that config.yaml describes ({error}).") from error
+    put(ours, model, 0)
     return measure(experiment, seed, model, batch, held_out)
-
-
-@torch.no_grad()
-def _put(model: Model, weights: dict[str, Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        if weights[name].shape != parameter.shape[1:]:
-            raise RuntimeError(f"{name} is {tuple(weights[name].shape)}, not {tuple(parameter.shape[1:])}")
-        parameter[0].copy_(weights[name])
 
 
 def _lag(task: Task, batch: Batch) -> int:

@@ -200,7 +200,7 @@ class RunFolder:
 
     def write_config(self, resolved: dict[str, Any]) -> Digest:
         text = "# The resolved configuration of this run. To run it again:\n"
-        text += "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this folder's absolute path)\n"
+        text += "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this one)\n"
         body = OmegaConf.to_yaml({**resolved, "force": False})
         return self._write("config.yaml", f"{text}{CHECKSUM}{digest(body.encode())['sha256']}\n{body}".encode())
 

@@ -28,6 +28,13 @@ def evaluation_set(
 
 
 @torch.no_grad()
+def predict(model: Model, dropout: Dropout, task: Task, engine: Engine, batch: Batch) -> Tensor:
+    """(R, K, B, O): what a plain model makes of a batch with an axis R. Nothing is dropped."""
+    unrolled = engine.unroll(dropout.expected(model.cell), batch.input, mask_TRB=batch.mask, last=task.scored)
+    return model.readout(unrolled.output_KRBH)
+
+
+@torch.no_grad()
 def evaluate(
     model: Model,
     dropout: Dropout,
@@ -46,8 +53,7 @@ def evaluate(
     for batch in batches:
         obey(interrupted)
         shared = batch.shared(replicas)
-        unrolled = engine.unroll(dropout.expected(model.cell), shared.input, mask_TRB=shared.mask, last=task.scored)
-        prediction = model.readout(unrolled.output_KRBH)
+        prediction = predict(model, dropout, task, engine, shared)
         losses.append(task.losses(prediction, shared))
         metrics.append(task.metrics(prediction, shared))
     return torch.cat(losses, dim=1).mean(1), torch.cat(metrics, dim=1).mean(1)

@@ -125,4 +125,13 @@ def test_the_home_folder_may_be_written_as_a_tilde(finished, in_tmp_path, monkey
 def test_a_run_folder_given_for_a_folder_of_groups_is_refused(finished, capfd):
     """It would be passed over, and the default be trained."""
     assert run_command_line([f"--config-dir={finished}"], lambda config: None) == 2
-    assert "a run folder goes by --config-path" in capfd.readouterr().err
+    assert capfd.readouterr().err.endswith("A run folder goes by --config-path.\n")
+
+
+@pytest.mark.parametrize("line", [[], ["cell=gru"], ["-m", "cell=gru,rnn"]])
+def test_an_option_of_ones_own_that_would_be_passed_over_is_refused(line, in_tmp_path, capfd):
+    """rnnlab's of the same name was taken, in silence."""
+    Path("conf/cell").mkdir(parents=True)
+    Path("conf/cell/gru.yaml").write_text(CELL)
+    assert run_command_line(["--config-dir=conf", *line], lambda config: None) == 2
+    assert "rnnlab has a cell/gru.yaml too, which is taken." in capfd.readouterr().err

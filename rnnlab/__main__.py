@@ -8,11 +8,17 @@ from rnnlab.entrance import enter
 def main() -> None:
     """Do what the process's arguments say, and end with its exit status."""
     enter()
+    from rnnlab.interruption import STATUS, UNTRAINED, listening
+
     try:
-        from rnnlab.cli import run_command_line
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(run_command_line(sys.argv[1:]))
+        with listening("Stopping …"):
+            from rnnlab.cli import run_command_line
+
+            status = run_command_line(sys.argv[1:])
+    except KeyboardInterrupt:  # twice, while things are imported
+        print(f"rnnlab: {UNTRAINED}", file=sys.stderr)
+        status = STATUS
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rnnlab.memory.available import available
 from rnnlab.memory.need import Need, needed
 from rnnlab.memory.refuse import refuse_needy
 from rnnlab.memory.sketch import sketch
+from rnnlab.messages import one_line
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
@@ -371,7 +372,8 @@ def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), 
     try:
         made = target(**given)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {without_stack(error)}") from error
+        why = one_line(without_stack(error))
+        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {why}") from error
     _refuse_where(lacks(key, made), key, config)
     return made
 

@@ -8,14 +8,11 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import sys
-import tempfile
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -36,11 +33,11 @@ from rnnlab.config_files import (
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.explain import explain
 from rnnlab.hydra_defaults import set_ours
-from rnnlab.interruption import listening
+from rnnlab.interruption import STATUS, UNTRAINED, listening, obey
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
-from rnnlab.overrides import QUIET, check_overrides, quoted, spelled_out
+from rnnlab.overrides import QUIET, check_overrides, spelled_out
 from rnnlab.packages import admit, take_packages
 from rnnlab.rerun import RERUN, offer, stored
 from rnnlab.runs.safe_files import visible
@@ -58,12 +55,17 @@ class _Task:
         work: done with the checked configuration; its result is what a search minimises.
         packages: that the user allows components to come from.
         stored: the configuration of a run that is run again.
+        interrupted: asked before the work.
     """
 
     def __init__(
-        self, work: Callable[[Config], object], packages: tuple[str, ...], stored: dict[str, Any] | None
+        self,
+        work: Callable[[Config], object],
+        packages: tuple[str, ...],
+        stored: dict[str, Any] | None,
+        interrupted: Callable[[], bool],
     ) -> None:
-        self.work, self.packages, self.stored = work, packages, stored
+        self.work, self.packages, self.stored, self.interrupted = work, packages, stored, interrupted
         self.failures: list[int] = []
         self.sweep: Any = None
 
@@ -72,10 +74,14 @@ class _Task:
         try:
             _refuse_idle()
             refuse_hydra_in_files(HydraConfig.get())
-            return self.work(checked(config, self.packages))
+            right = checked(config, self.packages)
+            obey(self.interrupted)
+            return self.work(right)
         except ConfigError as error:
             raise _Refused(str(error)) from None
-        except (Exception, SystemExit) as error:  # a component's SystemExit would end the command with its status
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a component's SystemExit too, which would end the command with its status
             self.failures.append(_tell(error))
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # so that a launcher in another process records it
@@ -101,16 +107,17 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
             return 0
         line = find_folder(line)
         admit(packages)
-        return _run_hydra(line, _Task(work or _train, packages, stored(line)), runs=work is None)
+        with listening("Stopping …") as interrupted:
+            task = _Task(work or _train, packages, stored(line), interrupted)
+            return _run_hydra(line, task, runs=work is None)
     except ConfigError as error:
         return _fail(2, str(error))
 
 
 def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing a traceback
-    scratch = Path(tempfile.gettempdir()) / f"rnnlab-sweep-{os.getpid()}"
     for_hydra = CommandLine({o: v for o, v in line.options.items() if o not in RERUN}, line.overrides)
-    sys.argv = ["rnnlab", *for_hydra.arguments(_ours(line, scratch, runs=runs))]
+    sys.argv = ["rnnlab", *for_hydra.arguments(_ours(line, runs=runs))]
     threading.excepthook = _thread_excepthook
     try:
         _call_hydra(task, line)
@@ -119,7 +126,7 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
     except KeyboardInterrupt as error:
         _close(task, at_once=True)
         _tell_ending(task)
-        return _fail(130, str(error) or "Interrupted before anything was trained.")
+        return _fail(STATUS, str(error) or UNTRAINED)
     except RunError as error:
         _close(task)
         _tell_ending(task)
@@ -129,7 +136,6 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
         return task.failures[0] if task.failures else _fail(2, explain(error, line))
     finally:
         _close(task)
-        shutil.rmtree(scratch, ignore_errors=True)
     if task.sweep is not None:
         return task.sweep.tell()
     return task.failures[0] if task.failures else 0
@@ -151,7 +157,7 @@ def _call_hydra(task: _Task, line: CommandLine) -> None:
             raise ConfigError(one_line(complaint.getvalue())) from None
 
 
-def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
+def _ours(line: CommandLine, *, runs: bool) -> list[str]:
     """The overrides that we add; those of the user are checked, where Hydra takes them for overrides."""
     if "--shell-completion" in line.options or "--hydra-help" in line.options:
         return []
@@ -163,7 +169,7 @@ def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
     for override in line.overrides:
         if launcher and override.lstrip("+~").startswith("hydra/launcher"):
             raise ConfigError(f"{shown(override)}: not allowed here. It is for a sweep of runs.")
-    return [*QUIET, f"hydra.sweep.dir={quoted(scratch)}", "hydra.sweep.subdir=.", *launcher]
+    return [*QUIET, *launcher]
 
 
 def _close(task: _Task, *, at_once: bool = False) -> None:

@@ -26,7 +26,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from rnnlab.groups import group_of
-from rnnlab.messages import LONGEST_VALUE, listed, one_line, shown
+from rnnlab.messages import LONGEST_VALUE, listed, one_line, shown, text_of
 from rnnlab.source import arguments, definition, is_marked
 
 
@@ -148,7 +148,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 def without_stack(error: BaseException | str) -> str:
     """What an exception says, without the stack of C++ frames that torch writes after it."""
-    return re.split(r"\n(?:Exception raised from|C\+\+ CapturedTraceback)", str(error), maxsplit=1)[0].strip()
+    return re.split(r"\n(?:Exception raised from|C\+\+ CapturedTraceback)", text_of(error), maxsplit=1)[0].strip()
 
 
 def nearest(word: str, words: list[str]) -> str:

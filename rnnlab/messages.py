@@ -17,18 +17,18 @@ LONGEST_LIST = 240
 
 def shown(value: object) -> str:
     """A value as a message shows it: control characters and line ends escaped, a long one cut."""
-    return shown_path(value) if isinstance(value, Path) else _cut(_printable(_text(value)), LONGEST_VALUE)
+    return shown_path(value) if isinstance(value, Path) else _cut(_printable(text_of(value)), LONGEST_VALUE)
 
 
 def shown_path(path: object) -> str:
     """A path, as it was written where it is text: a long one keeps its end, which says most."""
-    text = _printable(_text(path))
+    text = _printable(text_of(path))
     return text if len(text) <= LONGEST_PATH else f"…{text[1 - LONGEST_PATH :]}"
 
 
 def one_line(text: object) -> str:
     """The words of another library, an exception's say, as one line of bearable length."""
-    return _cut(_printable(" ".join(_text(text).split())), LONGEST_MESSAGE)
+    return _cut(_printable(" ".join(text_of(text).split())), LONGEST_MESSAGE)
 
 
 def told(message: str) -> list[str]:
@@ -46,11 +46,14 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(told) or "none"
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """As `str`, of whatever it is."""
     try:
         return str(value)
     except (ValueError, RecursionError):  # Python writes no integer of more than 4,300 digits
         return f"(a {type(value).__name__} too large to show)"
+    except Exception:  # an exception of somebody's own, say
+        return f"(a {type(value).__name__} that cannot be shown)"
 
 
 def _printable(text: str) -> str:

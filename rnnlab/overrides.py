@@ -12,7 +12,10 @@ from rnnlab.contract import ConfigError
 from rnnlab.groups import COMPONENTS
 from rnnlab.messages import LONGEST_VALUE, one_line, shown
 
-QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra.job.name=rnnlab")
+QUIET = (
+    *("hydra.run.dir=.", "hydra.sweep.dir=.", "hydra.sweep.subdir=.", "hydra.output_subdir=null"),
+    *("hydra/job_logging=disabled", "hydra.job.name=rnnlab"),
+)
 """Hydra's own folders and logs would be a second record of a run; ours is the run folder."""
 OF_HYDRA = ("hydra.launcher", "hydra.sweeper", "hydra.mode", "hydra.searchpath")
 """What may be set of Hydra's own keys. The rest serves what is quiet, and would move nothing, or litter."""

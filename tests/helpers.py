@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,15 @@ def rnnlab(*arguments: str) -> int:
 
 
 def start(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None, **options: Any
+    folder: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    program: Sequence[str] = ("-m", "rnnlab"),
+    **options: Any,
 ) -> "subprocess.Popen[str]":
-    """`python -m rnnlab` as a process of its own."""
+    """`python -m rnnlab`, or another program of Python's, as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "rnnlab", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from rnnlab.contract import ConfigError, Count, check_value
@@ -33,7 +34,8 @@ class GridConfig:
     params_by_option: dict[str, Any] = field(default_factory=dict)
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=GridConfig, provider="rnnlab")
+for name in ("grid", "basic"):  # Hydra's own by that name writes a file beside the runs
+    ConfigStore.instance().store(group="hydra/sweeper", name=name, node=GridConfig, provider="rnnlab")
 
 
 class GridSweeper(BasicSweeper):
@@ -60,13 +62,23 @@ class GridSweeper(BasicSweeper):
                 raise ConfigError(f"{shown(override.input_line or '')}: more than {MOST_JOBS} jobs in a sweep.")
         return BasicSweeper.split_arguments(overrides, max_batch_size)
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Hydra composes every job here, one after the other, and again in the launcher. Ours does it, in parallel."""
-
-    def get_job_batch(self) -> Sequence[Sequence[str]]:
-        batch = [list(job) for job in super().get_job_batch()]
-        jobs = [self._with_arm(arm, job) for arm in self.arms or [[]] for job in batch]
-        return [one for job in jobs for one in self._with_options(job)]
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Hydra's own writes the sweep's configuration to a folder, and composes every job, which ours does later."""
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        returns: list[Sequence[JobReturn]] = []
+        first = 0
+        for batch in self.split_arguments(overrides, self.max_batch_size):
+            jobs = [self._with_arm(arm, job) for arm in self.arms or [[]] for job in batch]
+            jobs = [one for job in jobs for one in self._with_options(job)]
+            results = self.launcher.launch(jobs, initial_job_idx=first)
+            for result in results:
+                _ = result.return_value  # raises what a job of Hydra's own launcher has raised
+            returns.append(results)
+            first += len(jobs)
+        return returns
 
     @staticmethod
     def _with_arm(arm: list[str], job: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ def lacks_memory(error: BaseException, need: "Need | None" = None) -> str:
     Args:
         need: what the run was thought to need.
     """
-    failed = isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_SAYS)
+    failed = isinstance(error, RuntimeError) and any(words in without_stack(error) for words in TORCH_SAYS)
     if not (failed or isinstance(error, MemoryError)):
         return ""
     of = "cell.hidden, task.length, task.batch, seeds" if need is None else f"{need.most()}; it {need}"

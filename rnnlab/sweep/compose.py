@@ -62,9 +62,9 @@ def compose(crew: Crew, composer: "Composer", tasks: list[Task], interrupted: Ca
             crew.came_back()
             if error is None:
                 jobs += future.result()
-            elif death is None:
+            elif isinstance(error, ConfigError | RunError):  # of the whole sweep
                 raise error
-            elif losses < LOSSES:
+            elif death and losses < LOSSES:
                 if death.starved:
                     backend.shrink()
                 waiting.append((piece, losses + 1))
@@ -72,7 +72,7 @@ def compose(crew: Crew, composer: "Composer", tasks: list[Task], interrupted: Ca
                 waiting.extend(([task], LOSSES) for task in piece)
             else:
                 ((number, overrides),) = piece
-                why = f"the worker that checked the configuration {death.reason}"
+                why = f"the worker that checked the configuration {death.reason}" if death else describe(error)
                 jobs.append(Job(number, shown(overrides), refused=why))
     return sorted(jobs, key=lambda job: job.number)
 
@@ -111,9 +111,7 @@ class Composer:
             config = self._config(number, overrides)
             experiment = build(config, say=notes.append)
             folder = run_folder(experiment).path
-        except (ConfigError, RunError, OSError) as error:
-            return Job(number, shown(overrides), refused=str(error))
-        except (Exception, SystemExit) as error:  # of a component of the user's own, in its constructor or its module
+        except BaseException as error:  # also of a component of the user's own, in its constructor or its module
             return Job(number, shown(overrides), refused=describe(error))
         memory = 0 if experiment.device.type == "cuda" else experiment.memory.bytes
         return Job(number, shown(overrides), config, folder, notes=tuple(notes), memory=memory)

@@ -1,11 +1,12 @@
 """The last words of a sweep: how each job ended, why some have no results, and the exit status."""
 
-import sys
 from collections import Counter
 
 from rich.markup import escape
 from rich.table import Table
 
+from rnnlab.contract import ConfigError
+from rnnlab.messages import one_line
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import visible
 from rnnlab.sinks.console import say, show_table
@@ -20,11 +21,15 @@ NOT_BEGUN = 20
 
 
 def tell(jobs: list[Job], outcomes: dict[int, Outcome]) -> int:
-    """Print the ending; the exit status: 0 all jobs have results, 1 at least one has not, 2 all were refused."""
+    """Print the ending; the exit status: 0 all jobs have results, 1 at least one has not.
+
+    Raises:
+        ConfigError: all were refused.
+    """
     if jobs and all(outcomes[job.number].status == "refused" for job in jobs):
-        reasons = dict.fromkeys(outcomes[job.number].reason for job in jobs)
-        print("rnnlab: " + "\n".join(reasons), file=sys.stderr)
-        return 2
+        first, *others = dict.fromkeys(outcomes[job.number].reason for job in jobs)
+        more = f" (The first of {1 + len(others)} reasons; all {len(jobs)} jobs are refused.)" if others else ""
+        raise ConfigError(f"{one_line(first)}{more}")
     bad = [job for job in jobs if outcomes[job.number].status not in RESULTS]
     if bad:
         show_table(bad_table(jobs, bad, outcomes))

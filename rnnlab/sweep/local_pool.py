@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from rnnlab.interruption import SIGNALS
+from rnnlab.interruption import SIGNALS, STATUS
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.job import Outcome
 from rnnlab.sweep.search_path import modules_from_elsewhere
@@ -58,6 +59,7 @@ class LocalPool:
         self.slots, self.threads, self.retries, self.composers = slots, threads, retries, 2 * slots
         # Not forked: a fork of a process with threads may hang. Not a pipe of ours to write to: its end is the message.
         self._context = multiprocessing.get_context("spawn")
+        resource_tracker.ensure_running()  # which it would be with the first process, with signals unblocked
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._callers = ThreadPoolExecutor(slots)
         self._lock = threading.RLock()  # one thread at a time asks multiprocessing for a process or its exit code
@@ -69,8 +71,7 @@ class LocalPool:
         return f"{self.slots} at a time with {self.threads} thread(s) each"
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        with _without_ctrl_c():
-            return self._callers.submit(self._call, function, arguments)
+        return self._callers.submit(self._call, function, arguments)
 
     def death(self, error: BaseException) -> Death | None:
         return error.args[0] if isinstance(error, WorkerDiedError) else None
@@ -142,7 +143,7 @@ class LocalPool:
                 raise WorkerDiedError(Death("was not begun: the sweep ends", begun=False))
             process = self._context.Process(target=_serve, args=(theirs, self._reader, self.threads))
             try:
-                with modules_from_elsewhere():
+                with modules_from_elsewhere(), _without_ctrl_c():
                     process.start()
             except OSError as error:  # no memory, or too many processes
                 raise WorkerDiedError(Death(f"cannot be started ({error.strerror})", begun=False)) from None
@@ -173,7 +174,7 @@ class LocalPool:
 def _death(code: int, *, begun: bool = True) -> Death:
     when = "" if begun else " before it could begin"
     if code >= 0:
-        return Death(f"ended with status {code}{when}", begun)
+        return Death(f"ended with status {code}{when}", begun, asked=code == STATUS)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     starved = -code == signal.SIGKILL
     return Death(f"was killed ({name}{', lack of memory?' if starved else ''}){when}", begun, -code in SIGNALS, starved)
@@ -214,7 +215,7 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """A process that is started here does not get a terminal's Ctrl-C until it is at work, nor do our threads."""
+    """A process that is started here does not get a terminal's Ctrl-C until it is at work."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import accumulate
 
 from rnnlab.contract import ConfigError, RunError
-from rnnlab.interruption import listening
+from rnnlab.interruption import listening, unfinished
 from rnnlab.memory.available import available
 from rnnlab.memory.size import size
 from rnnlab.sinks.console import say
@@ -85,11 +85,16 @@ class Sweep:
         overview = Overview(len(jobs), labels(jobs))
         self.crew.say = overview.note
         round_ = Round(self.crew, jobs, self.outcomes, overview)
-        try:
-            round_.run(interrupted)
-        except KeyboardInterrupt:
+
+        def leave() -> None:
             self.close(at_once=True)
             round_.bury_all()
+
+        try:
+            with unfinished(lambda: False, leave):
+                round_.run(interrupted)
+        except KeyboardInterrupt:
+            leave()
             raise
         finally:
             overview.close()
@@ -99,7 +104,7 @@ class Sweep:
             self.outcomes.setdefault(number, Outcome("waiting", reason))
 
     def tell(self) -> int:
-        """Print the ending; the exit status."""
+        """Print the ending; the exit status. As `rnnlab.sweep.ending.tell`."""
         jobs = [*self.jobs.values()]
         return tell(jobs, {job.number: self.outcomes.get(job.number, Outcome("waiting")) for job in jobs})
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from rnnlab.contract import ConfigError, InUseError, RunError, without_stack
 from rnnlab.entrance import keep_output
-from rnnlab.interruption import listening
+from rnnlab.interruption import listening, wish
 from rnnlab.memory.lack import lacks_memory
+from rnnlab.messages import told
 from rnnlab.packages import admit
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import open_regular, visible
@@ -36,19 +37,21 @@ def perform(config: Config, expected: Path | None = None) -> Outcome:
     """
     _idle.clear()
     try:
-        with listening() as signalled:
+        with listening() as interrupted:
+            if _stopping.is_set():
+                wish()
             admit(config.allowed_packages)
             from rnnlab.training.run import run
 
-            folder = run(config, lambda: signalled() or _stopping.is_set(), logged, expected)
+            folder = run(config, interrupted, logged, expected)
             return Outcome("finished", objective=objective(folder))
     except KeyboardInterrupt as error:
         reason, _, _ = " ".join(str(error).split()).partition(". ")  # without how to go on, which the sweep does itself
         return Outcome("interrupted", reason or "KeyboardInterrupt")
     except InUseError as error:
-        return Outcome("busy", str(error))
+        return Outcome("busy", describe(error))
     except ConfigError as error:
-        return Outcome("refused", str(error))
+        return Outcome("refused", describe(error))
     except BaseException as error:  # SystemExit too: a component's, which would end the worker without a word
         return Outcome("failed", describe(error))
     finally:
@@ -58,8 +61,8 @@ def perform(config: Config, expected: Path | None = None) -> Outcome:
 def describe(error: BaseException) -> str:
     """An exception as one line."""
     lack = lacks_memory(error)
-    text = lack or " ".join(without_stack(error).split())
-    if lack or isinstance(error, RunError | OSError):
+    (text,) = told(" ".join((lack or without_stack(error)).split()))
+    if lack or isinstance(error, ConfigError | RunError | OSError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -134,6 +137,7 @@ def _watch(stop: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         stop.recv()
     _stopping.set()
+    wish()
     parent = parent_process()
     if parent is not None:
         parent.join()  # it outlives us, or was killed

@@ -13,7 +13,7 @@ import torch
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import ConfigError, RunError
-from rnnlab.interruption import Interrupted
+from rnnlab.interruption import UNTRAINED, Interrupted, unfinished
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
@@ -109,10 +109,18 @@ def _run(
         if finished and config.force:
             folder.clear()
         session = _Session(experiment, standing, folder, damaged)
+
+        def leave() -> None:
+            if session.manifest.get("status") == "running":
+                session.mark("interrupted", "stopped at once")
+            if session.untouched:
+                folder.withdraw(missing)
+
         try:
-            session.run(interrupted)
+            with unfinished(lambda: session.progress.step > (session.saved or 0), leave):
+                session.run(interrupted)
         except (ConfigError, KeyboardInterrupt) as error:
-            if session.saved is None and (isinstance(error, ConfigError) or session.progress.step == 0):
+            if session.untouched or (session.saved is None and isinstance(error, ConfigError)):
                 folder.withdraw(missing)
             raise
     return folder.path
@@ -220,6 +228,11 @@ class _Session:
     def progress(self) -> Progress:
         return self.standing.progress
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was trained, in this session or an earlier one."""
+        return self.saved is None and self.progress.step == 0
+
     def run(self, interrupted: Callable[[], bool]) -> None:
         try:
             self._start()
@@ -235,7 +248,7 @@ class _Session:
                 watch=self.watch,
             )
             if not complete and self.progress.step == 0:
-                raise Interrupted("Interrupted before anything was trained.")
+                raise Interrupted(UNTRAINED)
             self._end("finished" if complete else "interrupted")
         except OSError as error:
             self._give_up("failed", str(error))
@@ -439,6 +452,10 @@ class _Session:
         for sink in self.sinks:
             with suppress(OSError, ValueError):
                 sink.close(self.progress.results, self.standing.record)
+        self.mark(status, reason)
+
+    def mark(self, status: str, reason: str) -> None:
+        """Say in the manifest how the session ended."""
         if self.manifest:
             try:
                 self.folder.write_manifest({**self.manifest, "status": status, "reason": reason, "end": now()})

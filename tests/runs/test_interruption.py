@@ -1,8 +1,10 @@
 """kill -9, Ctrl-C, damaged checkpoints, full disks: nothing is lost but the time since the last checkpoint."""
 
 import errno
+import os
 import random
 import signal
+import threading
 import time
 from itertools import count
 
@@ -133,6 +135,115 @@ def test_a_terminal_that_is_gone_costs_no_run(asked, monkeypatch):
 
     monkeypatch.setattr("rnnlab.interruption.os.write", gone)
     assert asked(signal.SIGHUP) == (True, 0)
+
+
+STUCK = '''
+import ctypes
+from pathlib import Path
+from rnnlab.contract import Count, component
+
+@component
+class Stuck:
+    """Clips nothing. At one step it goes into C code, which lets other threads run and never comes back; once."""
+
+    at: Count
+
+    def __call__(self, step):
+        calls = self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1
+        if calls == self.at and not Path("stuck").exists():
+            Path("stuck").touch()
+            mutex, c = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+            c.pthread_mutex_lock(mutex)
+            c.pthread_mutex_lock(mutex)
+        return step.norm_R < 0
+'''
+HASTY = (
+    "import rnnlab.interruption as i; i.PATIENCE = i.GRACE = i.PROMPT = 0.05; from rnnlab.__main__ import main; main()"
+)
+
+
+def stuck(folder, at):
+    """A run whose main thread is in C code from a step on, of a program with less patience."""
+    (folder / "mine").mkdir()
+    (folder / "conf" / "clipping").mkdir(parents=True)
+    (folder / "mine" / "__init__.py").touch()
+    (folder / "mine" / "stuck.py").write_text(STUCK)
+    (folder / "conf" / "clipping" / "stuck.yaml").write_text("_target_: mine.stuck.Stuck\nat: 1\n")
+    mine = ["--config-dir", "conf", *TINY, "components=[rnnlab,mine]", "clipping=stuck", f"clipping.at={at}"]
+    process = start(folder, *mine, program=["-c", HASTY])
+    wait_until(lambda: (folder / "stuck").exists() or process.poll() is not None)
+    assert process.poll() is None, finish(process)
+    return process, mine
+
+
+@pytest.mark.parametrize("number", sorted(SIGNALS))
+def test_what_keeps_the_main_thread_busy_ends_with_the_first_wish_where_nothing_was_trained(number, tmp_path):
+    process, _ = stuck(tmp_path, at=1)
+    process.send_signal(number)
+    output, errors = finish(process)
+    assert process.returncode == 130, output + errors
+    assert errors.split("\n")[1:] == [
+        "Stopping after this step … (again: at once)",
+        "rnnlab: Interrupted before anything was trained.",
+        "",
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_keeps_the_main_thread_busy_ends_with_the_second_wish_where_something_was(tmp_path):
+    process, command = stuck(tmp_path, at=6)
+    process.send_signal(signal.SIGTERM)
+    assert "Stopping" in process.stderr.readline() + process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    output, errors = finish(process)
+    assert process.returncode == 130, output + errors
+    assert errors == "rnnlab: Interrupted twice: stopped at once, without a new checkpoint.\n"
+    (run,) = (tmp_path / "runs" / "default").iterdir()
+    manifest = read(run, "manifest.json")
+    assert (manifest["status"], manifest["reason"]) == ("interrupted", "stopped at once")
+    process = start(tmp_path, *command)
+    output, errors = finish(process)
+    assert process.returncode == 0, output + errors
+    assert "Going on from step 4" in output
+
+
+def test_who_listens_within_another_hears_the_same_and_nothing_is_left_of_it(capfd):
+    threads, wakeup = threading.active_count(), signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    with listening("the outer") as outer:
+        with listening("the inner") as inner:
+            signal.raise_signal(signal.SIGHUP)
+        assert outer()
+        assert inner()
+    text = capfd.readouterr().err
+    assert ("the inner" in text, "the outer" in text) == (True, False)
+    assert signal.set_wakeup_fd(wakeup) == wakeup
+    with listening() as anew:
+        assert not anew()
+    wait_until(lambda: threading.active_count() <= threads + 1)  # one waits until it would insist
+
+
+def test_in_another_thread_nothing_is_heard_and_nothing_is_changed():
+    before, heard = signal.getsignal(signal.SIGTERM), []
+
+    def listen():
+        with listening() as interrupted:
+            heard.append((interrupted(), signal.getsignal(signal.SIGTERM) is before))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert heard == [(False, True)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_signal_to_a_forked_process_is_not_taken_for_ours():
+    with listening():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(signal.set_wakeup_fd(-1) != -1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert signal.set_wakeup_fd(-1) != -1
 
 
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import tempfile
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import replace
@@ -19,9 +20,11 @@ from support import CONFIGS, composed, leaf, options
 
 from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.cli import run_command_line
-from rnnlab.contract import RunError
+from rnnlab.contract import ConfigError, RunError
+from rnnlab.messages import LONGEST_LINE
 from rnnlab.schema import validate
 from rnnlab.sweep.backend import Death
+from rnnlab.sweep.compose import Composer, compose
 from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.ending import tell
 from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome, labels, objective
@@ -334,9 +337,94 @@ def test_the_exit_status_follows_from_the_outcomes(capsys):
         text = capsys.readouterr().out
         assert counts(text) == {**dict.fromkeys(ENDINGS.values(), 0), "finished": 1} | {word: 1 + (word == "finished")}
         assert ("a [reason]" in text) == (status not in RESULTS)
-    refused = {0: Outcome("refused", "one"), 1: Outcome("refused", "two")}
-    assert tell(jobs, refused) == 2
-    assert "one\ntwo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (["a=1: not allowed."], "a=1: not allowed."),
+        (["a=1: not allowed."] * 3, "a=1: not allowed."),
+        ([f"a={i}: not allowed." for i in range(300)], "a=0: not allowed. (The first of 300 reasons; all 300 jobs are"),
+        (["word " * 100, "b"], "(The first of 2 reasons; all 2 jobs are refused.)"),
+    ],
+)
+def test_where_every_job_is_refused_one_line_says_so(reasons, told, capsys):
+    jobs = [Job(i, (f"a={i}",), refused=reason) for i, reason in enumerate(reasons)]
+    with pytest.raises(ConfigError) as refused:
+        tell(jobs, {job.number: Outcome("refused", job.refused) for job in jobs})
+    assert told in str(refused.value)
+    assert len(str(refused.value)) <= LONGEST_LINE
+    assert capsys.readouterr() == ("", "")
+
+
+class UnshownError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit("now"), "GeneratorExit: now"),
+        (SystemExit(0), "SystemExit: 0"),
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (ConfigError("two\nlines"), "two lines"),
+        (UnshownError(), "UnshownError: (a UnshownError that cannot be shown)"),
+    ],
+)
+def test_whatever_a_component_raises_while_a_job_is_composed_costs_that_job(error, told, monkeypatch):
+    def build(config, say):
+        raise error
+
+    composer = Composer(None, OmegaConf.create())
+    monkeypatch.setattr(composer, "_config", lambda number, overrides: CONFIG)
+    monkeypatch.setattr("rnnlab.build.build", build)
+    assert composer._job(3, ("a=1",)) == Job(3, ("a=1",), refused=told)
+
+
+def composed_by(answer, count):
+    """What `compose` makes of so many jobs in two pieces, where a worker's answer to a piece is this function's."""
+
+    class Workers(FakeBackend):
+        def submit(self, function, tasks):
+            future: Future = Future()
+            try:
+                future.set_result(answer([number for number, _ in tasks]))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    tasks = [(number, (f"a={number}",)) for number in range(count)]
+    return compose(Crew(Workers({}), print), Composer(None, OmegaConf.create()), tasks, lambda: False)
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyError("k"), "KeyError: 'k'"), (KILLED, "the worker that checked")])
+def test_an_error_of_a_piece_that_is_composed_costs_the_job_that_has_it(error, told):
+    def answer(numbers):
+        if 3 in numbers:
+            raise error
+        return [Job(number, ()) for number in numbers]
+
+    jobs = composed_by(answer, 8)
+    assert [job.number for job in jobs] == list(range(8))
+    assert [job.number for job in jobs if job.refused.startswith(told)] == [3]
+    assert sum(bool(job.refused) for job in jobs) == 1
+
+
+def test_what_no_job_can_help_ends_the_composing():
+    def answer(numbers):
+        raise RunError("the queue is full")
+
+    with pytest.raises(RunError, match="the queue is full"):
+        composed_by(answer, 8)
+
+
+@pytest.mark.parametrize("sweeper", ["grid", "basic"])
+def test_a_sweep_writes_nothing_beside_its_runs(sweeper, in_tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(in_tmp_path))
+    assert len(configurations("-m", *TINY, "cell=rnn,gru", f"hydra/sweeper={sweeper}")) == 2
+    assert list(in_tmp_path.iterdir()) == []
 
 
 def test_of_many_jobs_that_were_not_begun_the_table_names_some(capsys):

@@ -306,7 +306,7 @@ def test_the_second_ctrl_c_stops_at_once_and_a_killed_sweep_leaves_no_workers(in
         output, errors = finish(process)
         wait_until(lambda pids=workers: gone(pids))
         stands = {read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()}
-        assert stands == {"interrupted"}
+        assert stands == {"interrupted"}, (kill, output, errors)
         if not kill:
             assert process.returncode == 130, output + errors
             assert counts(output) == [0, 0, 0, 0, 2, 1]
@@ -334,21 +334,36 @@ def test_a_refused_configuration_costs_only_itself(in_tmp_path, capfd):
 
 def test_where_all_are_refused_nothing_is_written(in_tmp_path, capfd):
     assert run_command_line(["-m", *TINY, "optimiser.lr=-1,-2"]) == 2
-    assert "optimiser.lr=-1: not allowed" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "rnnlab: optimiser.lr=-1: not allowed" in told
+    assert told.count("\n") == 1
     assert run_command_line(["-m", *TINY, "cell=lstm", "hydra.launcher.jobs=0"]) == 2
     assert "hydra.launcher.jobs" in capfd.readouterr().err
     assert list(in_tmp_path.iterdir()) == []
 
 
-def test_a_worker_that_is_killed_while_it_begins_is_replaced(in_tmp_path):
-    process = start(in_tmp_path, "-m", *TINY, "cell=rnn,gru", "hydra.launcher.jobs=2")
-    wait_until(lambda: len(children(process.pid)) >= 2 or process.poll() is not None)
-    for pid in children(process.pid):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"spawn_main" in command:
-            os.kill(pid, signal.SIGKILL)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_worker_that_is_killed_while_it_begins_is_replaced(number, in_tmp_path):
+    """Also by a terminal's Ctrl-C, which goes to it too: without a traceback."""
+    process = start(in_tmp_path, "-m", *TINY, "cell=rnn,gru", "hydra.launcher.jobs=1")
+    wait_until(lambda: workers_of(process.pid) or process.poll() is not None)
+    for pid in workers_of(process.pid):
+        os.kill(pid, number)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
+    assert "Traceback" not in output + errors
+
+
+def workers_of(pid):
+    """Processes that were begun as workers of a sweep."""
+
+    def command(child):
+        try:
+            return Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    return [child for child in children(pid) if b"spawn_main" in command(child)]
 
 
 def test_a_terminal_gets_a_live_overview_and_no_output_of_jobs(in_tmp_path):

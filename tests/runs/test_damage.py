@@ -78,6 +78,13 @@ def test_an_undamaged_run_has_no_damage(finished):
     assert Record(finished).damage() == []
 
 
+def test_every_file_of_a_finished_run_is_vouched_for(finished):
+    """By the manifest, or by itself: a checkpoint by its name."""
+    files = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    themselves = {name for name in files if name.startswith("checkpoint/")} | {"manifest.json", "config.yaml"}
+    assert files - {".lock"} == themselves | Record(finished).files.keys()
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_metrics_damaged_before_the_checkpoint_are_set_aside_and_made_again(damage, interrupted, whole, capfd):
     path = interrupted / "metrics.jsonl"

@@ -1,13 +1,19 @@
-"""`python -m rnnlab`: see rnnlab.cli."""
+"""`python -m rnnlab` and the console script: see rnnlab.cli."""
 
 import sys
 
-from rnnlab.import_path import leave_current_folder
+from rnnlab.entrance import enter
 
-leave_current_folder()
-try:
-    from rnnlab.cli import main
-except KeyboardInterrupt:
-    sys.exit(130)
 
-main()
+def main() -> None:
+    """Do what the process's arguments say, and end with its exit status."""
+    enter()
+    try:
+        from rnnlab.cli import run_command_line
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,11 +25,12 @@ from rnnlab.memory.sketch import sketch
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
+from rnnlab.processors import cores
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
-from rnnlab.tasks.task import Task
+from rnnlab.tasks.task import Metric, Task
 from rnnlab.training.model import Model
 
 
@@ -118,6 +119,11 @@ def build(
             "schedule",
         )
     )
+    if not isinstance(task.metric, Metric):
+        raise ConfigError(
+            f"task: its metric is {task.metric!r}. Give a Metric(name, unit, better) of rnnlab.tasks.task: whether "
+            "higher or lower is better nobody else knows."
+        )
     if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
         raise ConfigError(
             f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
@@ -131,23 +137,25 @@ def build(
         "parametrisation", config.components["parametrisation"], config.allowed_packages, steps=task.steps
     )
     device, dtype = _device(config.device), getattr(torch, config.dtype)
+    notes: list[str] = []  # told once nothing is refused any more
     config, found = _matched(config, task, parametrisation)
     if found:
-        say(str(found))
+        notes.append(str(found))
         refuse_sizes(config)
     memory = _memory(config, device, found, trains=trains)
     cell = _looked_at(config, task)
-    _say_what_is_idle(config, cell, say)
+    _say_what_is_idle(config, cell, notes.append)
     _refuse_misfit(config, parametrisation, cell)
     refuse_unfit(config, cell, dropout)
-    config = _chrono_alone(config, cell, task, say)
+    config = _chrono_alone(config, cell, task, notes.append)
+    probes = _probes(config, cell, notes.append)
     engine = choose(
         config.engine,
         cell=cell,
         rule=rule,
         device=device,
         dtype=dtype,
-        threads=config.threads if isinstance(config.threads, int) else threads or torch.get_num_threads(),
+        threads=config.threads if isinstance(config.threads, int) else min(threads or torch.get_num_threads(), cores()),
         recompute=config.recompute,
         precision=config.precision,
         say=say,
@@ -156,6 +164,8 @@ def build(
         else None,
         vectors="adjoints" in regulariser.needs,
     )
+    for note in notes:
+        say(note)
     return Experiment(
         config=config,
         match=found,
@@ -169,7 +179,7 @@ def build(
         gradient_noise=gradient_noise,
         optimiser=optimiser,
         schedule=schedule,
-        probes=_probes(config, cell, say),
+        probes=probes,
         device=device,
         dtype=dtype,
         engine=engine,
@@ -180,7 +190,7 @@ def build(
 def _sources(config: Config, task: Task) -> dict[str, str]:
     parts = (*config.components.values(), *config.probes.values())
     modules = (part["_target_"].rpartition(".")[0] for part in parts)
-    return of_modules(modules) | of_files(getattr(task, "files", ()))
+    return of_modules(modules, config.allowed_packages) | of_files(getattr(task, "files", ()))
 
 
 def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tuple[Config, Match | None]:

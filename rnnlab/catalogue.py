@@ -8,10 +8,16 @@ the equation; a test says whose law it states with `@pytest.mark.technique("clip
 docs/technique_costs.json, which `python -m rnnlab.bench techniques --json` prints.
 """
 
+import sys
+
+if __name__ == "__main__":
+    from rnnlab.entrance import enter
+
+    enter()
+
 import ast
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -25,15 +25,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab import __version__
-from rnnlab.config_files import check_sizes, given_to_hydra, refuse_hydra_in_files, set_by
+from rnnlab.config_files import (
+    check_sizes,
+    find_folder,
+    given_to_hydra,
+    refuse_hydra_in_files,
+    refuse_references,
+    set_by,
+)
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.explain import explain
+from rnnlab.hydra_defaults import set_ours
 from rnnlab.interruption import listening
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
 from rnnlab.overrides import QUIET, check_overrides, quoted, spelled_out
-from rnnlab.packages import search_current_folder, take_packages
+from rnnlab.packages import admit, take_packages
 from rnnlab.rerun import RERUN, offer, stored
 from rnnlab.runs.safe_files import visible
 from rnnlab.schema import Config, config_folder, validate
@@ -81,11 +89,6 @@ def _refuse_idle() -> None:
             raise ConfigError(f"{shown(override)}: not allowed here. It is for a sweep: add -m.")
 
 
-def main() -> None:
-    """Entry point of `python -m rnnlab` and of the console script."""
-    sys.exit(run_command_line(sys.argv[1:]))
-
-
 def run_command_line(arguments: list[str], work: Callable[[Config], object] | None = None) -> int:
     """Do some work, by default a run, with the configuration of these arguments; returns the exit status."""
     try:
@@ -96,7 +99,8 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
         if "--version" in line.options:
             print(f"rnnlab {__version__}")
             return 0
-        search_current_folder(packages)
+        line = find_folder(line)
+        admit(packages)
         return _run_hydra(line, _Task(work or _train, packages, stored(line)), runs=work is None)
     except ConfigError as error:
         return _fail(2, str(error))
@@ -132,6 +136,7 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
 
 
 def _call_hydra(task: _Task, line: CommandLine) -> None:
+    set_ours()
     complaint = io.StringIO()  # of Hydra, about a --package that is not there
     name, folder = ("config", str(config_folder())) if task.stored is None else (offer(task.stored), None)
     silence = contextlib.redirect_stderr(complaint) if "--package" in line.options else contextlib.nullcontext()
@@ -152,6 +157,7 @@ def _ours(line: CommandLine, scratch: Path, *, runs: bool) -> list[str]:
         return []
     check_overrides(line.overrides)
     check_sizes(line)
+    refuse_references(line, scratch)
     # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
     launcher = [] if runs else ["hydra/launcher=basic"]
     for override in line.overrides:

@@ -1,5 +1,6 @@
 """The YAML files that a configuration was read from: which one is broken, and which one has set a key. No torch."""
 
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab.contract import ConfigError
 from rnnlab.messages import one_line, shown
@@ -20,6 +22,39 @@ GLOBAL = ("experiment", "sweep")
 """Groups whose options set keys of the whole configuration."""
 LARGEST = 2**20
 """Bytes of a file of the user's own: Hydra reads less than this in seconds."""
+
+
+def find_folder(line: CommandLine) -> CommandLine:
+    """The command line with --config-dir as Hydra can take it.
+
+    Raises:
+        ConfigError: there is no such folder, or Hydra would pass over what it was given for.
+    """
+    given = line.options.get("--config-dir")
+    if given is None:
+        return line
+    path = os.path.expanduser(given)  # behind `=` the shell leaves a ~ as it is
+    if not os.path.isdir(path):
+        raise ConfigError(f"--config-dir={shown(Path(given))}: no such folder.")
+    if os.path.exists(os.path.join(path, "config.yaml")):
+        raise ConfigError(
+            f"--config-dir={shown(Path(given))}: not allowed. Its config.yaml would not be read: a run folder goes by "
+            "--config-path, and keys of your own into a file of a group, experiment/NAME.yaml."
+        )
+    return CommandLine({**line.options, "--config-dir": path}, line.overrides)
+
+
+def refuse_references(line: CommandLine, scratch: Path) -> None:
+    """Refuse paths that Hydra cannot keep in its configuration, where `${` begins a reference.
+
+    Args:
+        scratch: the temporary folder.
+    """
+    for path in (os.getcwd(), str(scratch), os.path.abspath(line.options.get("--config-dir") or ".")):
+        try:
+            OmegaConf.create({"path": path})
+        except OmegaConfBaseException:
+            raise ConfigError(f"{shown(Path(path))}: not allowed. In a path '${{' begins a reference.") from None
 
 
 def check_sizes(line: CommandLine) -> None:
@@ -41,6 +76,7 @@ def broken_file(error: BaseException) -> str:
     told = {
         UnicodeDecodeError: "it is not text in UTF-8",
         RecursionError: "something in it contains itself, or is nested too deeply",
+        ValueError: "a number in it is too large",
         yaml.YAMLError: shown(getattr(error, "problem", None) or getattr(error, "reason", None) or one_line(error)),
     }
     why = next((text for kind, text in told.items() if isinstance(error, kind)), "")

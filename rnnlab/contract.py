@@ -132,6 +132,8 @@ def explain(error: ValidationError) -> str:
 
 def check_value(key: str, value: Any, annotation: Any) -> Any:
     """The value, converted where nothing is lost, or ConfigError."""
+    if isinstance(value, str) and re.search("\\$\\{|[\x85\ud800-\udfff]", value):  # what YAML does not give back
+        raise ConfigError(f"{key}={shown(value)}: not allowed. {key} must be text in UTF-8, without '${{'.")
     try:
         return _adapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:

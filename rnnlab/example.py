@@ -6,9 +6,9 @@ Takes the command line of `python -m rnnlab`; the example is the first of the fi
 import sys
 
 if __name__ == "__main__":
-    from rnnlab.import_path import leave_current_folder
+    from rnnlab.entrance import enter
 
-    leave_current_folder()
+    enter()
 
 from rnnlab.cli import run_command_line
 from rnnlab.contract import ConfigError

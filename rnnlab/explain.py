@@ -2,11 +2,10 @@
 
 import errno
 import re
-import warnings
-from pathlib import Path
+import traceback
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
@@ -14,8 +13,11 @@ from rnnlab.config_files import broken_file
 from rnnlab.contract import ConfigError, meant, nearest
 from rnnlab.messages import listed, one_line, shown
 from rnnlab.options import CommandLine
-from rnnlab.overrides import quoted
-from rnnlab.schema import COMPONENTS, SECTIONS, TOP_KEYS, config_folder, group_syntax, no_such_key, section_keys
+from rnnlab.overrides import swept, written_out
+from rnnlab.schema import COMPONENTS, SECTIONS, TOP_KEYS, group_syntax, no_such_key, section_keys
+
+ADDED = ("experiment", "probe")
+"""Groups that nothing is chosen of where nothing is said: what is chosen is added, with a plus."""
 
 
 def explain(error: BaseException, line: CommandLine) -> str:
@@ -38,11 +40,13 @@ def explain(error: BaseException, line: CommandLine) -> str:
     found = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| requires)", text, re.DOTALL)
     if found:
         return _sweep(found[1])
-    if "Config group override must be" in text or "is not iterable" in text or "force-add of config" in text:
+    if "Config group override must be" in text or "is not iterable" in text:
         return _wrong_choice(line)
-    found = re.search(r"Multiple values for ([\w@/.]+)\.", text)
+    found = re.search(
+        r"Multiple values for ([\w@/.]+)\.|(\S+) appears more than once|force-add .*'[+]+([^'=]+)", text, re.DOTALL
+    )
     if found:
-        return f"{_given(found[1], line)}: a choice of {found[1]} is there already. Replace it: {found[1]}=OPTION."
+        return _added(next(filter(None, found.groups())), line)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, InterpolationResolutionError | ValidationError):
         why = one_line(str(cause).partition("\n")[0])
@@ -53,9 +57,10 @@ def explain(error: BaseException, line: CommandLine) -> str:
     if key == "experiment":
         return "experiment=…: write +experiment=NAME (with a plus: it is added to the configuration)."
     if key:
-        return _unknown_key(key, line)
+        return _unknown_key(key, error, line)
     words = text if cause is error else f"{text} ({cause})"
-    return one_line(re.sub(r"(Config search path:|See https://hydra).*", "", words, flags=re.DOTALL))
+    words = one_line(re.sub(r"(Config search path:|See https://hydra).*", "", words, flags=re.DOTALL)).rstrip(".")
+    return f"{_about(words, line)}{words}."
 
 
 def _ours_within(error: BaseException) -> str:
@@ -78,21 +83,49 @@ def _wrong_choice(line: CommandLine) -> str:
     return "A group was given something else than the name of an option: GROUP=OPTION."
 
 
+def _added(group: str, line: CommandLine) -> str:
+    """A choice was added to a group that has one; or with two plus signs, which Hydra has for keys alone."""
+    given, added = _given(group, line), group.partition("@")[0] in ADDED
+    if given == group:
+        return f"{group}: chosen twice. A file that chooses anew says so in its defaults: 'override /{group}: OPTION'."
+    if added and not given.startswith("++"):
+        return f"{given}: not allowed. {group} is given already; give it once, or several options as a list."
+    return f"{given}: not allowed. Write {f'+{group}=OPTION' if added else f'{group}=OPTION, which replaces one'}."
+
+
+def _about(words: str, line: CommandLine) -> str:
+    """What of the command line Hydra's words are about, to be put before them."""
+    about = [option for option in line.options if option in words.replace("_", "-")]
+    if "--shell-completion" in line.options:
+        return "--shell-completion: write --shell-completion install=bash. "
+    if "config source" in words or "hydra.searchpath" in words:
+        about = [_given("hydra.searchpath", line)]
+    return f"{' '.join(about)}: not allowed{' together' if len(about) > 1 else ''}. " if about else ""
+
+
 def _is_name(value: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][\w./-]*", value) is not None and value not in ("null", "true", "false")
 
 
 def _given(key: str, line: CommandLine) -> str:
-    """The override that sets a key, or something below it; the key where none does."""
-    written = {override: override.lstrip("+~").partition("=")[0] for override in line.overrides}
-    exact = [override for override, name in written.items() if name == key]
-    below = [override for override, name in written.items() if name.startswith(f"{key}.")]
-    return shown(next(iter([*exact, *below]), key))
+    """The override that is to blame for a key, of several the last, which counts; the key where there is none.
+
+    That is one that takes it away, sets it, sets something below it, or sets it among others.
+    """
+    names = {override: override.lstrip("+~").partition("=")[0] for override in reversed(line.overrides)}
+    blamed = [
+        *(o for o, name in names.items() if name == key and o.startswith("~")),
+        *(o for o, name in names.items() if name == key),
+        *(o for o, name in names.items() if name.startswith(f"{key}.")),
+        *(o for o, name in names.items() if key.startswith(f"{name}.") and "={" in o),
+    ]
+    return shown(next(iter(blamed), key))
 
 
 def _sweep(given: str) -> str:
-    key, _, value = given.partition("=")
-    hint = f", or write a list: {shown(key)}=[{shown(value)}]" if key.lstrip("+") in ("seeds", "milestones") else ""
+    key, values = given.partition("=")[0], written_out(given)
+    is_list = values and key.lstrip("+") in ("seeds", "milestones")
+    hint = f", or write a list: {shown(key)}={shown(values)}" if is_list else ""
     return f"{shown(given)}: several values. Add -m for a run with each{hint}."
 
 
@@ -119,9 +152,9 @@ def _key_of(error: BaseException) -> str | None:
     return found[1] if found and "@" not in found[1] else None
 
 
-def _unknown_key(key: str, line: CommandLine) -> str:
-    given, parent, leaf = _given(key, line), *_split(key)
-    if leaf in COMPONENTS and not parent and "=" in given:
+def _unknown_key(key: str, error: BaseException, line: CommandLine) -> str:
+    given, (parent, leaf) = _given(key, line), _split(key)
+    if leaf in COMPONENTS and not parent:
         if "--config-path" in line.options:
             return f"{given}: not allowed. The configuration of a run has no groups to choose from, only keys."
         return f"{given}: not allowed. Choose an option of the group: {group_syntax(leaf)}=OPTION."
@@ -129,20 +162,19 @@ def _unknown_key(key: str, line: CommandLine) -> str:
         return (
             f"{given}: not allowed. Set its keys instead: {', '.join(f'{key}.{name}' for name in section_keys(key))}."
         )
+    probe = re.match(r"[+~]*probes\.([^.=]+)", f"{key}." if parent else given)
+    if probe and not _keys_of(f"probes.{probe[1]}", error):
+        return _absent_probe(given, probe[1], line)
     if key in TOP_KEYS:
         return f"{given}: not allowed. It is neither a group nor a section; give it a plain value or a list."
-    if key.startswith("probes.") and not _component_keys(".".join(key.split(".")[:2]), line):
-        return _absent_probe(key.split(".")[1], line)
-    if parent in SECTIONS:
-        names = section_keys(parent)
-    elif parent:
-        names = _component_keys(parent, line)
+    if parent:
+        names = _keys_of(parent, error)
     else:
         names = TOP_KEYS
         key = given.lstrip("+~").partition("=")[0]  # optimizer.lr is meant as optimiser.lr
     if not names:
         return f"{given}: no such key.{meant(key, names)}"
-    return no_such_key(given, key, names, parent)
+    return no_such_key(given, key, names, parent) + _of_others(given, parent, line)
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -150,23 +182,23 @@ def _split(key: str) -> tuple[str, str]:
     return parent, leaf
 
 
-def _absent_probe(probe: str, line: CommandLine) -> str:
-    given = next((a for a in line.overrides if a.startswith(f"probes.{probe}.")), f"probes.{probe}")
-    return f"{shown(given)}: no such probe in this run. Add it with +probe@probes.{probe}={probe}, or probes=full."
+def _absent_probe(given: str, probe: str, line: CommandLine) -> str:
+    """A stored configuration has no groups to choose from."""
+    hint = "" if "--config-path" in line.options else f" Add it with +probe@probes.{probe}={probe}, or probes=full."
+    return f"{given}: no such probe in this run.{hint}"
 
 
-def _component_keys(group: str, line: CommandLine) -> list[str]:
-    """Keys of the option chosen in a group, composed without the arguments that name keys; [] if that fails."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+def _keys_of(parent: str, error: BaseException) -> list[str]:
+    """The keys that a part of the configuration has, as Hydra had composed it where it failed."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "_apply_overrides_to_config":
+            node = OmegaConf.select(frame.f_locals["cfg"], parent)
+            return [str(k) for k in node if k != "_target_"] if isinstance(node, DictConfig) else []
+    return []
 
-    keep = [override for override in line.overrides if "." not in override.partition("=")[0]]
-    if folder := line.options.get("--config-dir"):
-        keep.append(f"hydra.searchpath=[{quoted(f'file://{Path(folder).resolve()}')}]")
-    GlobalHydra.instance().clear()
-    try:
-        with warnings.catch_warnings(action="ignore"), initialize_config_dir(str(config_folder()), version_base="1.3"):
-            node = OmegaConf.select(compose("config", overrides=keep), group)
-    except (HydraException, OmegaConfBaseException, ValueError):
-        return []
-    return [str(k) for k in node if k != "_target_"] if isinstance(node, DictConfig) else []
+
+def _of_others(given: str, group: str, line: CommandLine) -> str:
+    """Hydra composes what the jobs of a sweep share with a group's default, also where the sweep is over that group."""
+    swept_over = [shown(o) for o in line.overrides if o.startswith(f"{group}=") and swept(o)]
+    over = "" if given.startswith("~") or not swept_over else swept_over[-1]
+    return f" With {over}, write ++{given} for a key that these have, and the default has not." if over else ""

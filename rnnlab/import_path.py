@@ -8,6 +8,12 @@ import os
 import sys
 
 
+def is_installed(path: str) -> bool:
+    """Whether it lies where packages are installed, or is the standard library's folder."""
+    library = os.path.dirname(os.path.realpath(os.__file__))
+    return path == library or not {"site-packages", "dist-packages"}.isdisjoint(path.split(os.sep))
+
+
 def leave_current_folder() -> None:
     """Take the current folder from the front of sys.path, where `python -m` has put it.
 

@@ -1,13 +1,16 @@
 """Overrides, KEY=VALUE on the command line or in an arm of a sweep: reading, refusing and writing them. No torch."""
 
+import itertools
 import re
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 
 from rnnlab.contract import ConfigError
-from rnnlab.messages import one_line, shown
+from rnnlab.groups import COMPONENTS
+from rnnlab.messages import LONGEST_VALUE, one_line, shown
 
 QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=disabled", "hydra.job.name=rnnlab")
 """Hydra's own folders and logs would be a second record of a run; ours is the run folder."""
@@ -19,11 +22,18 @@ REASON = (
 )
 _SHORT = {"ray_address=": "hydra.launcher.ray_address="}
 """Ways to write a key of Hydra's own."""
+_FREE = ("hydra.launcher.parameters", "hydra.sweeper.params", "hydra.sweeper.params_by_option")
+"""Mappings whose keys are anybody's. Hydra would have a + before those that no file has, and refuses it for others."""
 
 
 def spelled_out(overrides: list[str]) -> list[str]:
     """The short ways to write a key in full."""
-    return [next((key + o.removeprefix(s) for s, key in _SHORT.items() if o.startswith(s)), o) for o in overrides]
+    full = [next((key + o.removeprefix(s) for s, key in _SHORT.items() if o.startswith(s)), o) for o in overrides]
+    return [f"++{o.lstrip('+')}" if _is_free(o.lstrip("+")) else o for o in full]
+
+
+def _is_free(override: str) -> bool:
+    return any(re.match(rf"{re.escape(key)}[.=]", override) for key in _FREE)
 
 
 def check_overrides(overrides: list[str]) -> None:
@@ -42,11 +52,37 @@ def check_overrides(overrides: list[str]) -> None:
             override = parser.parse_override(text)
         except (HydraException, RecursionError, ValueError) as error:
             raise ConfigError(f"{shown(text)}: cannot be read. {_what_is_wrong(text, error)}") from None
+        if not isinstance(override.value(), Sweep) and _holds_sweep(override.value()):
+            raise ConfigError(f"{shown(text)}: not allowed. Within a list or a mapping, write every value out.")
+        if isinstance(override.value(), list) and override.key_or_group in COMPONENTS:
+            each = text.lstrip("+").replace("[", "").replace("]", "")
+            raise ConfigError(f"{shown(text)}: not allowed. A run has one option of the group; each: -m {shown(each)}.")
         _refuse_hydra(override)
+
+
+def _holds_sweep(value: Any) -> bool:
+    """Whether there is a `range(3)`, say, in a list or a mapping: OmegaConf would take its parts for keys."""
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, Sweep) or any(map(_holds_sweep, within))
+
+
+def swept(text: str) -> bool:
+    """Whether an override gives a key several values."""
+    return OverridesParser.create().parse_override(text).is_sweep_override()
+
+
+def written_out(text: str) -> str:
+    """The values of an override that gives a key several, as a list of the first ones; '' where they cannot be told."""
+    override = OverridesParser.create().parse_override(text)
+    if not isinstance(override.value(), ChoiceSweep | RangeSweep):
+        return ""
+    return f"[{','.join(itertools.islice(override.sweep_string_iterator(), LONGEST_VALUE))}]"
 
 
 def _what_is_wrong(text: str, error: Exception) -> str:
     key, _, value = text.partition("=")
+    if type(error) is ValueError:  # Python reads no integer of more than 4,300 digits
+        return "The number is too large."
     if not re.fullmatch(r"[+~]{0,2}[A-Za-z_][\w$-]*([./@:][\w$-]+)*", key):
         return f"'{shown(key)}' is no key."
     if value.startswith(("'", '"', "[", "{")):

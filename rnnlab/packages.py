@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from rnnlab.contract import OURS, ConfigError
+from rnnlab.own_code import import_as_written
 
 KEY, VARIABLE = "components", "RNNLAB_COMPONENTS"
 WHERE = f"on the command line, {KEY}=[rnnlab,my_package], or in the variable {VARIABLE}=my_package"
@@ -45,10 +46,12 @@ def named(text: str, where: str) -> list[str]:
     return names
 
 
-def search_current_folder(packages: Sequence[str]) -> None:
-    """Let packages of the user's own lie in the current folder, which is searched last. For rnnlab's alone it is not.
+def admit(packages: Sequence[str]) -> None:
+    """Have packages of the user's own imported as their sources are, and also from the current folder.
 
-    A stranger's folder may hold a `torch.py`.
+    That is searched last, and not for rnnlab's alone: a stranger's folder may hold a `torch.py`.
     """
-    if set(packages) - {OURS} and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if set(packages) - {OURS}:
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+        import_as_written(packages)

@@ -3,6 +3,7 @@
 Hydra does not get that file, which may be a stranger's: it is read as plain data, and Hydra is given the data.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from rnnlab.runs.stored_config import read_config
 
 STORED = "rnnlab_stored_config"
 """The name that Hydra knows the data by."""
-DEFAULTS = ["_self_", {"override hydra/launcher": "local"}, {"override hydra/sweeper": "grid"}]
-"""As configs/config.yaml has them, so that a stored configuration can be swept."""
 CHOICES = {"experiment", "sweep", *GROUPS, *(group.options for group in GROUPS.values())}
 """What is chosen on the command line where the configuration is that of configs/."""
 RERUN = ("--config-path", "--config-name")
@@ -32,8 +31,8 @@ def stored(line: CommandLine) -> dict[str, Any] | None:
     Raises:
         ConfigError: there is none, or it is more than plain data; or a group is chosen, of which it has none.
     """
-    folder = line.options.get("--config-path")
-    if folder is None:
+    given = line.options.get("--config-path")
+    if given is None:
         if "--config-name" in line.options:
             raise ConfigError("--config-name: not allowed alone. It goes with --config-path=RUN.")
         return None
@@ -44,17 +43,20 @@ def stored(line: CommandLine) -> dict[str, Any] | None:
                 f"{shown(argument)}: not allowed. The configuration of a run has no groups to choose from; change its "
                 "keys."
             )
-    return _read(Path(folder).expanduser(), line.options.get("--config-name") or "config")
+    return _read(os.path.expanduser(given), line.options.get("--config-name"))
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    if not folder.is_dir():
+def _read(run: str, name: str | None) -> dict[str, Any]:
+    """Of a run folder, or of the file itself."""
+    if not (os.path.isdir(run) or (os.path.isfile(run) and name is None)):
         raise ConfigError(
-            f"--config-path={shown(folder)}: no such folder. Give a run folder; one with groups of your own goes by "
+            f"--config-path={shown(run)}: no such folder. Give a run folder; one with groups of your own goes by "
             "--config-dir."
         )
+    name = name or "config"
+    file = Path(run, name if name.endswith((".yaml", ".yml")) else f"{name}.yaml") if os.path.isdir(run) else Path(run)
     try:
-        return read_config(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"), _warn)
+        return read_config(file, _warn)
     except DamagedError as error:
         raise ConfigError(f"{error}.") from None
 
@@ -65,5 +67,5 @@ def _warn(text: str) -> None:
 
 def offer(stored: dict[str, Any]) -> str:
     """Let Hydra find the data, in this process; the name that it knows them by."""
-    ConfigStore.instance().store(name=STORED, node={"defaults": DEFAULTS, **stored}, provider="rnnlab")
+    ConfigStore.instance().store(name=STORED, node=stored, provider="rnnlab")
     return STORED

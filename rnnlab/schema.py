@@ -167,21 +167,24 @@ REQUIRED = {"cell": ("hidden",), "optimiser": ("lr", "recurrent_lr_factor"), "ta
 def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
     section, _, leaf = key.partition(".")
     if leaf:
-        node = raw.get(section)
+        node = raw.get(section, {})
         if not isinstance(node, Mapping):
             raise ConfigError(f"{section}={shown(node)}: not allowed. Set {key} instead.")
         for name in node:
             if name not in section_keys(section):
                 given = f"{section}.{shown(name)}={shown(node[name])}"
                 raise ConfigError(no_such_key(given, f"{section}.{name}", section_keys(section), section))
-        value = node.get(leaf)
     else:
-        value = raw.get(key)
-    return check_value(key, value, kind)
+        node, leaf = raw, key
+    if leaf not in node:
+        raise ConfigError(f"{key}: missing. Give it a value: {key}=VALUE.")
+    return check_value(key, node[leaf], kind)
 
 
 def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) -> dict[str, Any]:
     node = raw.get(group, YOUNGER.get(group))
+    if node is None and group not in raw:
+        raise ConfigError(f"{group}: missing. Choose an option of the group: {group_syntax(group)}=OPTION.")
     if not isinstance(node, Mapping):
         raise ConfigError(
             f"{group}={shown(node)}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION."

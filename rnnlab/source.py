@@ -6,7 +6,10 @@ Importing a module runs it, so a name from a stranger's file is looked up here f
 import ast
 import functools
 import importlib.util
-from importlib.machinery import ModuleSpec, PathFinder
+import pkgutil
+import warnings
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 MARKS = ("component", "checked")
@@ -19,17 +22,17 @@ def definition(target: str) -> ast.ClassDef | None:
     A name that the module only imports is none, and neither is a function.
     """
     module, _, name = target.rpartition(".")
-    spec = _found(module)
+    spec = located(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     try:
-        body = _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns).body
-    except (OSError, ValueError, SyntaxError):
+        tree = _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns)
+    except OSError:
         return None
-    return next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
 
 
-def _found(module: str) -> ModuleSpec | None:
+def located(module: str) -> ModuleSpec | None:
     """Where a module lies. `importlib.util.find_spec` would import the packages above it; this walks their folders."""
     first, *below = module.split(".")
     try:
@@ -41,13 +44,36 @@ def _found(module: str) -> ModuleSpec | None:
         if spec is None or spec.submodule_search_locations is None or not part.isidentifier():
             return None
         name = f"{name}.{part}"
-        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+        spec = _within(name, spec.submodule_search_locations)
     return spec
+
+
+def _within(name: str, folders: Iterable[str]) -> ModuleSpec | None:
+    """As `PathFinder.find_spec`, which asks for the package above where a folder has no `__init__.py`."""
+    parts = []
+    for folder in folders:
+        finder = pkgutil.get_importer(folder)
+        spec = finder.find_spec(name) if finder is not None else None
+        if spec is not None and spec.loader is not None:
+            return spec
+        parts += (spec.submodule_search_locations or []) if spec is not None else []
+    found = ModuleSpec(name, None, is_package=True)
+    found.submodule_search_locations = parts
+    return found if parts else None
 
 
 @functools.lru_cache(maxsize=256)
 def _parsed(source: Path, changed: int) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))
+    return parse(source.read_bytes())
+
+
+def parse(content: bytes) -> ast.Module:
+    """A source of whatever encoding it declares; an empty module for one that Python cannot read."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of its author's business, which its import tells again
+            return ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: of deep nesting
+        return ast.Module([], [])
 
 
 def is_marked(node: ast.ClassDef) -> bool:

@@ -42,6 +42,18 @@ def test_what_cannot_be_matched_is_refused() -> None:
         match(12, lambda hidden: 7, least=1)
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [("match_parameters=1e15",), ("match_parameters=1000", "engine=scan"), ("bias_initialiser=chrono", "engine=scan")],
+)
+def test_of_what_is_refused_nothing_is_told_before(refused) -> None:
+    """It was said on the standard output what had been chosen, and then that it is not allowed."""
+    said: list[str] = []
+    with pytest.raises(ConfigError):
+        build(validate(composed("cell=lstm", *refused)), say=said.append)
+    assert said == []
+
+
 def test_it_says_how_far_it_is_and_when_that_is_far() -> None:
     assert str(match(elman(9), elman, least=1)) == "match_parameters=118: cell.hidden=9 with 118 parameters (exactly)."
     assert "cell.hidden=98 with 9997 parameters (0.03% fewer)" in str(match(10_000, elman, least=1))

@@ -28,7 +28,8 @@ class LocalLauncher(SweepLauncher):
         self.jobs = None if jobs == "auto" else check_value("hydra.launcher.jobs", jobs, Count)
 
     def backend(self, jobs: int) -> Any:
-        from rnnlab.sweep.local_pool import LocalPool, cores, share
+        from rnnlab.processors import cores
+        from rnnlab.sweep.local_pool import LocalPool, share
 
         slots, threads = share(jobs, self.jobs, cores())
         return LocalPool(slots=slots, threads=threads)

@@ -34,7 +34,7 @@ class OptunaSweeper(Sweeper):
 
     def __init__(self, trials: Any, at_once: Any, seed: Any, params: Any) -> None:
         from rnnlab.contract import Count, Seed, check_value
-        from rnnlab.sweep.local_pool import cores
+        from rnnlab.processors import cores
 
         self.trials = check_value("hydra.sweeper.trials", trials, Count)
         self.at_once = cores() if at_once == "auto" else check_value("hydra.sweeper.at_once", at_once, Count)

@@ -1,9 +1,15 @@
 """`python -m rnnlab.bench COMMAND`: speed, in ratios taken in one process. Exit status 2: a bad argument."""
 
+import sys
+
+if __name__ == "__main__":
+    from rnnlab.entrance import enter
+
+    enter()
+
 import argparse
 import importlib
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 

@@ -16,7 +16,7 @@ from typing import Any
 from rich.table import Table
 
 from rnnlab.bench.timing import small_table
-from rnnlab.sweep.local_pool import cores
+from rnnlab.processors import cores
 
 TARGET = 5.0
 """Jobs per second and core, at least."""

@@ -149,7 +149,14 @@ def _result(seed: int, status: str, steps: int, solved: int | None, loss: float,
     }
 
 
-TASK = {"baseline": BASELINE, "unit": "squared error", "metric": "accuracy", "solved_when": "MSE < 0.01"}
+TASK = {
+    "baseline": BASELINE,
+    "unit": "squared error",
+    "metric": "accuracy",
+    "metric_unit": "share",
+    "metric_better": "higher",
+    "solved_when": "MSE < 0.01",
+}
 
 
 def _manifest(path: Path, seeds: list[int], config: dict[str, Any], status: str) -> dict[str, Any]:

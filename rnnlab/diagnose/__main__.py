@@ -7,9 +7,9 @@ or has no checkpoint yet, or the diagnosis cannot be written; 130 interrupted.
 import sys
 
 if __name__ == "__main__":
-    from rnnlab.import_path import leave_current_folder
+    from rnnlab.entrance import enter
 
-    leave_current_folder()
+    enter()
 
 import argparse
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from rnnlab.contract import ConfigError, RunError
-    from rnnlab.packages import allowed, named, search_current_folder
+    from rnnlab.packages import admit, allowed, named
     from rnnlab.report.reading import UnreadableError, find, read
     from rnnlab.runs.safe_files import refuse_links
 
@@ -65,7 +65,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         return _fail(2, f"--out {shown(out)}: not allowed, it is a file; the diagnosis is a folder.")
     try:
         packages = allowed(*(named(text, "--components") for text in arguments.components))
-        search_current_folder(packages)
+        admit(packages)
         refuse_links(folder)
         run = read(folder)
         import torch

@@ -99,7 +99,7 @@ def _config(run: Run, packages: Sequence[str]) -> Config:
 
 def _checkpoint(run: Run, config: Config, say: Callable[[str], None]) -> dict[str, Any]:
     folder = RunFolder(run.path).checkpoints
-    state = checkpoint.look(folder, say)
+    state = checkpoint.look(folder, run.record.manifest["run_id"], say)
     if state is not None:
         return state
     if folder.is_dir() and any(folder.glob("*.pt")):

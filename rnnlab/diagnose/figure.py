@@ -8,15 +8,13 @@ import textwrap
 from collections.abc import Callable
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.page import headline
 from rnnlab.diagnose.verdict import Verdict
 from rnnlab.diagnose.verdicts.vanishing import LOST
+from rnnlab.plotting import Axes, Figure, MaxNLocator, PercentFormatter, by_default
 from rnnlab.report.figures.style import WIDTH, Drawing, band, png, style
 from rnnlab.sinks.figures import log10, median_over_seeds, scale
 
@@ -33,6 +31,7 @@ LEAST_SHARE = 1e-6
 """Below, a step's contribution is not told apart from none."""
 
 
+@by_default()
 def picture(findings: Findings, verdicts: list[Verdict]) -> bytes:
     """A PNG."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")

@@ -125,4 +125,7 @@ class AdjointRecord:
         norm_PRST, shape = state["norm"].numpy(), (len(self.seeds), len(self.states), self.length)
         if norm_PRST.shape != (len(state["step"]), *shape) or norm_PRST.dtype != np.float64:
             raise ValueError(f"norms of shape {norm_PRST.shape}")
-        self.step, self.norm_RST = [int(s) for s in state["step"]], list(norm_PRST)
+        rising = all(type(step) is int for step in state["step"]) and sorted({0, *state["step"]})[1:] == state["step"]
+        if not rising or (norm_PRST < 0).any():
+            raise ValueError("its adjoint norms are not what a run records")
+        self.step, self.norm_RST = list(state["step"]), list(norm_PRST)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnlab.probes.probe import Moment, Named, Probe, due
 from rnnlab.tasks.task import Batch
+from rnnlab.training.form import check_form
 from rnnlab.training.model import Model
 from rnnlab.training.population import Population
 
@@ -116,7 +117,21 @@ class Prober:
         """For a checkpoint: the gradients that the next step's probes will look back at."""
         return {"previous": self._previous, "seeds": list(self._previous_seeds)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        device, previous = self.experiment.device, state["previous"]
-        self._previous = None if previous is None else {name: g.to(device) for name, g in previous.items()}
-        self._previous_seeds = [int(s) for s in state["seeds"]]
+    def load_state_dict(self, state: dict[str, Any], population: Population) -> None:
+        """Put it into a saved state; ValueError, LookupError, TypeError where that is not of this net.
+
+        Args:
+            population: in the state that goes with it.
+        """
+        previous, seeds = state["previous"], state["seeds"]
+        if seeds != [seed for seed in self.seeds if seed in seeds]:
+            raise ValueError("its probes saw other seeds")
+        if previous is not None:
+            with torch.no_grad():
+                plain = dict(population.model.plain().named_parameters())
+            rows = {name: p.detach()[:1].expand(len(seeds), *p.shape[1:]) for name, p in plain.items()}
+            check_form("gradients of the step before", previous, rows if population.active else previous)
+            if not set(population.active) <= set(seeds):
+                raise ValueError("its probes did not see all seeds")
+            previous = {name: g.to(self.experiment.device) for name, g in previous.items()}
+        self._previous, self._previous_seeds = previous, list(seeds)

@@ -7,9 +7,9 @@ written; 130 interrupted.
 import sys
 
 if __name__ == "__main__":
-    from rnnlab.import_path import leave_current_folder
+    from rnnlab.entrance import enter
 
-    leave_current_folder()
+    enter()
 
 import argparse
 import warnings

@@ -91,7 +91,7 @@ def compare(section: Section, rng: np.random.Generator) -> Comparison:
     ranking = rank(named, lower_is_better=False, told=TOLD)
     horizon = min(replica.budget for arm in arms for replica in arm.replicas)
     by_label = {arm.label: arm for arm in arms}
-    worst = _worst_metric(arms)
+    worst = _worst_metric(arms, section.said("metric_better"))
     rows = [_row(by_label[label], ranking, horizon, worst, rng) for label in ranking.order]
     pairs = [Pair(a, b, pair, ranking.adjusted[a, b]) for (a, b), pair in ranking.pairs.items()]
     return Comparison(section, rows, pairs, ranking.groups, horizon)
@@ -146,10 +146,10 @@ def _diverged(replica: Replica) -> bool:
     return replica.outcome.status == "diverged" and not replica.solved
 
 
-def _worst_metric(arms: Sequence[Arm]) -> float:
+def _worst_metric(arms: Sequence[Arm], better: str) -> float:
     """What a diverged seed counts as: the worst that any seed ended with."""
     finite = [r.outcome.final_metric for arm in arms for r in arm.replicas if np.isfinite(r.outcome.final_metric)]
-    return min(finite, default=0.0)
+    return (max if better == "lower" else min)(finite, default=0.0)
 
 
 def _metric(arm: Arm, worst: float, rng: np.random.Generator) -> Estimate | None:

@@ -99,6 +99,7 @@ def _section(part: Part) -> dict[str, Any]:
         "tied": [(key, option, value) for (key, option), value in section.tied.items()],
         "fixed": fixed_items(section.fixed),
         "solved_when": section.said("solved_when"),
+        "evaluated_on": section.said("evaluated_on"),
         "baseline": section.said("baseline"),
         "unit": section.said("unit"),
         "notes": notes(comparison),

@@ -35,7 +35,7 @@ class Run:
             the user's own code and data, where there are any.
         state: one of STATES.
         outcomes: one per seed; evaluations: those in metrics.jsonl, none where that is damaged.
-        unit, metric, solved_when: the task's, "" where a partial run does not tell.
+        unit, metric, metric_unit, metric_better, evaluated_on, solved_when: the task's, "" where a run does not tell.
         seconds: spent in training steps, all seeds together; None where the run does not tell.
         seconds_per_step: of all seeds in lockstep.
     """
@@ -49,6 +49,9 @@ class Run:
     baseline: float | None
     unit: str
     metric: str
+    metric_unit: str
+    metric_better: str
+    evaluated_on: str
     solved_when: str
     parameters: int | None
     seconds_per_step: float | None
@@ -82,17 +85,21 @@ class Run:
 
 
 def find(paths: Iterable[Path]) -> Iterator[Path]:
-    """Run folders among and below the paths, each once, in order. Symbolic links are not followed."""
-    seen = set()
+    """Run folders among and below the paths, each once, in order.
+
+    A symbolic link to one, or to a folder of them, is followed: that is how runs are picked. What lies inside a run
+    folder is not looked at here; its reader follows no link.
+    """
+    seen = set[Path]()
     for path in paths:
-        for folder, below, files in os.walk(path):
-            below[:] = sorted(name for name in below if name not in WORKING)
+        for folder, below, files in os.walk(path, followlinks=True):
+            resolved = Path(folder).resolve()
+            below[:] = sorted(name for name in below if name not in WORKING) if resolved not in seen else []
             if "manifest.json" in files or {"config.yaml", "metrics.jsonl"} <= set(files):
                 below.clear()
-                resolved = Path(folder).resolve()
                 if resolved not in seen:
-                    seen.add(resolved)
                     yield Path(folder)
+            seen.add(resolved)  # by which a link to a folder above ends
 
 
 def read(path: Path) -> Run:
@@ -140,6 +147,9 @@ def _read(record: Record) -> Run:
         baseline=task["baseline"],
         unit=task["unit"],
         metric=task["metric"],
+        metric_unit=task["metric_unit"],
+        metric_better=task["metric_better"],
+        evaluated_on=str(task.get("evaluated_on", "")),
         solved_when=task["solved_when"],
         parameters=manifest["parameters"],
         seconds_per_step=summary.get("seconds_per_step") or _seconds_per_step(manifest),

@@ -34,7 +34,7 @@ class Column:
 
 def columns(comparison: Comparison) -> list[Column]:
     """Columns of the ranked table; the learning rate where it was chosen per arm."""
-    metric = comparison.section.said("metric") or "metric"
+    metric, unit, better = (comparison.section.said(name) for name in ("metric", "metric_unit", "metric_better"))
     found = [
         Column("rank", "places that the comparison does not exclude (corrected p up to 0.05)", _places),
         Column("arm", "what varies; ◐: has seeds that have not ended", _arm),
@@ -48,7 +48,8 @@ def columns(comparison: Comparison) -> list[Column]:
         ),
         Column(
             f"final {metric.replace('_', ' ')}",
-            "interquartile mean over seeds, bootstrap 95 %; a diverged seed counts as the worst of all arms",
+            f"{unit}, {better} is better: interquartile mean over seeds, bootstrap 95 %; a diverged seed counts as the "
+            "worst of all arms",
             lambda row: _estimate(row.metric, "{:.3g}"),
         ),
         Column("diverged", "seeds that diverged", lambda row: Cell(str(row.diverged), row.diverged)),

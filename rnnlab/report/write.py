@@ -111,12 +111,14 @@ def titles(found: Sequence[Section]) -> list[str]:
 
 
 def _pictures(number: int, comparison: Comparison, out: Path) -> list[Picture]:
+    from rnnlab.plotting import by_default
     from rnnlab.report.figures.all import draw
     from rnnlab.report.figures.style import png
 
     pictures = []
-    for drawing in draw(comparison):
-        content = png(drawing)
+    with by_default():
+        drawn = [(drawing, png(drawing)) for drawing in draw(comparison)]
+    for drawing, content in drawn:
         file = f"figures/{number}-{drawing.name}.png"
         _write(out / file, content)
         pictures.append(Picture(drawing.title, drawing.caption, drawing.alt, file, content))

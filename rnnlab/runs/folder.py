@@ -1,6 +1,7 @@
 """A run is a folder: the files of the contract, written so that a crash leaves either the old file or the new one."""
 
 import contextlib
+import errno
 import functools
 import json
 import math
@@ -8,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
@@ -20,6 +22,7 @@ from omegaconf import OmegaConf
 
 from rnnlab.contract import InUseError, RunError
 from rnnlab.messages import shown
+from rnnlab.processors import cores
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import Digest, checksum, digest
 from rnnlab.runs.record import Record
@@ -38,7 +41,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError:
@@ -47,11 +50,32 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # no folder can be opened there, and a rename is on the disk at once
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Have the disk hold what was written, where the file system (not CIFS, not every FUSE) can be asked to."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+            raise
+        _tell_of_no_sync()
+
+
+@functools.cache
+def _tell_of_no_sync() -> None:
+    print(
+        "The file system that runs are written to cannot be asked to have the disk hold a file now. A crash of the "
+        "whole machine may cost what was written last; one of the run costs nothing.",
+        file=sys.stderr,
+    )
 
 
 def plain(value: Any) -> Any:
@@ -99,8 +123,8 @@ class RunFolder:
             raise InUseError(
                 f"{self.path} is in use by another process ({holder}). Wait for it, or stop it first."
             ) from None
-        except OSError as error:
-            raise RunError(f"The run folder {self.path} cannot be written: {error.strerror}.") from error
+        except (OSError, NotImplementedError) as error:
+            raise RunError(_cannot_be_held(self.path, error)) from error
         try:
             yield
         finally:
@@ -130,7 +154,7 @@ class RunFolder:
         lock = filelock.FileLock(path)
         try:
             lock.acquire(timeout=0)
-        except (filelock.Timeout, OSError):
+        except (filelock.Timeout, OSError, NotImplementedError):
             return True
         lock.release()
         return False
@@ -190,6 +214,18 @@ class RunFolder:
         return digest(content)
 
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+def _cannot_be_held(path: Path, error: Exception) -> str:
+    if isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in NO_LOCKS):
+        return (
+            f"The run folder {path} cannot be held: this file system has no locks, so that nothing would keep two "
+            "processes from one run. Start the command in a folder of another, a local disk; the results can be moved."
+        )
+    return f"The run folder {path} cannot be written: {getattr(error, 'strerror', None) or error}."
+
+
 def now() -> str:
     """The time as ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -205,7 +241,7 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **packages},
         "git_commit": _commit(Path(rnnlab.__file__).resolve().parent.parent),
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
         "process": os.getpid(),
     }
 

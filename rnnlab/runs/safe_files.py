@@ -16,6 +16,8 @@ from rnnlab.messages import shown_path
 FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json", "adjoints.npz", "output.log", ".lock")
 FOLDERS = ("checkpoint", "probes", "tensorboard", "diagnosis")
 """What is written in a run folder; every file also under its temporary name, `.NAME.tmp`."""
+OF_FILES = ("checkpoint", "probes")
+"""Folders that hold files alone."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -66,6 +68,16 @@ def refuse_links(folder: Path) -> None:
             )
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise RunError(f"{shown_path(path)}: neither a file nor a folder, so it is not touched.")
+
+
+def wrong_kinds(folder: Path) -> Iterator[Path]:
+    """Folders where a run writes a file, and files where it has a folder: nothing could be written in their place."""
+    for path, mode in _written(folder):
+        top = path.parent == folder
+        if not top and path.relative_to(folder).parts[0] not in OF_FILES:
+            continue
+        if (top and path.name in FOLDERS) != stat.S_ISDIR(mode):
+            yield path
 
 
 def _written(folder: Path) -> Iterator[tuple[Path, int]]:

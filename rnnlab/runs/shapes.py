@@ -37,6 +37,8 @@ class _Task(_Object):
     baseline: Number
     unit: str
     metric: str
+    metric_unit: str
+    metric_better: Literal["higher", "lower"]
     solved_when: str
 
 

@@ -6,26 +6,37 @@ The hashes are those of a process's first look, for what it has imported or load
 import ast
 import functools
 import hashlib
-import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from rnnlab.own_code import OwnCode, content
+from rnnlab.source import located, parse
 
-def of_modules(modules: Iterable[str]) -> dict[str, str]:
-    """By module name, the hash of every file of these modules: their own, and what they import of the same package.
 
-    An import is seen where it is written as a statement. Modules of rnnlab itself are left out: its version stands in
-    the manifest.
+def of_modules(modules: Iterable[str], packages: Collection[str] = ()) -> dict[str, str]:
+    """By module name, the hash of every file of these modules: their own, and what they import of the user's own.
+
+    An import is seen where it is written as a statement, or as `import_module("…")`; nothing is imported. Modules of
+    rnnlab itself are left out: its version stands in the manifest.
+
+    Args:
+        packages: that components may come from, beside those of the modules.
     """
+    left = [module for module in modules if module.partition(".")[0] != "rnnlab"]
+    own = OwnCode({*packages, *(module.partition(".")[0] for module in left)})
     found: dict[str, str] = {}
-    left = [module for module in modules if module.split(".")[0] != "rnnlab"]
+    seen: set[str] = set()
     while left:
         module = left.pop()
-        if module not in found:
-            hashed, imported = _read(module)
-            found |= {module: hashed} if hashed else {}
-            left += [name for name in imported if name not in found]
+        if module in seen or module not in own:
+            continue
+        seen.add(module)
+        left += [module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1)]
+        spec = located(module)
+        if spec is not None and spec.has_location and spec.origin is not None and Path(spec.origin).is_file():
+            found[module] = _hash(Path(spec.origin))
+            left += _imported(spec)
     return dict(sorted(found.items()))
 
 
@@ -34,44 +45,47 @@ def of_files(files: Iterable[Path]) -> dict[str, str]:
     return {path.name: _hash(path) for path in sorted(files)}
 
 
+def changed(before: dict[str, str], now: dict[str, str]) -> str:
+    """Names of what is not the same in both; '' where nothing is."""
+    return ", ".join(name for name in sorted(before | now) if before.get(name) != now.get(name))
+
+
 @functools.cache
 def _hash(path: Path) -> str:
+    if path.suffix == ".py":
+        return hashlib.sha256(content(path)).hexdigest()[:16]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def _imported(spec: ModuleSpec) -> tuple[str, ...]:
+    """What may be modules among the names that a module imports."""
+    within = spec.name if spec.submodule_search_locations is not None else spec.name.rpartition(".")[0]
+    return _imports(Path(spec.origin or ""), within)
+
+
 @functools.cache
-def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """(hash, modules of the same package that it needs); no hash where there is no file, as of a namespace."""
-    spec = _spec(module)
-    parents = tuple(module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1))
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        return "", parents
-    path = Path(spec.origin)
+def _imports(path: Path, within: str) -> tuple[str, ...]:
     if path.suffix != ".py":
-        return _hash(path), parents
-    content = path.read_bytes()
-    imported = [name for name in _imports(ast.parse(content), spec) if _spec(name) is not None]
-    return hashlib.sha256(content).hexdigest()[:16], (*parents, *imported)
+        return ()
+    names: list[str] = []
+    for node in ast.walk(parse(content(path))):
+        for level, module, parts in _named(node):
+            package = within.split(".")[: len(within.split(".")) + 1 - level] if level else []
+            base = ".".join([*package, *([module] if module else [])])
+            names += [base, *(f"{base}.{part}" for part in parts)] if base else []
+    return tuple(dict.fromkeys(names))
 
 
-def _imports(tree: ast.Module, spec: ModuleSpec) -> Iterator[str]:
-    """Names of the same package that may be modules, from every import statement of a module."""
-    package = spec.name.split(".")[0]
-    within = spec.name if spec.submodule_search_locations is not None else spec.parent or ""
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = ".".join(within.split(".")[: len(within.split(".")) + 1 - node.level]) if node.level else ""
-            base = ".".join(part for part in (above, node.module) if part)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if name.split(".")[0] == package)
-
-
-def _spec(module: str) -> ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(module)
-    except (ImportError, AttributeError, ValueError):
-        return None
+def _named(node: ast.AST) -> Iterator[tuple[int, str, list[str]]]:
+    """(level, module, what is taken from it) of each import that a node is."""
+    match node:
+        case ast.Import(names):
+            yield from ((0, alias.name, []) for alias in names)
+        case ast.ImportFrom(module, names, level):
+            yield level or 0, module or "", [alias.name for alias in names]
+        case ast.Call(
+            ast.Name("import_module" | "__import__") | ast.Attribute(attr="import_module"),
+            [ast.Constant(str(name)), *_],
+        ):
+            yield len(name) - len(name.lstrip(".")), name.lstrip("."), []

@@ -1,8 +1,8 @@
 """The terminal: a progress bar, or plain lines when the output is not a terminal; at the end a table."""
 
-import os
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -126,8 +126,8 @@ def _number(value: float | None) -> str:
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """One plain line. When nobody reads any more (`… | head`), the run goes on in silence."""
-    try:
-        print(text, file=sys.stderr if error else sys.stdout, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if error else sys.stdout).fileno())
+    """One plain line. Where it cannot be written, the run goes on in silence."""
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError):  # nobody reads the pipe any more; a notebook has closed the stream
+        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)

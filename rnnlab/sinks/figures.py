@@ -8,12 +8,9 @@ example had the step.
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+from rnnlab.plotting import Axes, Figure, FigureCanvasAgg, MaxNLocator, colormaps
 
 SIZE = (6.0, 3.4)
 """Inches; with DPI, large enough to be read where TensorBoard shows an image at its own size."""
@@ -73,7 +70,7 @@ def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: st
     figure, axes = _figure(right=0.97)
     log_TP = log10(median_PT).T
     low, high = scale(log_TP)
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
+    colours = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
     mesh = axes.pcolorfast(edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high)
     axes.set(xlabel="training step", ylabel="time step t", title=_title(state, seeds))
     figure.colorbar(mesh, ax=axes, pad=0.03, extend=extend(log_TP, low, high), label=norm_label(state, unit))
@@ -129,7 +126,7 @@ def curves(step: Sequence[int], norms_PRT: Sequence[np.ndarray], *, state: str, 
     figure, axes = _figure(right=0.82)
     drawn = chosen(len(step))
     seeds, low, high = len(norms_PRT[0]), [], []
-    for colour, at in zip(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True):
+    for colour, at in zip(colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True):
         norm_RT = norms_PRT[at]
         log_T, time_T = log10(median_over_seeds(norm_RT)), np.arange(1, norm_RT.shape[1] + 1)
         axes.plot(time_T, log_T, color=colour, label=f"{step[at]}")

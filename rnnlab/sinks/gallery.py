@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from rnnlab.plotting import Figure, by_default
 from rnnlab.sinks.figures import pixels
 
 SHARE = 0.02
@@ -59,6 +59,8 @@ class Gallery:
 
     def _draw(self, tag: str, picture: _Picture) -> None:
         began, self.turn = time.monotonic(), self.turn + 1
-        self.hang(tag, picture.step, pixels(picture.draw()))
+        with by_default():
+            drawn = pixels(picture.draw())
+        self.hang(tag, picture.step, drawn)
         picture.drawn_step, picture.turn, picture.seconds = picture.step, self.turn, time.monotonic() - began
         self.spent += picture.seconds

@@ -16,6 +16,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from rnnlab.build import Experiment
 from rnnlab.schema import COMPONENTS
+from rnnlab.tasks.task import Metric
 
 NO_COLUMN = ("name", "probes", "probe", "log", "evaluate", "checkpoint", "components", "force", "tensorboard")
 """Keys and sections that change neither what is trained nor how."""
@@ -69,7 +70,7 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def outcome(results: dict[int, Any], metric: str) -> dict[str, float]:
+def outcome(results: dict[int, Any], metric: Metric) -> dict[str, float]:
     """How a run stands: shares of all its seeds, and medians over all its seeds. The tab's first five outcomes.
 
     A seed that has not solved the task takes infinitely many steps, one that diverged has the worst loss and metric.
@@ -81,7 +82,7 @@ def outcome(results: dict[int, Any], metric: str) -> dict[str, float]:
     ends = {
         "steps_to_solve": solve,
         "loss": [r.final_loss for r in others if r.final_loss is not None] + [math.inf] * diverged,
-        metric: [r.final_metric for r in others if r.final_metric is not None] + [-math.inf] * diverged,
+        metric.name: [r.final_metric for r in others if r.final_metric is not None] + [metric.worst] * diverged,
     }
     figures = {name: statistics.median(values) for name, values in ends.items() if values}
     if math.isinf(figures["steps_to_solve"]):

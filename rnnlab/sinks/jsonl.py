@@ -1,13 +1,12 @@
 """metrics.jsonl: one line per logged step and seed. The canonical record."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from rnnlab.probes.adjoint_record import AdjointRecord
 from rnnlab.runs.digest import Digest, Tally
-from rnnlab.runs.folder import plain
+from rnnlab.runs.folder import plain, sync
 from rnnlab.sinks.sink import Sink
 
 
@@ -32,7 +31,7 @@ class JsonLines(Sink):
     def digest(self) -> Digest:
         """Of all lines so far, which are then safely on the disk."""
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
         return self._tally.digest()
 
     def close(self, results: dict[int, Any], record: AdjointRecord) -> None:

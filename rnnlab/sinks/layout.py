@@ -94,7 +94,7 @@ def layout(experiment: Experiment) -> Any:
 
 
 def _sections(experiment: Experiment) -> Iterable[Any]:
-    config, metric = experiment.config, experiment.task.metric
+    config, metric = experiment.config, experiment.task.metric.name
     several, baseline = len(config.seeds) > 1, "loss/baseline"
     yield _section(
         "Loss and metric at evaluation",

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from rnnlab.build import Experiment
+from rnnlab.plotting import Figure
 from rnnlab.sinks import probe_figures
 from rnnlab.sinks.figures import median_over_seeds
 

@@ -5,14 +5,9 @@ P probed training steps, T time, D singular values, N time steps looked at.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from rnnlab.plotting import Axes, Figure, MaxNLocator, Normalize, ScalarMappable, colormaps
 from rnnlab.sinks.figures import BEYOND, DPI, SIZE, chosen, edges, log10
 
 COLUMNS = 3
@@ -37,7 +32,7 @@ def maps(step: Sequence[int], parts: Mapping[str, np.ndarray], *, title: str, la
         label: what 0 and 1 mean.
     """
     figure, panels = _panels(parts, title, "training step", "time step t")
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad="0.8")
+    colours = colormaps["viridis"].with_extremes(bad="0.8")
     low, high = _tenths(np.concatenate([part_PT.ravel() for part_PT in parts.values()]))
     for axes, part_PT in zip(panels, parts.values(), strict=True):
         border_T = np.arange(part_PT.shape[1] + 1) + 0.5
@@ -59,7 +54,7 @@ def spectra(step: Sequence[int], parts: Mapping[str, np.ndarray], *, title: str)
     figure, panels = _panels(parts, title, "training step", "log₁₀ singular value")
     logs = {name: log10(value_PD) for name, value_PD in parts.items()}
     low, high = _limits(np.concatenate([log_PD.ravel() for log_PD in logs.values()]))
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(RANKS)))
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(RANKS)))
     for axes, log_PD in zip(panels, logs.values(), strict=True):
         axes.axhline(0, color="0.4", linestyle="--", linewidth=1)
         axes.fill_between(step, log_PD[:, -1], log_PD[:, 0], color="0.9", linewidth=0)
@@ -87,7 +82,7 @@ def products(step: Sequence[int], time_N: np.ndarray, ends: Mapping[str, np.ndar
     drawn = chosen(len(step))
     for axes, log_PN in zip(panels, parts.values(), strict=True):
         axes.axhline(0, color="0.4", linestyle="--", linewidth=1)
-        for colour, at in zip(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True):
+        for colour, at in zip(colormaps["viridis"](np.linspace(0, 0.9, len(drawn))), drawn, strict=True):
             axes.plot(
                 time_N, np.where(np.isfinite(log_PN[at]), log_PN[at], np.nan), ".-", color=colour, label=f"{step[at]}"
             )

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from tensorboard.compat.proto import summary_pb2
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import histogram_raw
 
 from rnnlab.build import Experiment
+from rnnlab.plotting import Figure
 from rnnlab.probes.adjoint_record import LIVE, AdjointRecord
 from rnnlab.sinks import figures
 from rnnlab.sinks.gallery import Gallery
@@ -91,8 +91,10 @@ class TensorBoard(Sink):
             active = {row["seed"] for row in rows}
             resting = [r for seed, r in self.results.items() if r.status == "solved" and seed not in active]
             losses = _column(rows, "loss") + [r.final_loss for r in resting]
-            metrics = _column(rows, self.task.metric) + [r.final_metric for r in resting]
-            scalars |= self._with_spread("loss/eval", losses) | self._with_spread(f"{self.task.metric}/eval", metrics)
+            metrics = _column(rows, self.task.metric.name) + [r.final_metric for r in resting]
+            scalars |= self._with_spread("loss/eval", losses) | self._with_spread(
+                f"{self.task.metric.name}/eval", metrics
+            )
             scalars |= outcome(self.results, self.task.metric)
         else:
             scalars |= self._with_spread("loss/train", _column(rows, "loss"))

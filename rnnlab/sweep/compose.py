@@ -12,9 +12,10 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rnnlab.contract import ConfigError, RunError
+from rnnlab.hydra_defaults import set_ours
 from rnnlab.options import CommandLine
 from rnnlab.overrides import check_overrides
-from rnnlab.packages import search_current_folder
+from rnnlab.packages import admit
 from rnnlab.rerun import offer
 from rnnlab.schema import Config
 from rnnlab.sweep.crew import Crew
@@ -93,7 +94,8 @@ class Composer:
 
     def jobs(self, tasks: list[Task]) -> list[Job]:
         """Numbers and overrides as jobs."""
-        search_current_folder(self.packages)
+        admit(self.packages)
+        set_ours()
         if self.stored is not None:
             offer(self.stored)
         setup_globals()

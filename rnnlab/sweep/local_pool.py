@@ -1,7 +1,6 @@
 """Processes of this machine that are reused from job to job. One that dies is replaced; its job alone is lost."""
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,15 +14,11 @@ from typing import Any
 from rnnlab.interruption import SIGNALS
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.job import Outcome
+from rnnlab.sweep.search_path import modules_from_elsewhere
 from rnnlab.sweep.work import describe, start_process
 
 MOST_PER_CORE = 8
 """Jobs at the same time, whatever a user asks for: more only take each other's memory."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share(jobs: int, at_once: int | None, cores: int) -> tuple[int, int]:
@@ -147,7 +142,7 @@ class LocalPool:
                 raise WorkerDiedError(Death("was not begun: the sweep ends", begun=False))
             process = self._context.Process(target=_serve, args=(theirs, self._reader, self.threads))
             try:
-                with _modules_from_elsewhere():
+                with modules_from_elsewhere():
                     process.start()
             except OSError as error:  # no memory, or too many processes
                 raise WorkerDiedError(Death(f"cannot be started ({error.strerror})", begun=False)) from None
@@ -215,20 +210,6 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
         return None, error
     except BaseException as error:  # raised again by our parent, it would end the sweep
         return None, RuntimeError(describe(error))
-
-
-@contextmanager
-def _modules_from_elsewhere() -> Iterator[None]:
-    """Python begins in a process started here without looking for modules in the current folder; see import_path."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Workers of a Ray cluster, one here or one that is there already. Every node sees the same working directory."""
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
+from rnnlab.sweep.search_path import variables
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -32,16 +35,19 @@ class RayCluster:
         self._connect()
 
     def _connect(self) -> None:
-        here: dict[str, Any] = {"num_cpus": _cores(), "include_dashboard": False} if self.address is None else {}
+        environment = variables()
+        here: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if self.address is None else {}
         try:
-            # address=local, not None: None looks for a cluster that may be long gone, and waits for it.
-            self.ray.init(
-                address=self.address or "local",
-                log_to_driver=False,
-                logging_level="ERROR",
-                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(_search_path())}},
-                **here,
-            )
+            # Ray has its workers look for modules in what is the current folder now, before all others.
+            with chdir(Path(__file__).anchor):
+                # address=local, not None: None looks for a cluster that may be long gone, and waits for it.
+                self.ray.init(
+                    address=self.address or "local",
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    runtime_env={"env_vars": environment},
+                    **here,
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())
             raise RunError(f"ray_address={self.address}: no Ray cluster answers there. {text}") from error
@@ -111,14 +117,3 @@ def _import_ray() -> Any:
     except ImportError:
         raise RunError("hydra/launcher=ray needs Ray: pip install 'rnnlab[ray]'.") from None
     return ray
-
-
-def _search_path() -> list[str]:
-    """Where the workers find what is imported here: rnnlab from a checkout, components of the user's own."""
-    return [path or os.getcwd() for path in sys.path if "site-packages" not in path]
-
-
-def _cores() -> int:
-    from rnnlab.sweep.local_pool import cores
-
-    return cores()

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
-from rnnlab.sweep.local_pool import MOST_PER_CORE, cores
+from rnnlab.sweep.local_pool import MOST_PER_CORE
+from rnnlab.sweep.search_path import modules_from_elsewhere
 
 POLL = 1.0
 """Seconds between two looks at a job."""
@@ -50,7 +52,8 @@ class Slurm:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
-            self.jobs[future] = job = self.executor.submit(function, *arguments)
+            with modules_from_elsewhere():
+                self.jobs[future] = job = self.executor.submit(function, *arguments)
         except Exception as error:  # what sbatch says: this job's failure, while others are in the queue
             future.set_exception(RunError(f"submitit: {' '.join(str(error).split())}"))
         else:

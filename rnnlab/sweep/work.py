@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import ConfigError, InUseError, RunError, without_stack
+from rnnlab.entrance import keep_output
 from rnnlab.interruption import listening
 from rnnlab.memory.lack import lacks_memory
-from rnnlab.packages import search_current_folder
+from rnnlab.packages import admit
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import open_regular, visible
 from rnnlab.schema import Config
@@ -36,7 +37,7 @@ def perform(config: Config, expected: Path | None = None) -> Outcome:
     _idle.clear()
     try:
         with listening() as signalled:
-            search_current_folder(config.allowed_packages)
+            admit(config.allowed_packages)
             from rnnlab.training.run import run
 
             folder = run(config, lambda: signalled() or _stopping.is_set(), logged, expected)
@@ -126,6 +127,7 @@ def start_process(stop: Connection, threads: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):  # what is said outside a run, while the engine is chosen, the parent tells
         os.dup2(nowhere, number)
+    keep_output()
 
 
 def _watch(stop: Connection) -> None:

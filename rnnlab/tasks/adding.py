@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from rnnlab.contract import Count, Positive, component
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import Batch, drawn_evaluation_batches, drawn_training_batch
+from rnnlab.tasks.task import Batch, Metric, drawn_evaluation_batches, drawn_training_batch
 
 
 @component
@@ -36,7 +36,7 @@ class Adding:
     inputs: ClassVar[int] = 2
     outputs: ClassVar[int] = 1
     scored: ClassVar[int] = 1
-    metric: ClassVar[str] = "accuracy"
+    metric: ClassVar[Metric] = Metric("accuracy", "share of the sums", "higher")
     unit: ClassVar[str] = "squared error"
     baseline: ClassVar[float] = 1 / 6
 

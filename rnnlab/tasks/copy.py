@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rnnlab.contract import Count, Share, component
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import Batch, drawn_evaluation_batches, drawn_training_batch, example_mean
+from rnnlab.tasks.task import Batch, Metric, drawn_evaluation_batches, drawn_training_batch, example_mean
 
 
 @component
@@ -61,7 +61,7 @@ class Copy:
     def scored(self) -> int:
         return self.steps if self.scored_steps == "all" else self.symbols
 
-    metric = "recall_accuracy"
+    metric: ClassVar[Metric] = Metric("recall_accuracy", "share of the recalled symbols", "higher")
 
     @property
     def unit(self) -> str:

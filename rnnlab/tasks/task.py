@@ -7,9 +7,10 @@ T time, B batch, I input, K scored steps, R replica, O output.
 """
 
 import functools
+import math
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -55,11 +56,34 @@ def stack(batches: list[Batch]) -> Batch:
     )
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A task's metric: the one place that knows how it is to be read.
+
+    Args:
+        name: as it stands in files: `accuracy`.
+        unit: of its numbers, in words.
+        better: which of two is better.
+    """
+
+    name: str
+    unit: str
+    better: Literal["higher", "lower"]
+
+    @property
+    def worst(self) -> float:
+        """What a replica that diverged counts as."""
+        return math.inf if self.better == "lower" else -math.inf
+
+    def best(self, *values: float) -> float:
+        return min(values) if self.better == "lower" else max(values)
+
+
 class Task(Protocol):
     """Data, loss, baseline and the rule that says when the task counts as solved.
 
     One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
-    of a run.
+    of a run. One whose held-out examples have a number has a property `held_out`, that number.
     """
 
     batch: int
@@ -72,8 +96,8 @@ class Task(Protocol):
     """How many trailing steps are scored, K."""
     baseline: float
     """Loss of the best strategy that remembers nothing, same unit as the loss."""
-    metric: str
-    """Name of the task's metric."""
+    metric: Metric
+    """What is told of a prediction besides its loss."""
     unit: str
     """Unit of the loss."""
     solved_when: str
@@ -87,7 +111,10 @@ class Task(Protocol):
         ...
 
     def evaluation_batches(self, examples: int) -> Iterable[Batch]:
-        """Held-out examples, the same for every seed; best one after the other, so that it can be interrupted."""
+        """Held-out examples, the same for every seed; best one after the other, so that it can be interrupted.
+
+        Fewer where there are not so many; where there are more, a random choice of them that is always the same.
+        """
         ...
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
@@ -114,6 +141,14 @@ class Marks(Protocol):
     def marked(self, batch: Batch) -> Tensor:
         """(T, B) or, of a population's batch, (T, R, B) bool: those steps; at least one in every example."""
         ...
+
+
+def evaluated_on(task: Task, examples: int) -> str:
+    """Which held-out examples an evaluation is over, in words."""
+    held_out: int | None = getattr(task, "held_out", None)
+    if held_out is None:
+        return f"{examples} generated examples"
+    return f"all {held_out} held-out examples" if examples >= held_out else f"a fixed random {examples} of {held_out}"
 
 
 EVALUATION_SEED = 2**32

@@ -76,17 +76,23 @@ def each(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | DamagedError]]:
             yield left[0], error
 
 
-def look(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest good state, or None; for those who do not work on the run, and leave everything as it is.
+def look(folder: Path, run_id: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest good state of a run, or None; for those who do not work on it, and leave everything as it is.
 
     Args:
-        warn: told about every damaged file.
+        warn: told about every file that is damaged, or of another run.
     """
-    for _, state in each(folder):
+    for path, state in each(folder):
+        if not isinstance(state, DamagedError) and state["run_id"] != run_id:
+            state = of_another_run(path, state)
         if not isinstance(state, DamagedError):
             return state
         warn(f"{state.short}; the checkpoint before it is taken.")
     return None
+
+
+def of_another_run(path: Path, state: dict[str, Any]) -> DamagedError:
+    return DamagedError(path, f"is of another run, {shown(state['run_id'])}")
 
 
 def _read(path: Path) -> dict[str, Any]:

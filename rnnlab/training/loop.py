@@ -7,14 +7,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
+from rnnlab.contract import CountOrZero
 from rnnlab.device import waits
 from rnnlab.dropout.dropout import Noise
 from rnnlab.interruption import Interrupted, obey
@@ -33,16 +35,16 @@ from rnnlab.training.step_record import ReplicaStep, StepRecord, read
 class Result:
     """How one replica stands."""
 
-    status: str = "running"  # running, solved, unsolved, diverged
-    steps: int = 0
-    steps_to_solve: int | None = None
+    status: Literal["running", "solved", "unsolved", "diverged"] = "running"
+    steps: CountOrZero = 0
+    steps_to_solve: CountOrZero | None = None
     final_loss: float | None = None
     final_metric: float | None = None
     best_loss: float | None = None
     best_metric: float | None = None
-    milestones: dict[str, int] = field(default_factory=dict)
-    clipped: int = 0  # clipped updates since the last line of metrics
-    updates: int = 0  # updates since the last line of metrics
+    milestones: dict[str, CountOrZero] = field(default_factory=dict)
+    clipped: CountOrZero = 0  # clipped updates since the last line of metrics
+    updates: CountOrZero = 0  # updates since the last line of metrics
 
 
 @dataclass
@@ -52,9 +54,9 @@ class Progress:
     evaluated: the last step with an evaluation, -1 before the first.
     """
 
-    step: int
+    step: CountOrZero
     results: dict[int, Result]
-    evaluated: int = -1
+    evaluated: Annotated[int, Field(ge=-1)] = -1
 
     def state_dict(self) -> dict[str, Any]:
         results = {str(s): asdict(r) for s, r in self.results.items()}
@@ -62,7 +64,15 @@ class Progress:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":
-        return cls(state["step"], {int(s): Result(**r) for s, r in state["results"].items()}, state["evaluated"])
+        """What a checkpoint tells, checked; ValueError where a run does not write the like."""
+        try:
+            progress = TypeAdapter(cls).validate_python(state)
+        except ValidationError:
+            progress = None
+        # Not the same again: something was taken for a number though it is none, or was left out.
+        if progress is None or repr(progress.state_dict()) != repr(state) or progress.evaluated > progress.step:
+            raise ValueError("its progress is not what a run writes")
+        return progress
 
 
 class Stopwatch:
@@ -329,7 +339,7 @@ def _evaluate(
         result.final_loss, result.final_metric = loss, metric
         if math.isfinite(loss):
             result.best_loss = loss if result.best_loss is None else min(loss, result.best_loss)
-            result.best_metric = metric if result.best_metric is None else max(metric, result.best_metric)
+            result.best_metric = metric if result.best_metric is None else task.metric.best(metric, result.best_metric)
         for milestone in config.milestones:
             if loss < milestone:
                 result.milestones.setdefault(f"{milestone:.12g}", progress.step)
@@ -344,7 +354,7 @@ def _evaluate(
                 "split": "eval",
                 "loss": loss,
                 "baseline": task.baseline,
-                task.metric: metric,
+                task.metric.name: metric,
                 "solved": result.steps_to_solve is not None,
             }
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rnnlab.clipping.gradient_step import Clipping, GradientStep
 from rnnlab.device import waits
+from rnnlab.training.form import check_form, check_optimiser
 from rnnlab.training.model import Model
 
 
@@ -35,19 +36,25 @@ class Population:
         self.stacked = [p for _, p in model.named_parameters()]
         self.leaves = {seed: [p.detach()[r].requires_grad_() for p in self.stacked] for r, seed in enumerate(seeds)}
         self.fixed = {seed: {n: b[r].clone() for n, b in model.named_buffers()} for r, seed in enumerate(seeds)}
-        recurrent = [n.endswith("weight_recurrent") or n.startswith("parametrised.") for n in self.names]
-        groups = [
-            {
-                "params": [leaf for s in seeds for leaf, r in zip(self.leaves[s], recurrent, strict=True) if r == kind],
-                "lr": optimiser.lr * factor,
-                "full_lr": optimiser.lr * factor,
-                "recurrent": kind,
-            }
-            for kind, factor in ((False, 1.0), (True, optimiser.recurrent_lr_factor))
-        ]
-        self.optimiser: torch.optim.Optimizer = optimiser(groups)
+        self.make_optimiser = optimiser
+        self.optimiser = self._optimiser(self.leaves)
         self.healthy_R = torch.ones(len(seeds), dtype=torch.bool, device=self.stacked[0].device)
         self.clipping, self.memory = clipping, dict[str, Tensor]()
+
+    def _optimiser(self, leaves: dict[int, list[Tensor]]) -> torch.optim.Optimizer:
+        make = self.make_optimiser
+        recurrent = [n.endswith("weight_recurrent") or n.startswith("parametrised.") for n in self.names]
+        return make(
+            [
+                {
+                    "params": [p for of in leaves.values() for p, r in zip(of, recurrent, strict=True) if r == kind],
+                    "lr": make.lr * factor,
+                    "full_lr": make.lr * factor,
+                    "recurrent": kind,
+                }
+                for kind, factor in ((False, 1.0), (True, make.recurrent_lr_factor))
+            ]
+        )
 
     def gradients(self, plain: Model, examples: int) -> list[Tensor]:
         """The gradients of each replica's mean loss, (R, ...) per parameter, from those of the summed loss.
@@ -179,24 +186,53 @@ class Population:
         """Put a freshly built population into a saved state.
 
         Raises:
-            LookupError, RuntimeError, ValueError: the state is of another net; this population is of no use then.
+            LookupError, RuntimeError, TypeError, ValueError: it is not a state of this net; this population is of no
+                use then.
         """
+        active = state["active"]
+        if active != [seed for seed in self.seeds if seed in active]:
+            raise ValueError("other seeds are training")
+        check_optimiser(state["optimiser"], self.optimiser, self._remembered)
         buffers = dict(self.model.named_buffers())
         for r, seed in enumerate(self.seeds):
             saved = state["weights"][str(seed)]
+            check_form(f"weights of seed {seed}", saved, self.weights(seed))
             for name, leaf in zip(self.names, self.leaves[seed], strict=True):
-                _copy(name, saved[name], leaf.data)
+                leaf.data.copy_(saved[name])
             for name, fixed in self.fixed[seed].items():
                 # As it was made then: another machine's decomposition need not give the same again.
-                _copy(name, saved[name], fixed)
+                fixed.copy_(saved[name])
                 buffers[name][r].copy_(fixed)
+        options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
-        self.keep([int(seed) for seed in state["active"]])
+        for group, own in zip(self.optimiser.param_groups, options, strict=True):
+            group.update(own)
+        self.keep(list(active))
+        self._check_memory(state["clipping"])
         self.memory = {name: value.to(self.healthy_R.device) for name, value in state["clipping"].items()}
 
+    def _remembered(self) -> list[list[dict[str, Any]]] | None:
+        """What the optimiser remembers of each parameter of a replica, by group: tried with a step that is none."""
+        leaves = [torch.zeros_like(leaf).requires_grad_() for leaf in self.leaves[self.seeds[0]]]
+        for leaf in leaves:
+            leaf.grad = torch.zeros_like(leaf)
+        try:
+            optimiser = self._optimiser({self.seeds[0]: leaves})
+            optimiser.step()
+        except Exception:  # of the user's own
+            return None
+        return [[dict(optimiser.state[leaf]) for leaf in group["params"]] for group in optimiser.param_groups]
 
-def _copy(name: str, saved: Tensor, own: Tensor) -> None:
-    """Of the same shape: `copy_` alone would spread a smaller tensor over a larger one."""
-    if saved.shape != own.shape or saved.dtype != own.dtype:
-        raise ValueError(f"{name} is {tuple(saved.shape)} of {saved.dtype}, not {tuple(own.shape)} of {own.dtype}")
-    own.copy_(saved)
+    def _check_memory(self, saved: dict[str, Tensor]) -> None:
+        """What clipping remembers has a row for each replica that trains; how much it is the rule alone knows."""
+        memory: dict[str, Tensor] = {}
+        if saved and self.active:
+            norm_R = torch.zeros(len(self.active), dtype=torch.float64, device=self.healthy_R.device)
+            zeros = {name: torch.zeros_like(p) for name, p in zip(self.names, self.stacked, strict=True)}
+            self.clipping(GradientStep(self.model, zeros, norm_R, self.healthy_R.clone(), memory))
+        if self.active and saved.keys() != memory.keys():
+            raise ValueError("clipping remembers something else")
+        for name, own in memory.items():
+            kept = saved[name]
+            if kept.layout != torch.strided or (kept.dtype, kept.dim(), len(kept)) != (own.dtype, own.dim(), len(own)):
+                raise ValueError(f"clipping.{name} has another form")

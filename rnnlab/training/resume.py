@@ -18,6 +18,7 @@ from rnnlab.probes.prober import Prober
 from rnnlab.runs.damage import DamagedError, free_name, set_aside
 from rnnlab.runs.digest import Digest
 from rnnlab.runs.record import PROBED, Record
+from rnnlab.runs.safe_files import wrong_kinds
 from rnnlab.training import checkpoint
 from rnnlab.training.loop import Progress, Result
 from rnnlab.training.population import Population
@@ -72,7 +73,7 @@ def newest(experiment: Experiment, folder: Path) -> tuple[Standing | None, list[
 
 def _restored(experiment: Experiment, record: Record, path: Path, state: dict[str, Any]) -> Standing:
     if state["run_id"] != record.path.name:
-        raise DamagedError(path, f"is of another run, {shown(state['run_id'])}")
+        raise checkpoint.of_another_run(path, state)
     standing = beginning(experiment)
     try:
         standing.kept = record.check_prefix("metrics.jsonl", state["metrics"])
@@ -84,14 +85,41 @@ def _restored(experiment: Experiment, record: Record, path: Path, state: dict[st
         standing.population.load_state_dict(state["population"])
         standing.progress = Progress.from_state_dict(state["progress"])
         standing.record.load_state_dict(state["adjoints"])
-        standing.prober.load_state_dict(state["prober"])
-        if set(standing.progress.results) != set(
-            experiment.config.seeds
-        ) or standing.progress.step != checkpoint.step_of(path):
-            raise ValueError("it has other seeds, or is of another step")
+        standing.prober.load_state_dict(state["prober"], standing.population)
+        _check_agreement(standing, checkpoint.step_of(path), experiment.config.milestones)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedError(path, f"is not of this net ({one_line(error) or type(error).__name__})") from None
     return standing
+
+
+def _check_agreement(standing: Standing, step: int, milestones: list[float]) -> None:
+    """Raise ValueError where the parts of a state are of different steps or seeds."""
+    progress, population = standing.progress, standing.population
+    running = [seed for seed, result in progress.results.items() if result.status == "running"]
+    crossed = {name for result in progress.results.values() for name in result.milestones}
+    if not crossed <= {f"{milestone:.12g}" for milestone in milestones}:
+        raise ValueError("it has other milestones")
+    if list(progress.results) != population.seeds or not set(running) <= set(population.active):
+        raise ValueError("its parts have different seeds")
+    reached = [progress.step, *(result.steps for result in progress.results.values())]
+    if max(reached) != step or max(standing.record.step, default=0) > step:
+        raise ValueError("its parts are of different steps")
+
+
+def make_way(folder: Path, say: Callable[[str], None]) -> None:
+    """Set aside, and say so, what stands where the run will write and is damaged, or of another kind."""
+    for path in [*wrong_kinds(folder)]:
+        if path.exists():
+            kind = "folder" if path.is_dir() else "file"
+            say(f"{path}: is a {kind}, which a run does not write there; set aside as {set_aside(path).name}.")
+    record = Record(folder)
+    for name, look in (("config.yaml", lambda: record.config), ("adjoints.npz", record.adjoints)):
+        try:
+            if (folder / name).exists():
+                look()
+        except DamagedError as error:
+            if error.path.name == name:
+                say(f"{error}; set aside as {set_aside(error.path).name}.")
 
 
 def clear_away(folder: Path, standing: Standing, damaged: list[DamagedError], say: Callable[[str], None]) -> None:

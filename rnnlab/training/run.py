@@ -27,9 +27,10 @@ from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
 from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
+from rnnlab.tasks.task import evaluated_on
 from rnnlab.training import checkpoint
 from rnnlab.training.loop import Progress, Stopwatch, train
-from rnnlab.training.resume import Standing, beginning, clear_away, newest
+from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
 
 RUNS = Path("runs")
 
@@ -243,6 +244,7 @@ class _Session:
 
     def _start(self) -> None:
         config, engine, folder = self.experiment.config, self.experiment.engine, self.folder
+        make_way(folder.path, self._warn)
         self._resume()
         earlier = folder.manifest().get("sessions", []) if self.progress.step else []
         self.manifest = {
@@ -344,7 +346,10 @@ class _Session:
         self.folder.write_manifest(self.manifest)
 
     def _files(self) -> dict[str, Digest]:
-        """What the manifest vouches for while the run is at work: what its newest checkpoint goes with."""
+        """What the manifest vouches for while the run is at work: what its newest checkpoint goes with.
+
+        Not adjoints.npz: one that is newer than the manifest is not damaged.
+        """
         probed = {f"probes/{name}": written for name, written in sorted(self.probed.files.items())}
         return {"metrics.jsonl": self.lines.digest(), **probed}
 
@@ -372,7 +377,7 @@ class _Session:
                 say(f"Compare: tensorboard --logdir {RUNS}, then open\n  {comparison_address()}")
 
     def _summary(self) -> dict[str, Any]:
-        metric = self.experiment.task.metric
+        metric = self.experiment.task.metric.name
         sessions = self.manifest["sessions"]
         steps = sum(s.get("training_steps", 0) for s in sessions)
         seconds = sum(s.get("training_seconds", 0.0) for s in sessions)
@@ -404,8 +409,11 @@ class _Session:
         return {
             "baseline": task.baseline,
             "unit": task.unit,
-            "metric": task.metric,
+            "metric": task.metric.name,
+            "metric_unit": task.metric.unit,
+            "metric_better": task.metric.better,
             "solved_when": task.solved_when,
+            "evaluated_on": evaluated_on(task, self.experiment.config.evaluate_examples),
         }
 
     def _give_up(self, status: str, reason: str) -> None:

@@ -16,6 +16,7 @@ BROKEN = {
     "a zero byte": (f"{HEAD}name: a\0b\n".encode(), "mine.yaml: cannot be read: "),
     "code": (b"a: !!python/object/apply:os.system [x]\n", "mine.yaml, line 1: cannot be read: "),
     "much too large": (HEAD.encode() + b"# " + b"x" * 2**20, "mine.yaml: cannot be read: 1,048,598 bytes"),
+    "too large a number": (f"{HEAD}steps: {'9' * 5000}\n".encode(), "mine.yaml: cannot be read: a number in it is too"),
     "a byte order mark": (f"\ufeff{HEAD}steps: 5\n".encode(), "'# @package _global_' (and no byte order mark)"),
     "no package": (b"steps: 5\n", "The file is experiment/mine.yaml."),
     "a list": (b"- 1\n", "The file is experiment/mine.yaml."),

@@ -109,3 +109,75 @@ def test_a_key_that_a_file_has_set_is_told_with_the_file(told):
     assert error.startswith("rnnlab: task.length=100: no such key.")
     assert error.endswith("It is set by experiment/quickstart.yaml; ~task.length leaves it out.\n")
     assert told(["+experiment=quickstart", "task=smnist", "~task.length"])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("-m cell=rnn,gru cell.hiden=3", "Did you mean 'hidden'? cell has: hidden"),
+        ("-m activation=tanh,relu optimiser.learning_rat=3", "optimiser has: lr, beta1, "),
+        ("-m cell=cornn,lem cell.dt=0.1", "With cell=cornn,lem, write ++cell.dt=0.1 "),
+        ("-m cell=rnn,gru log.evry=3", "Did you mean 'every'? log has: every."),
+        ("cell=gru cell={a:1}", "cell={a:1}: no such key. cell has: hidden."),
+        ("cell=gru ~cell.hiden", "~cell.hiden: no such key. Did you mean 'hidden'? cell has: hidden."),
+        ("-m hydra.sweeper.arm=[]", "Did you mean 'arms'? hydra.sweeper has: max_batch_size, params, arms, "),
+        ("-m hydra/sweeper=optuna hydra.sweeper.trial=3", "hydra.sweeper has: trials, at_once, seed, params."),
+        ("probes.gates.every=3", "no such probe in this run. Add it with +probe@probes.gates=gates, or probes=full."),
+        ("probes=full probes.gates.evry=3", "Did you mean 'every'? probes.gates has: every, first, per_decade"),
+    ],
+)
+def test_a_key_that_does_not_exist_is_told_with_those_that_do(line, keys, told):
+    status, error = told(line.split())
+    assert status == 2
+    assert keys in error
+
+
+def test_the_keys_of_a_launcher_are_told(capfd):
+    assert run_command_line(["-m", "cell=rnn,gru", "hydra.launcher.job=2"]) == 2
+    assert capfd.readouterr().err.endswith("Did you mean 'jobs'? hydra.launcher has: jobs.\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("steps=20 steps=${nothing:1}", "steps=${nothing:1}: not allowed. "),
+        ("cell.hidden=8 cell.hidden=${cell.hidden}", "cell.hidden=${cell.hidden}: not allowed. Recursive"),
+        ("cell=rnn cell.hidden=8 ~cell", "~cell: not allowed. Choose an option of the group: cell=OPTION."),
+        ("~cell cell.hidden=8 cell=rnn", "~cell: not allowed. Choose an option of the group: cell=OPTION."),
+        ("~optimiser", "optimiser: missing. Choose an option of the group: optimiser=OPTION."),
+        ("~steps", "steps: missing. Give it a value: steps=VALUE."),
+        ("~log", "log.every: missing. Give it a value: log.every=VALUE."),
+        ("++cell=gru", "++cell=gru: not allowed. Write cell=OPTION, which replaces one."),
+        ("+cell=gru", "+cell=gru: not allowed. Write cell=OPTION, which replaces one."),
+        ("++experiment=smoke", "++experiment=smoke: not allowed. Write +experiment=OPTION."),
+        ("++probe@probes.a=gates", "++probe@probes.a=gates: not allowed. Write +probe@probes.a=OPTION."),
+        ("+experiment=smoke +experiment=copy", "+experiment=copy: not allowed. experiment is given already; "),
+        ("cell=[rnn,gru]", "cell=[rnn,gru]: not allowed. A run has one option of the group; each: -m cell=rnn,gru."),
+        ("hydra.searchpath=[nope]", "hydra.searchpath=[nope]: not allowed. "),
+        (
+            "seeds=range(3)",
+            "seeds=range(3): several values. Add -m for a run with each, or write a list: seeds=[0,1,2].",
+        ),
+        ("seeds=[range(3)]", "seeds=[range(3)]: not allowed. Within a list or a mapping, write every value out."),
+        ("-m milestones={a:[choice(1,2)]}", "milestones={a:[choice(1,2)]}: not allowed. Within a list or a mapping, "),
+        (f"cell.hidden={'9' * 100_000}", "cell.hidden=999"),
+        ("-sc", "--shell-completion: write --shell-completion install=bash. "),
+        ("-sc install=nope", "--shell-completion: write --shell-completion install=bash. "),
+        ("--run -m", "--run --multirun: not allowed together. "),
+        ("-m --cfg job", "--multirun --cfg: not allowed together. "),
+        ("--resolve", "--resolve: not allowed. "),
+        ("--config-dir=~/no/such", "--config-dir=~/no/such: no such folder."),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_what_is_to_blame_is_told_first(line, message, told):
+    """Of a key that is given twice, the last: it counts."""
+    status, error = told(line.split())
+    assert status == 2
+    assert error.startswith(f"rnnlab: {message}")
+    assert "large." in error or "999" not in error
+
+
+@pytest.mark.parametrize("line", ["seeds=[0,1,2]", "cell=gru", "+experiment=smoke", "+experiment=[smoke,copy]"])
+def test_what_is_advised_is_accepted(line, told):
+    assert told([line])[0] == 0

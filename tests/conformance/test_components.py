@@ -394,7 +394,7 @@ def test_a_task_says_what_it_is(option: str, changes: dict) -> None:
     task = made_task(option, changes)
     assert math.isfinite(task.baseline)
     assert task.baseline > 0
-    for words in (task.metric, task.unit, task.solved_when):
+    for words in (task.metric.name, task.metric.unit, task.unit, task.solved_when):
         assert isinstance(words, str)
         assert words
     text = task.describe(generator(0, "example"))

@@ -89,3 +89,44 @@ def test_a_checkpoint_changes_nothing(group: str, option: str, dtype: torch.dtyp
         torch.save(checkpoint._canonical(trained.state_dict()), written)
         states.append(written.getvalue())
     assert states[0] == states[1], "equal states are equal bytes"
+
+
+def places(value, path=()):
+    """The path of every tensor, number and text in nested containers."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if parts is None:
+        return [path]
+    return [place for key, part in parts for place in places(part, (*path, key))]
+
+
+def changed(value, path, new):
+    """A copy in which `new` has been applied to what is there; None takes it away."""
+    if not path:
+        return new(value)
+    result, key = copy.copy(value), path[0]
+    if len(path) == 1 and new is None:
+        del result[key]
+    else:
+        result[key] = changed(value[key], path[1:], new)
+    return result
+
+
+@pytest.mark.parametrize(("group", "option"), CHOICES)
+def test_a_state_of_another_form_is_refused_before_a_kernel_is_given_it(group: str, option: str) -> None:
+    trained = population(group, option, SEEDS, torch.float32)
+    train(trained, 1, 2)
+    saved = checkpoint._canonical(trained.state_dict())
+    resumed = population(group, option, SEEDS, torch.float32)
+    resumed.load_state_dict(saved)
+    forms = (None, lambda x: "x", lambda x: x.flatten()[:0], lambda x: x.to(torch.int16), lambda x: x.to_sparse())
+    tensors = [p for part in ("optimiser", "clipping", "weights") for p in places(saved[part], (part,))]
+    for path in [p for p in tensors if "param_groups" not in p]:
+        alone = len(saved[path[0]]) == 1  # a rule that remembers nothing is like one before its first step
+        for form in forms[alone:]:
+            with pytest.raises((ValueError, LookupError, AttributeError)):
+                resumed.load_state_dict(changed(saved, path, form))
+    options_of_group = ("optimiser", "param_groups", 1)
+    for key in saved["optimiser"]["param_groups"][1].keys() - {"lr"}:
+        with pytest.raises(ValueError, match="the optimiser has another"):
+            resumed.load_state_dict(changed(saved, (*options_of_group, key), lambda x: "x"))
+    resumed.load_state_dict(saved)

@@ -146,6 +146,19 @@ def test_run_folders_are_found_once_at_any_depth_and_not_within_each_other(run):
     assert list(find([run])) == [run]
 
 
+def test_links_to_runs_are_followed_each_run_once_and_loops_end(run, tmp_path):
+    pick = tmp_path / "pick"
+    (pick / "deep").mkdir(parents=True)
+    (pick / "deep" / "one").symlink_to(run)
+    (pick / "twice").symlink_to(run)
+    (pick / "loop").symlink_to(pick)
+    (pick / "itself").symlink_to("itself")
+    assert list(find([pick])) == [pick / "deep" / "one"]
+    assert read(pick / "twice").outcomes == read(run).outcomes
+    (tmp_path / "above").symlink_to(tmp_path)
+    assert [path.resolve() for path in find([tmp_path / "above", pick, run])] == [run]
+
+
 def test_an_option_is_named_as_on_the_command_line_and_a_foreign_class_in_full():
     config = {
         "cell": {"_target_": "rnnlab.cells.lstm.LSTM", "hidden": 3},

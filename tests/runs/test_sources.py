@@ -1,15 +1,22 @@
 """The user's own code and data belong to a run's identity: what has changed is never mixed with what was before."""
 
+import hashlib
+import importlib
+import os
+import py_compile
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import TINY, metrics, only_run, read, start
 
+from rnnlab.own_code import import_as_written
 from rnnlab.report.reading import read as read_run
 from rnnlab.runs.sources import of_modules
+from rnnlab.source import definition
 
 CLIPPING = """
 from mine import base
@@ -130,23 +137,131 @@ def test_other_data_under_the_same_path_are_another_run(in_tmp_path):
     assert len(list(Path("runs/default").iterdir())) == 2
 
 
-def test_what_a_module_imports_of_its_package_is_found_however_it_is_written(tmp_path, monkeypatch):
-    folder = tmp_path / "parcel"
-    (folder / "deep").mkdir(parents=True)
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes modules by path, below a folder that is searched for them."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+
+    def write(**texts):
+        for name, text in texts.items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        importlib.invalidate_caches()
+        return tmp_path
+
+    yield write
+    for name, module in [*sys.modules.items()]:
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def test_what_a_module_imports_of_its_package_is_found_however_it_is_written(written):
     texts = {
         "__init__": "",
         "a": "from . import b\nfrom .deep import d\nimport json",
         "b": "import parcel.c",
         "c": "def f():\n    from parcel import e",
-        "e": "from parcel import a",
+        "e": "from parcel import a\nimportlib.import_module('parcel.h')\nimport_module('.i', __package__)",
         "deep/__init__": "from ..g import x",
         "deep/d": "from .. import nothing",
-        "g": "x = 1",
+        "g": "x = 1\nif x:\n    import parcel.plain.j as j\nelse:\n    from .k import *",
+        "h": "from .. import beyond\nfrom ...far import beyond",
+        "i": "",
+        "plain/j": "",
+        "k": "",
         "unused": "",
     }
-    for name, text in texts.items():
-        (folder / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    names = {"parcel", *(f"parcel.{name}" for name in ("a", "b", "c", "e", "deep", "deep.d", "g"))}
-    assert set(of_modules(["parcel.a", "rnnlab.cells.rnn"])) == names
+    written(**{f"parcel/{name}": text for name, text in texts.items()})
+    of_parcel = ("a", "b", "c", "e", "deep", "deep.d", "g", "h", "i", "plain.j", "k")
+    assert set(of_modules(["parcel.a", "rnnlab.cells.rnn"])) == {"parcel", *(f"parcel.{name}" for name in of_parcel)}
     assert len(set(of_modules(["parcel.unused"]).values())) == 1
+
+
+def test_the_neighbours_of_a_module_and_other_packages_of_the_user_s_are_his_too(written, tmp_path, monkeypatch):
+    folder = written(
+        act="import helper, space.x, torch, installed_a, installed_b",
+        helper="from pack import y\nimport act",
+        **{"pack/__init__": "", "pack/y": "import act", "space/x": "", "unused": ""},
+        **{"site-packages/installed_a": "import installed_c", "site-packages/installed_b": "import installed_a"},
+        **{"site-packages/installed_c": ""},
+    )
+    monkeypatch.syspath_prepend(str(folder / "site-packages"))
+    own = {"act", "helper", "pack", "pack.y", "space.x"}
+    assert set(of_modules(["act"])) == set(of_modules(["pack.y"])) == own
+    assert set(of_modules(["act"], ["rnnlab", "installed_b"])) == own | {"installed_b"}
+    assert set(of_modules(["installed_b"])) == {"installed_b"}, "what is installed beside it is not the user's own"
+
+
+BAD = {
+    "does not end": "raise SystemExit(3)\nopen('pwned', 'w')",
+    "no Python": "print('executed')\nthis is none",
+    "null bytes": b"x = 1\0",
+    "other bytes": b"x = '\xff'",
+    "too deep": "(" * 100_000,
+    "warned of": "x = '\\d' is 1",
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_looking_for_sources_imports_nothing_and_a_file_that_is_no_python_counts_as_it_is(bad, written, in_tmp_path):
+    written(
+        **{"parcel/__init__": "import parcel.bad", "parcel/bad": bad, "parcel/deep/__init__": bad, "parcel/deep/e": ""},
+        a="if TYPE_CHECKING:\n    import parcel.bad\ndef f():\n    from parcel.deep.e import x",
+    )
+    before = set(sys.modules)
+    assert set(of_modules(["a"])) == {"a", "parcel", "parcel.bad", "parcel.deep", "parcel.deep.e"}
+    assert definition("parcel.bad.X") is None
+    assert set(sys.modules) == before
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-7"])
+def test_a_source_has_the_encoding_that_it_declares(encoding, written):
+    declared = "" if encoding == "utf-8-sig" else f"# -*- coding: {encoding} -*-\n"
+    text = f"{declared}import parcel.b\nclass Ä:\n    'é'\n"
+    written(**{"parcel/__init__": "", "parcel/a": text.encode(encoding), "parcel/b": ""})
+    assert definition("parcel.a.Ä") is not None
+    assert set(of_modules(["parcel.a"])) == {"parcel", "parcel.a", "parcel.b"}
+
+
+def test_what_runs_is_the_source_whose_hash_counts_whatever_was_compiled_before(written):
+    """By another module and in a function too, which is imported when the source has changed again."""
+    folder = written(act="import helper\ndef late():\n    import pack.y\n    return pack.y.X", helper="X = 1")
+    written(**{"pack/__init__": "", "pack/y": "X = 1"})
+    for path in (folder / "helper.py", folder / "pack" / "y.py"):
+        py_compile.compile(str(path))
+        stamp = path.stat()
+        path.write_text("X = 2")
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    compiled = {path: path.read_bytes() for path in folder.rglob("*.pyc")}
+    import_as_written(["rnnlab", "act"])
+    act = importlib.import_module("act")
+    hashes = of_modules(["act"])
+    assert set(hashes) == {"act", "helper", "pack", "pack.y"}
+    assert act.helper.X == 2
+    (folder / "pack" / "y.py").write_text("X = 3")
+    assert act.late() == 2
+    assert of_modules(["act"]) == hashes
+    assert {path: path.read_bytes() for path in folder.rglob("*.pyc")} == compiled
+    assert importlib.import_module("decimal").__cached__, "only the user's own modules"
+
+
+def test_what_is_no_source_counts_as_it_is(written):
+    """A module that has been compiled alone, and one in C, which Python prefers to a source beside it."""
+    folder = written(act="import alone, fast", alone="X = 1", fast="import alone")
+    py_compile.compile(str(folder / "alone.py"), cfile=str(folder / "alone.pyc"))
+    (folder / "alone.py").unlink()
+    (folder / f"fast{EXTENSION_SUFFIXES[0]}").write_bytes(b"in C")
+    importlib.invalidate_caches()
+    assert of_modules(["act"])["fast"] == hashlib.sha256(b"in C").hexdigest()[:16]
+    assert set(of_modules(["act"])) == {"act", "alone", "fast"}
+
+
+def test_a_source_may_be_a_link(written, tmp_path_factory):
+    folder, elsewhere = written(helper="X = 1"), tmp_path_factory.mktemp("elsewhere") / "act.py"
+    elsewhere.write_text("import helper")
+    (folder / "act.py").symlink_to(elsewhere)
+    importlib.invalidate_caches()
+    assert set(of_modules(["act"])) == {"act", "helper"}

@@ -8,7 +8,10 @@ from support import composed
 from rnnlab.build import build
 from rnnlab.schema import validate
 from rnnlab.sinks.hparams import hyper_parameters, outcome, ranges
+from rnnlab.tasks.task import Metric
 from rnnlab.training.loop import Result
+
+ACCURACY = Metric("accuracy", "share", "higher")
 
 SMALL = ("task=adding", "task.length=10", "cell.hidden=4")
 
@@ -83,7 +86,7 @@ def results(*ends):
 
 
 def test_outcomes_are_medians_over_all_seeds():
-    found = outcome(results(("solved", 10, 0.1), ("unsolved", None, 0.3), ("solved", 20, 0.2)), "accuracy")
+    found = outcome(results(("solved", 10, 0.1), ("unsolved", None, 0.3), ("solved", 20, 0.2)), ACCURACY)
     assert found == {
         "Outcome/steps_to_solve": 20,
         "Outcome/loss": 0.2,
@@ -94,7 +97,7 @@ def test_outcomes_are_medians_over_all_seeds():
 
 
 def test_a_diverged_seed_is_the_worst_and_an_unsolved_one_takes_for_ever():
-    found = outcome(results(("solved", 10, 0.1), ("diverged", None, 0.0), ("diverged", None, 0.0)), "accuracy")
+    found = outcome(results(("solved", 10, 0.1), ("diverged", None, 0.0), ("diverged", None, 0.0)), ACCURACY)
     assert "Outcome/steps_to_solve" not in found
     assert math.isnan(found["Outcome/loss"])
     assert math.isnan(found["Outcome/accuracy"])
@@ -103,6 +106,6 @@ def test_a_diverged_seed_is_the_worst_and_an_unsolved_one_takes_for_ever():
 
 def test_outcomes_come_first_among_the_scalars():
     """The tab shows the first five tags in the order of Python's strings."""
-    found = sorted(outcome(results(("solved", 10, 0.1)), "accuracy"))
+    found = sorted(outcome(results(("solved", 10, 0.1)), ACCURACY))
     assert len(found) == 5
     assert max(found) < min(["accuracy/eval", "adjoint_slope/h", "gradient/clip_fraction", "loss/eval"])

@@ -59,6 +59,7 @@ def cluster(tmp_path, monkeypatch):
 def test_a_worker_that_is_killed_or_asked_to_end_costs_no_job_on_two_nodes(number, cluster, in_tmp_path):
     gate = Gate(in_tmp_path)
     gate.close(120)
+    (in_tmp_path / "numpy.py").write_text("open('pwned', 'w')\n")  # of the current folder, and not to be imported
     launcher = ["hydra/launcher=ray", f"ray_address={cluster}"]
     process = start(in_tmp_path, "-m", *RUN, "cell=rnn,gru", *launcher)
     victim, _ = gate.wait_for(2, process)
@@ -72,6 +73,7 @@ def test_a_worker_that_is_killed_or_asked_to_end_costs_no_job_on_two_nodes(numbe
     assert "2 jobs: 2 finished, 0 finished before, 0 failed, 0 refused, 0 interrupted, 0 not begun" in output
     again = 100 if number == signal.SIGKILL else 120
     assert [s["from_step"] for s in read(runs[victim], "manifest.json")["sessions"]] == [0, again]
+    assert list(in_tmp_path.rglob("pwned")) == []
     alone = in_tmp_path / "alone"
     alone.mkdir()
     Gate(alone)

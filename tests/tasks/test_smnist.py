@@ -14,7 +14,7 @@ from support import component
 from rnnlab.contract import ConfigError
 from rnnlab.streams import generator
 from rnnlab.tasks.smnist import SequentialImages, _permutation, load
-from rnnlab.tasks.task import stack
+from rnnlab.tasks.task import evaluated_on, stack
 
 NAMES = {
     "x_train": "train-images-idx3-ubyte",
@@ -97,9 +97,11 @@ def test_pixels_are_read_row_by_row_as_grey_levels(tmp_path: Path) -> None:
     data = arrays()
     task = smnist(source=str(write_npz(tmp_path, data)))
     (batch,) = task.evaluation_batches(10)
-    expected = torch.from_numpy(data["x_test"].reshape(10, 12).T / 255).float()
-    torch.testing.assert_close(batch.input[..., 0], expected)
-    assert batch.target[0].tolist() == data["y_test"].tolist()
+    pairs = zip(data["x_test"].reshape(10, 12).tolist(), data["y_test"], strict=True)
+    images = {tuple(image): label for image, label in pairs}
+    read = (255 * batch.input[..., 0]).round().long().T.tolist()
+    assert sorted(map(tuple, read)) == sorted(images)
+    assert batch.target[0].tolist() == [images[tuple(image)] for image in read]
 
 
 def test_the_permutation_is_one_fixed_order_of_the_pixels(tmp_path: Path) -> None:
@@ -132,6 +134,47 @@ def test_idx_files_plain_or_zipped_and_npz_give_the_same_images(tmp_path: Path) 
         assert test_names.tolist() == data["y_test"].tolist()
 
 
+def loaded(source: Path) -> list[list[Any]]:
+    return [part.tolist() for split in load(str(source)) for part in split]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_with_a_dot_in_their_names_are_found(zipped: bool, tmp_path: Path) -> None:
+    """train-images.idx3-ubyte. Some tools leave a folder called like the file beside it."""
+    (tmp_path / "usual").mkdir()
+    source = write_idx(tmp_path, arrays(), zipped)
+    for name in NAMES.values():
+        file = source / f"{name}{'.gz' if zipped else ''}"
+        file.rename(source / file.name.replace("-idx", ".idx"))
+        file.mkdir()
+    assert loaded(source) == loaded(write_idx(tmp_path / "usual", arrays()))
+    assert len(smnist(source=str(source)).files) == 4
+
+
+def test_of_a_folder_of_torchvisions_the_root_is_enough(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    write_idx(write_idx(raw, arrays(), zipped=True), arrays())
+    for source in (tmp_path, tmp_path / "MNIST", raw):
+        assert loaded(source) == loaded(raw)
+        assert {file.parent for file in smnist(source=str(source)).files} == {raw}
+    other = tmp_path / "FashionMNIST" / "raw"
+    other.mkdir(parents=True)
+    write_idx(other, {key: array[::-1] for key, array in arrays().items()})
+    load.cache_clear()
+    with pytest.raises(ConfigError, match=r"give one of their folders: FashionMNIST/raw, MNIST/raw\.$"):
+        smnist(source=str(tmp_path))
+    assert loaded(other) != loaded(raw)
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_of_four_files_the_wrong_one_is_named(key: str, tmp_path: Path) -> None:
+    data = arrays()
+    wrong = {**data, key: np.full_like(data[key], 99)[..., None][:-1] if key[0] == "x" else data[key][:-1]}
+    with pytest.raises(ConfigError, match=NAMES[key]):
+        load(str(write_idx(tmp_path, wrong)))
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (5, 2), (7, 1)])
 def test_images_that_are_not_square_can_be_drawn(shape: tuple[int, int], tmp_path: Path) -> None:
     data = {k: np.resize(v, (len(v), *shape)) if v.ndim == 3 else v for k, v in arrays().items()}
@@ -142,9 +185,7 @@ def test_images_that_are_not_square_can_be_drawn(shape: tuple[int, int], tmp_pat
 def test_chance_is_the_baseline() -> None:
     task = smnist(batch=100)
     batch = stack([task.training_batch(0, 1)])
-    loss = task.losses(torch.zeros(1, 1, 100, 10), batch)
-    torch.testing.assert_close(loss, torch.full((1, 100), task.baseline))
-    assert task.baseline == pytest.approx(math.log(10))
+    assert task.baseline == pytest.approx(math.log(10), rel=1e-3), "the classes are about equally frequent"
     right = torch.nn.functional.one_hot(batch.target[0], 10).float().unsqueeze(1)
     assert (task.metrics(right, batch) == 1).all()
     assert (task.metrics(right.roll(1, dims=-1), batch) == 0).all()
@@ -215,7 +256,7 @@ def test_what_cannot_be_a_path_is_no_such_file(source: str) -> None:
 
 DAMAGED_ARRAYS = {
     "a label too many": lambda data: {**data, "y_train": np.append(data["y_train"], 1)},
-    "label 10": lambda data: {**data, "y_test": data["y_test"] + 10},
+    "label 1000": lambda data: {**data, "y_test": data["y_test"].astype(int) + 1000},
     "no images": lambda data: {**data, "x_test": data["x_test"][:0], "y_test": data["y_test"][:0]},
     "another size": lambda data: {**data, "x_test": data["x_test"][:, :2]},
     "negative pixels": lambda data: {**data, "x_train": data["x_train"].astype(int) - 300},
@@ -249,3 +290,44 @@ def test_a_source_that_is_not_there_is_refused_with_what_is_allowed() -> None:
 def test_a_batch_larger_than_the_set_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"task\.batch=2000: not allowed\. digits has 1438 training images"):
         smnist(batch=2000)
+
+
+def two_classes(tmp_path: Path, *, tested: int = 10) -> SequentialImages:
+    """Nine in ten of the images to train on are of class 0; the file's test part is sorted by class."""
+    labels = {"y_train": np.array([0] * 18 + [1] * 2), "y_test": np.repeat([0, 1], tested // 2)}
+    data = {**arrays(), **labels, "x_test": np.zeros((tested, 4, 3), np.uint8)}
+    return smnist(source=str(write_npz(tmp_path, data)), batch=20)
+
+
+def test_the_baseline_is_the_best_that_whoever_sees_no_image_can_do(tmp_path: Path) -> None:
+    task = two_classes(tmp_path)
+    assert task.outputs == 2
+    batch, shares = stack([task.training_batch(0, 1)]), torch.tensor([0.9, 0.1])
+    loss = task.losses(shares.log().expand(1, 1, 20, 2), batch).mean().item()
+    assert task.baseline == pytest.approx(loss)
+    other = task.losses(torch.tensor([0.8, 0.2]).log().expand(1, 1, 20, 2), batch).mean().item()
+    assert task.baseline < other < math.log(10)
+
+
+def test_a_part_of_the_test_images_is_a_fixed_random_choice(tmp_path: Path) -> None:
+    task = two_classes(tmp_path, tested=1000)
+    chosen = torch.cat([batch.target[0] for batch in task.evaluation_batches(300)])
+    assert len(chosen) == 300
+    assert 0.4 < chosen.double().mean() < 0.6, "the file is sorted; the choice is not of its beginning"
+    assert evaluated_on(task, 300) == "a fixed random 300 of 1000"
+    everything = torch.cat([batch.target[0] for batch in task.evaluation_batches(5000)])
+    assert sorted(everything.tolist()) == [0] * 500 + [1] * 500
+    assert evaluated_on(task, 5000) == "all 1000 held-out examples"
+
+
+@pytest.mark.parametrize(("shape", "understood"), [((4, 3, 3), False), ((4, 3, 1), True), ((1, 4, 3), True)])
+def test_images_with_a_channel_are_read_and_colours_refused(
+    shape: tuple[int, ...], understood: bool, tmp_path: Path
+) -> None:
+    data = {k: np.resize(v, (len(v), *shape)) if v.ndim == 3 else v for k, v in arrays().items()}
+    source = str(write_npz(tmp_path, data))
+    if understood:
+        assert smnist(source=source).steps == 12
+    else:
+        with pytest.raises(ConfigError, match="make colours grey"):
+            load(source)

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from support import composed
 
+from rnnlab.contract import ConfigError, check_value
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import RunFolder
 from rnnlab.runs.identity import configuration_hash, hash_of_stored
@@ -72,6 +73,18 @@ def test_what_a_run_stores_is_read_as_it_was() -> None:
         assert validate(stored) == config
         made_on = {"device": "cpu", "engine": "fused"}
         assert hash_of_stored(stored, **made_on) == configuration_hash(config, **made_on)
+
+
+def test_a_text_that_is_accepted_comes_back_as_it_was() -> None:
+    refused = []
+    for text in [f"a{chr(c)}" for c in (*range(1, 0x300), 0x2028, 0xD800, 0xDCFF, 0xFEFF, 0xFFFF, 0x1F600)] + ["a${b}"]:
+        try:
+            check_value("key", text, str)
+        except ConfigError:
+            refused.append(text)
+        else:
+            assert parse_config(PATH, OmegaConf.to_yaml({"name": text}).encode()) == {"name": text}
+    assert refused == ["a\x85", "a\ud800", "a\udcff", "a${b}"]
 
 
 @pytest.mark.parametrize("written", ["1e-3", "1E-3", "1.e-3", ".001", "+1e-3", "0.001"])

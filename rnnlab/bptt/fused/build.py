@@ -3,9 +3,15 @@
 Exit status: 0 it is there; 1 it could not be compiled or kept; 2 a wrong argument.
 """
 
+import sys
+
+if __name__ == "__main__":
+    from rnnlab.entrance import enter
+
+    enter()
+
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from rnnlab.plotting import Figure, MaxNLocator
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.norms import Norms
 from rnnlab.report.figures.style import DRAWN, WIDTH, Drawing, labelled, left_out, legend_below, seeds, style

@@ -3,11 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from rnnlab.plotting import Figure, MaxNLocator, colormaps
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.norms import Norms
 from rnnlab.report.figures.style import WIDTH, Drawing, labelled, left_out
@@ -34,7 +32,7 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
     lines = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(WIDTH, 0.7 + 2.0 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0), under="black", over="red")
+    colours = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0), under="black", over="red")
     mesh = None
     for axes, of_arm, log_TP in zip(panels.flat, drawn, logs, strict=False):
         time = np.arange(len(log_TP) + 1) + 0.5

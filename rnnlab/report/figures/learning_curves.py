@@ -1,9 +1,8 @@
 """Evaluation loss against training step: median and quartiles over seeds, beside the baseline."""
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from rnnlab.plotting import Axes, Figure
 from rnnlab.report.arms import Replica
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.style import (

@@ -1,9 +1,8 @@
 """How much each technique depends on the learning rate: share solved and final loss against it."""
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
 
+from rnnlab.plotting import Figure, NullLocator, PercentFormatter
 from rnnlab.report.arms import LR, Setting
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.style import (

@@ -1,9 +1,8 @@
 """The share of seeds that have solved the task, against training step: Kaplan and Meier's estimate."""
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from rnnlab.plotting import Figure, PercentFormatter
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.style import DRAWN, WIDTH, Drawing, band, labelled, left_out, legend_below, seeds, style
 

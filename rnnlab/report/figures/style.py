@@ -8,10 +8,9 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
+from rnnlab.plotting import Figure, FigureCanvasAgg
 from rnnlab.report.comparison import Row
 from rnnlab.sinks.figures import words
 

@@ -1,0 +1,50 @@
+"""Figures are the same in every folder, and after every setting of somebody else's; nothing of theirs is changed."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from rnnlab.plotting import by_default
+from rnnlab.sinks.figures import heat_map
+from rnnlab.sinks.gallery import Gallery
+
+THEIRS = "text.usetex: True\nfigure.dpi: 3\n\x1b[2Jbogus: 1\n"
+
+
+def test_a_matplotlibrc_of_the_current_folder_is_not_read(tmp_path) -> None:
+    (tmp_path / "matplotlibrc").write_text(THEIRS)
+    code = "import rnnlab.plotting, matplotlib, os; print(matplotlib.rcParams['text.usetex'], os.getcwd())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"False {tmp_path}\n", "")
+
+
+@pytest.mark.parametrize("setting", [{"text.usetex": True}, {"font.size": 30}, {"image.interpolation": "nearest"}])
+def test_pictures_do_not_follow_what_a_program_has_set_and_leave_it(setting) -> None:
+    hung = []
+
+    def draw() -> None:
+        gallery = Gallery(lambda tag, step, pixels: hung.append(pixels))
+        gallery.offer("a", 1, lambda: heat_map([1, 2], np.ones((2, 5)), state="h", unit="nats", seeds=1))
+        gallery.draw_rest()
+
+    draw()
+    with matplotlib.rc_context(setting):
+        before = dict(matplotlib.rcParams)
+        draw()
+        assert dict(matplotlib.rcParams) == before
+    assert (hung[0] == hung[1]).all()
+
+
+def test_settings_are_as_they_were_after_a_drawing_that_fails() -> None:
+    @by_default()
+    def fail() -> None:
+        assert matplotlib.rcParams["font.size"] == 10
+        raise ZeroDivisionError
+
+    with matplotlib.rc_context({"font.size": 30}):
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert matplotlib.rcParams["font.size"] == 30

@@ -163,7 +163,7 @@ def _ours(line: CommandLine, *, runs: bool) -> list[str]:
         return []
     check_overrides(line.overrides)
     check_sizes(line)
-    refuse_references(line, scratch)
+    refuse_references(line)
     # Jobs of a sweep are runs, and go to its workers; other work (an example of a task) is done here.
     launcher = [] if runs else ["hydra/launcher=basic"]
     for override in line.overrides:

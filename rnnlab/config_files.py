@@ -46,13 +46,9 @@ def find_folder(line: CommandLine) -> CommandLine:
     return CommandLine({**line.options, "--config-dir": path}, line.overrides)
 
 
-def refuse_references(line: CommandLine, scratch: Path) -> None:
-    """Refuse paths that Hydra cannot keep in its configuration, where `${` begins a reference.
-
-    Args:
-        scratch: the temporary folder.
-    """
-    for path in (os.getcwd(), str(scratch), os.path.abspath(line.options.get("--config-dir") or ".")):
+def refuse_references(line: CommandLine) -> None:
+    """Refuse paths that Hydra cannot keep in its configuration, where `${` begins a reference."""
+    for path in (os.getcwd(), os.path.abspath(line.options.get("--config-dir") or ".")):
         try:
             OmegaConf.create({"path": path})
         except OmegaConfBaseException:

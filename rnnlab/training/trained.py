@@ -59,8 +59,9 @@ def load(run: str | Path, packages: Sequence[str] = (OURS,)) -> Trained:
     """
     folder = Path(os.path.expanduser(run))
     refuse_links(folder)
-    config = validate(Record(folder).config, packages)
-    state = checkpoint.look(folder / "checkpoint", lambda text: print(text, file=sys.stderr))
+    record = Record(folder)
+    config, run_id = validate(record.config, packages), record.manifest["run_id"]
+    state = checkpoint.look(folder / "checkpoint", run_id, lambda text: print(text, file=sys.stderr))
     if state is None:
         raise RunError(f"{folder}: there is no checkpoint that can be read.")
     here = {"device": "cpu", "engine": "autograd", "threads": 1, "recompute": 0, "precision": "ieee", "probes": {}}

@@ -82,6 +82,13 @@ def test_an_undamaged_run_has_no_damage(finished):
     assert Record(finished).damage() == []
 
 
+def test_every_file_of_a_finished_run_is_vouched_for(finished):
+    """By the manifest, or by itself: a checkpoint by its name."""
+    files = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    themselves = {name for name in files if name.startswith("checkpoint/")} | {"manifest.json", "config.yaml"}
+    assert files - {".lock"} == themselves | Record(finished).files.keys()
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_metrics_damaged_before_the_checkpoint_are_set_aside_and_made_again(damage, interrupted, whole, capfd):
     path = interrupted / "metrics.jsonl"
@@ -436,3 +443,67 @@ def test_a_manifest_cannot_write_to_the_terminal(finished, capfd):
     said = capfd.readouterr().err
     assert "manifest.json: is not what a run writes (files." in said
     assert said.replace("\n", "").isprintable()
+
+
+WRONG_INSIDE = {
+    "status": lambda s: s["progress"]["results"]["0"].update(status="weird"),
+    "text for a number": lambda s: s["progress"]["results"]["0"].update(best_loss="5"),
+    "a part too few": lambda s: s["progress"]["results"]["0"].pop("updates"),
+    "a part too many": lambda s: s["progress"]["results"]["0"].update(more=1),
+    "less than none": lambda s: s["progress"]["results"]["0"].update(clipped=-1),
+    "a milestone of its own": lambda s: s["progress"]["results"]["0"]["milestones"].update(x=3),
+    "steps ahead": lambda s: s["progress"]["results"]["0"].update(steps=12),
+    "evaluated ahead": lambda s: s["progress"].update(evaluated=11),
+    "half an evaluation": lambda s: s["progress"].update(evaluated=1.0),
+    "nobody trains": lambda s: s["population"].update(active=[]),
+    "one trains twice": lambda s: s["population"].update(active=[0, 0, 1]),
+    "another order": lambda s: s["population"].update(active=[1, 0]),
+    "optimiser's options": lambda s: s["population"]["optimiser"]["param_groups"][0].update(maximize=True),
+    "norms below 0": lambda s: s["adjoints"]["norm"].neg_(),
+    "steps that fall": lambda s: s["adjoints"]["step"].reverse(),
+    "a step ahead": lambda s: s["adjoints"]["step"].__setitem__(-1, 12),
+    "gradients of another net": lambda s: s["prober"].update(previous={"x": s["adjoints"]["norm"]}),
+    "seeds of nobody": lambda s: s["prober"].update(seeds=[9]),
+}
+
+
+def test_what_is_wrong_inside_a_checkpoint_is_found_before_it_is_used(interrupted, capfd):
+    experiment = build(validate(composed(*TINY, *SETTING)))
+    sound = max((interrupted / "checkpoint").glob("*.pt"))
+    good = sound.read_bytes()
+    for name, change in WRONG_INSIDE.items():
+        sound.write_bytes(good)
+        state = newest_state(interrupted)
+        sound.unlink()
+        change(state)
+        path = state_file(interrupted, state, step=10)
+        found, damaged = newest(experiment, interrupted)
+        assert [error.path for error in damaged] == [path], name
+        assert found is not None
+        assert found.progress.step == 8
+        path.unlink()
+
+
+def test_what_is_no_file_is_set_aside_like_a_damaged_one(interrupted, whole, capfd):
+    for name in ("config.yaml", "adjoints.npz", "summary.json", ".manifest.json.tmp", "probes/step-00000099.npz"):
+        (interrupted / name).unlink(missing_ok=True)
+        (interrupted / name).mkdir()
+    assert rnnlab(*SETTING) == 0
+    assert capfd.readouterr().err.count("is a folder, which a run does not write there; set aside as") == 5
+    assert whole_files(interrupted) == whole
+
+
+def test_files_that_a_session_writes_anew_are_looked_at_all_the_same(interrupted, whole, capfd):
+    for name in ("config.yaml", "adjoints.npz"):
+        (interrupted / name).write_bytes(zero((interrupted / name).read_bytes()))
+    assert rnnlab(*SETTING) == 0
+    assert capfd.readouterr().err.count("set aside as") == 2
+    assert whole_files(interrupted) == whole
+
+
+def test_a_diagnosis_takes_no_checkpoint_of_another_run(finished, capfd):
+    state = newest_state(finished) | {"run_id": "another"}
+    state["progress"]["step"] = 99
+    path = state_file(finished, state, step=99)
+    assert diagnose([str(finished)]) == 0
+    assert f"{path.name}: is of another run, another; the checkpoint before it is taken" in capfd.readouterr().err

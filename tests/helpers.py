@@ -95,11 +95,10 @@ def read_probes(folder: Path) -> dict[int, dict[str, np.ndarray]]:
 
 def seal(folder: Path, **changes: Any) -> None:
     """Have manifest.json, with some entries changed, and config.yaml vouch for the files as they are now."""
-    manifest = read(folder, "manifest.json")
+    manifest = read(folder, "manifest.json") | changes
     with suppress(DamagedError):  # what is no configuration has no hash
         stored = parse_config(folder / "config.yaml", (folder / "config.yaml").read_bytes())
         manifest["configuration"] = hash_of_stored(stored, device="cpu", engine=manifest["engine"])
-    manifest |= changes
     there = [name for name in manifest["files"] if (folder / name).exists()]
     manifest["files"] = {name: digest((folder / name).read_bytes()) for name in there}
     RunFolder(folder).write_manifest(manifest)

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import sys
 import threading
 import traceback
@@ -38,10 +39,12 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
 from rnnlab.overrides import QUIET, check_overrides, spelled_out
-from rnnlab.packages import admit, take_packages
+from rnnlab.packages import KEY, admit, take_packages
 from rnnlab.rerun import RERUN, offer, stored
 from rnnlab.runs.safe_files import visible
 from rnnlab.schema import Config, config_folder, validate
+
+SWEEP = "--multirun"
 
 
 class _Refused(BaseException):
@@ -53,19 +56,20 @@ class _Task:
 
     Args:
         work: done with the checked configuration; its result is what a search minimises.
+        line: of the user.
         packages: that the user allows components to come from.
-        stored: the configuration of a run that is run again.
         interrupted: asked before the work.
     """
 
     def __init__(
         self,
         work: Callable[[Config], object],
+        line: CommandLine,
         packages: tuple[str, ...],
-        stored: dict[str, Any] | None,
         interrupted: Callable[[], bool],
     ) -> None:
-        self.work, self.packages, self.stored, self.interrupted = work, packages, stored, interrupted
+        self.work, self.line, self.packages, self.interrupted = work, line, packages, interrupted
+        self.stored = stored(line)  # the configuration of a run that is run again
         self.failures: list[int] = []
         self.sweep: Any = None
 
@@ -86,6 +90,14 @@ class _Task:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # so that a launcher in another process records it
             return None
+
+    def command(self, overrides: list[str]) -> str:
+        """The command line that does the work once, with overrides in place of a sweep's."""
+        packages = [f"{KEY}=[{','.join(self.packages)}]"] if len(self.packages) > 1 else []
+        once = [] if SWEEP in self.line.options else ["hydra.mode=RUN"]  # a file of the user's makes it a sweep
+        options = {name: value for name, value in self.line.options.items() if name != SWEEP}
+        line = CommandLine(options, [*packages, *overrides, *once])
+        return shlex.join(["python", "-m", "rnnlab", *line.arguments([])])
 
 
 def _refuse_idle() -> None:
@@ -108,19 +120,19 @@ def run_command_line(arguments: list[str], work: Callable[[Config], object] | No
         line = find_folder(line)
         admit(packages)
         with listening("Stopping …") as interrupted:
-            task = _Task(work or _train, packages, stored(line), interrupted)
-            return _run_hydra(line, task, runs=work is None)
+            return _run_hydra(_Task(work or _train, line, packages, interrupted), runs=work is None)
     except ConfigError as error:
         return _fail(2, str(error))
 
 
-def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
+def _run_hydra(task: _Task, *, runs: bool) -> int:
+    line = task.line
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing a traceback
     for_hydra = CommandLine({o: v for o, v in line.options.items() if o not in RERUN}, line.overrides)
     sys.argv = ["rnnlab", *for_hydra.arguments(_ours(line, runs=runs))]
     threading.excepthook = _thread_excepthook
     try:
-        _call_hydra(task, line)
+        _call_hydra(task)
     except (_Refused, ConfigError) as refused:
         return _fail(2, str(refused))
     except KeyboardInterrupt as error:
@@ -141,7 +153,8 @@ def _run_hydra(line: CommandLine, task: _Task, *, runs: bool) -> int:
     return task.failures[0] if task.failures else 0
 
 
-def _call_hydra(task: _Task, line: CommandLine) -> None:
+def _call_hydra(task: _Task) -> None:
+    line = task.line
     set_ours()
     complaint = io.StringIO()  # of Hydra, about a --package that is not there
     name, folder = ("config", str(config_folder())) if task.stored is None else (offer(task.stored), None)

@@ -1,7 +1,7 @@
 """hydra/sweeper=grid: every combination, like Hydra's own, whose configurations are composed by the workers."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ class GridConfig:
 
     _target_: str = "hydra_plugins.rnnlab_launchers.grid.GridSweeper"
     max_batch_size: int | None = None
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
     arms: list[str] = field(default_factory=list)
     params_by_option: dict[str, Any] = field(default_factory=dict)
 
@@ -50,6 +50,12 @@ class GridSweeper(BasicSweeper):
                 )
         self.arms = [arm.split() for arm in arms]
         self.by_option: Any = params_by_option
+        for options in params_by_option.values():
+            if not (isinstance(options, Mapping) and all(isinstance(keys, Mapping) for keys in options.values())):
+                raise ConfigError(
+                    f"hydra.sweeper.params_by_option: {shown(options)}: not allowed. "
+                    "Write {GROUP: {OPTION: {KEY: VALUES}}}."
+                )
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:

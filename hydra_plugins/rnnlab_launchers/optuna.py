@@ -1,7 +1,7 @@
 """hydra/sweeper=optuna: a search, its study in runs/NAME/study.journal."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class OptunaConfig:
     trials: Any = 20
     at_once: Any = "auto"
     seed: Any = 0
-    params: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaConfig, provider="rnnlab")
@@ -39,7 +39,7 @@ class OptunaSweeper(Sweeper):
         self.trials = check_value("hydra.sweeper.trials", trials, Count)
         self.at_once = cores() if at_once == "auto" else check_value("hydra.sweeper.at_once", at_once, Count)
         self.seed = None if seed is None else check_value("hydra.sweeper.seed", seed, Seed)
-        self.params: dict[str, Any] = params or {}
+        self.params: dict[str, Any] = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from rnnlab.contract import ConfigError
@@ -51,6 +51,7 @@ class OptunaSweeper(Sweeper):
         if not isinstance(launcher, SweepLauncher):
             raise ConfigError("hydra/sweeper=optuna: not allowed with this launcher. Allowed: local, ray, slurm.")
         self.launch: Any = launcher.launch
+        self.task: Any = task_function
 
     def sweep(self, arguments: list[str]) -> None:
         from rnnlab.contract import check_value
@@ -66,7 +67,7 @@ class OptunaSweeper(Sweeper):
         fixed = [str(o.input_line) for o in given.values() if not o.is_sweep_override()]
         folder = Path("runs") / check_value("name", self.config.name, SCALARS["name"])
         space = dict(chosen(list(given.values()), self.config))
-        search = Search(folder, fixed=fixed, space=space, trials=self.trials, seed=self.seed)
+        search = Search(folder, fixed=fixed, space=space, trials=self.trials, seed=self.seed, command=self.task.command)
         with listening("Stopping after this batch of trials …") as interrupted:
             search.run(self._launch, self.at_once, interrupted)
 

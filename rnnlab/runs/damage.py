@@ -32,7 +32,7 @@ def set_aside(path: Path) -> Path:
 def free_name(path: Path) -> Path:
     """`NAME.damaged`, or with a number where there is one already."""
     aside, number = path.with_name(f"{path.name}.damaged"), 1
-    while aside.exists():
+    while aside.exists() or aside.is_symlink():
         number += 1
         aside = path.with_name(f"{path.name}.damaged-{number}")
     return aside

@@ -62,12 +62,31 @@ def refuse_links(folder: Path) -> None:
         RunError: names the first.
     """
     for path, mode in _written(folder):
-        if stat.S_ISLNK(mode):
-            raise RunError(
-                f"{shown_path(path)}: a symbolic link, which is not followed: what a run writes is in its folder."
-            )
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise RunError(f"{shown_path(path)}: neither a file nor a folder, so it is not touched.")
+        _refuse_special(path, mode)
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuse a file to be read or written that is there and is no regular one.
+
+    Raises:
+        RunError: it is so.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):  # whoever writes it is told
+        return
+    _refuse_special(path, mode)
+    if stat.S_ISDIR(mode):
+        raise RunError(f"{shown_path(path)}: is a directory, where a file is to be.")
+
+
+def _refuse_special(path: Path, mode: int) -> None:
+    if stat.S_ISLNK(mode):
+        raise RunError(
+            f"{shown_path(path)}: a symbolic link, which is not followed: what a run writes is in its folder."
+        )
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise RunError(f"{shown_path(path)}: neither a file nor a folder, so it is not touched.")
 
 
 def wrong_kinds(folder: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from rnnlab.contract import RunError
 from rnnlab.runs.damage import free_name
 from rnnlab.runs.folder import write_atomically
+from rnnlab.runs.safe_files import open_regular, refuse_irregular
 from rnnlab.sinks.console import say
 
 Log = dict[str, Any]
@@ -21,12 +22,16 @@ class Journal:
 
     Args:
         file: need not exist.
+    Raises:
+        RunError: it, or its lock, is a link or no file.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         # Not Optuna's own lock, a link that stays behind when its process is killed: this one goes with the process.
         self.lock = filelock.FileLock(file.with_name(".study.lock"))
+        for path in (file, Path(self.lock.lock_file)):
+            refuse_irregular(path)
 
     def trials(self, name: str) -> list[optuna.trial.FrozenTrial]:
         """Those of a study; of a damaged file, as far as it is good. Writes nothing.
@@ -64,14 +69,15 @@ class Journal:
             if good == content:
                 return
             aside = free_name(self.file)
-            aside.write_bytes(content)
+            write_atomically(aside, content)
             write_atomically(self.file, good)
         trials = sum(len(study) for study in _studies(_replayed(logs)))
         say(f"{self.file} was damaged: {trials} trials are kept, the file as it was is {aside}", error=True)
 
     def _content(self) -> bytes:
         try:
-            return self.file.read_bytes()
+            with open_regular(self.file) as file:
+                return file.read()
         except FileNotFoundError:
             return b""
         except OSError as error:

@@ -59,7 +59,8 @@ class LocalPool:
         self.slots, self.threads, self.retries, self.composers = slots, threads, retries, 2 * slots
         # Not forked: a fork of a process with threads may hang. Not a pipe of ours to write to: its end is the message.
         self._context = multiprocessing.get_context("spawn")
-        resource_tracker.ensure_running()  # which it would be with the first process, with signals unblocked
+        with modules_from_elsewhere():
+            resource_tracker.ensure_running()  # which it would be with the first process, with signals unblocked
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._callers = ThreadPoolExecutor(slots)
         self._lock = threading.RLock()  # one thread at a time asks multiprocessing for a process or its exit code

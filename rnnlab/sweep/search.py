@@ -14,6 +14,7 @@ import filelock
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
 from rnnlab.contract import ConfigError, InUseError, RunError, check_value, signature_of
+from rnnlab.runs.safe_files import refuse_irregular
 from rnnlab.schema import SCALARS
 from rnnlab.sinks.console import say
 
@@ -92,12 +93,28 @@ class Search:
         space: a distribution per key.
         trials: that shall have an objective in the end.
         seed: of the sampler.
+        command: the command line that trains once with some overrides.
     Raises:
-        RunError: the study's file cannot be read.
+        ConfigError: there is nothing to search.
+        RunError: the study's file cannot be read, or is none.
     """
 
-    def __init__(self, folder: Path, *, fixed: list[str], space: dict[str, Any], trials: int, seed: int | None) -> None:
-        self.folder, self.fixed, self.space, self.trials = folder, fixed, space, trials
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fixed: list[str],
+        space: dict[str, Any],
+        trials: int,
+        seed: int | None,
+        command: Callable[[list[str]], str],
+    ) -> None:
+        if not space:
+            raise ConfigError(
+                "hydra/sweeper=optuna: nothing to search; give a key more than one value, "
+                "for example optimiser.lr='tag(log,interval(1e-4,1e-2))'."
+            )
+        self.folder, self.fixed, self.space, self.trials, self.command = folder, fixed, space, trials, command
         self.optuna = optuna = _import_optuna()
         from rnnlab.sweep.journal import Journal
 
@@ -106,6 +123,7 @@ class Search:
         self.name = _name(fixed, space)
         self.journal = Journal(folder / "study.journal")
         self.lock = filelock.FileLock(folder / f".study-{self.name}.lock")
+        refuse_irregular(Path(self.lock.lock_file))
         known = self.journal.trials(self.name)
         # Another seed in each session, or it would begin with the points of the first again.
         sampler = optuna.samplers.TPESampler(seed=None if seed is None else seed + len(known))
@@ -214,8 +232,11 @@ class Search:
             say(f"None of {len(complete)} trials with results has a loss from training: a seed diverged in each.")
             return
         best = min(learnt, key=lambda trial: trial.value)
-        chosen = " ".join(f"{key}={value}" for key, value in best.params.items())
-        say(f"Best of {len(complete)} trials: best evaluation loss {best.value:.4g} with {chosen}")
+        chosen = [f"{key}={value}" for key, value in best.params.items()]
+        say(f"Best of {len(complete)} trials: best evaluation loss {best.value:.4g} with {' '.join(chosen)}")
+        fixed = [override for override in self.fixed if not override.startswith(("name=", "hydra"))]
+        again = self.command([*fixed, *chosen, f"name={self.folder.name[:90]}-best"])
+        say(f"To train it again, under a name of its own:\n  {again}")
 
 
 def chosen(overrides: Sequence[Override], config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

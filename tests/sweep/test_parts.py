@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -377,6 +378,7 @@ def test_whatever_a_component_raises_while_a_job_is_composed_costs_that_job(erro
     def build(config, say):
         raise error
 
+    import_module("rnnlab.training.run")  # which takes the other by its name
     composer = Composer(None, OmegaConf.create())
     monkeypatch.setattr(composer, "_config", lambda number, overrides: CONFIG)
     monkeypatch.setattr("rnnlab.build.build", build)
@@ -486,6 +488,9 @@ def test_keys_of_the_launchers_and_sweepers_are_checked(in_tmp_path, capfd):
         (["-m", *TINY, "seeds=range(0,10000)", "steps=range(1,1000)"], "more than 100000 jobs"),
         (["-m", *TINY, "steps=1,2", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size"),
         (["-m", *TINY, "hydra/sweeper=optuna", "hydra.sweeper.trials=none"], "hydra.sweeper.trials"),
+        (["-m", *TINY, "hydra.sweeper.params={a:1}"], "a=1: no such key"),
+        (["-m", *TINY, "hydra.sweeper.params_by_option={cell:3}"], "params_by_option: 3: not allowed. Write {GROUP"),
+        (["-m", *TINY, "hydra.sweeper.params_by_option={cell:{rnn:3}}"], "not allowed. Write {GROUP: {OPTION:"),
     ):
         assert run_command_line(arguments) == 2
         assert words in capfd.readouterr().err

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import random
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,8 +45,13 @@ def search(folder, losses=lambda rate: abs(math.log10(rate) + 2), trials=8, at_o
         begin()
         return [losses(rate) for rate in rates]
 
-    Search(folder, fixed=list(fixed), space=space_of(LOG_RATE), trials=trials, seed=0).run(launch, at_once)
+    made(folder, trials=trials, fixed=fixed).run(launch, at_once)
     return asked
+
+
+def made(folder, *, trials, fixed=()):
+    space = space_of(LOG_RATE)
+    return Search(folder, fixed=list(fixed), space=space, trials=trials, seed=0, command=shlex.join)
 
 
 def test_a_search_stays_in_its_space_and_goes_on_where_it_stopped(tmp_path, capsys):
@@ -155,7 +162,7 @@ def test_huge_numbers_make_batches_of_what_can_be_held(trials, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Search(tmp_path, fixed=[], space=space_of(LOG_RATE), trials=trials, seed=0).run(launch, 10**9)
+        made(tmp_path, trials=trials).run(launch, 10**9)
     assert sizes == [min(trials, 1000)]
 
 
@@ -264,6 +271,35 @@ def test_a_journal_that_is_a_folder_is_named(tmp_path, in_tmp_path, capfd):
     assert "runs/default/study.journal" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo"])
+def test_what_is_no_file_is_refused_before_anything_else(kind, tmp_path):
+    search(tmp_path / "here", trials=1)
+    names = [path.name for path in (tmp_path / "here").iterdir()]
+    assert len(names) == 3, "the journal and two locks"
+    elsewhere = tmp_path / "elsewhere"
+    for name in names:
+        folder = tmp_path / f"there{name}"
+        folder.mkdir()
+        if kind == "fifo":
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).symlink_to(elsewhere)
+        if kind == "link":
+            elsewhere.write_bytes((tmp_path / "here" / name).read_bytes())
+        with pytest.raises(RunError, match=f"{name}: (a symbolic link|neither a file)"):
+            made(folder, trials=2)
+        assert [path.name for path in folder.iterdir()] == [name]
+        elsewhere.unlink(missing_ok=True)
+
+
+def test_a_search_for_nothing_is_refused(in_tmp_path, capfd):
+    assert run_command_line(["-m", *TINY, "hydra/sweeper=optuna"]) == 2
+    told = capfd.readouterr().err
+    assert "nothing to search" in told
+    assert told.count("\n") == 1
+    assert list(in_tmp_path.iterdir()) == []
+
+
 def test_a_lock_that_was_left_behind_holds_nobody_up(tmp_path, monkeypatch):
     """What a killed process leaves: Optuna's links, and lock files that nobody holds."""
     search(tmp_path, trials=2)
@@ -274,10 +310,16 @@ def test_a_lock_that_was_left_behind_holds_nobody_up(tmp_path, monkeypatch):
 
 
 def test_a_search_on_the_command_line_ends_with_its_trials(in_tmp_path, capfd):
-    command = ["-m", *TINY, "hydra/sweeper=optuna", "hydra.sweeper.trials=2", "cell.hidden=interval(2,6)"]
+    given = [override for override in TINY if not override.startswith("cell.hidden")]
+    command = ["-m", *given, "hydra/sweeper=optuna", "hydra.sweeper.trials=2", "cell.hidden=interval(2,6)"]
     assert run_command_line(command) == 0
     output = capfd.readouterr().out
     assert "2 jobs: 2 finished" in output
     assert "Best of 2 trials" in output
+    hidden = re.search(r"with cell.hidden=(\d+)", output)[1]
+    *_, command = [line for line in output.splitlines() if line.startswith("  python -m rnnlab")]
+    assert run_command_line(shlex.split(command)[3:]) == 0
+    (again,) = Path("runs/default-best").glob("*/config.yaml")
+    assert f"hidden: {hidden}\n" in again.read_text()
     found = {float(p.read_text().split("hidden: ")[1].split()[0]) for p in Path("runs/default").glob("*/config.yaml")}
     assert all(hidden.is_integer() and 2 <= hidden <= 6 for hidden in found)

@@ -25,7 +25,7 @@ def run_folder(*overrides: str, change: Callable[[Weights, int], None] | None = 
     assert trained(*SMALL, *overrides) == 0
     folder = only_run()
     if change is not None:
-        state = checkpoint.look(folder / "checkpoint", print)
+        state = checkpoint.look(folder / "checkpoint", folder.name, print)
         assert state is not None
         for seed, weights in state["population"]["weights"].items():
             change(weights, int(seed))

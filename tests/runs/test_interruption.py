@@ -349,7 +349,7 @@ def test_loading_a_checkpoint_executes_no_code(in_tmp_path):
     folder.mkdir()
     (folder / f"step-00000001-{digest}.pt").write_bytes(buffer.getvalue())
     warnings = []
-    assert checkpoint_module.look(folder, warnings.append) is None
+    assert checkpoint_module.look(folder, "a", warnings.append) is None
     assert len(warnings) == 1
     assert not Path("ran").exists()
 

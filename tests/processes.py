@@ -4,6 +4,7 @@ How fast a machine is must not decide a test. What has to happen is waited for w
 reaches; and where a run must be found in its middle, it waits there itself, at a gate.
 """
 
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -87,3 +88,21 @@ def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of these is a process that still runs."""
+
+    def ended(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    return all(ended(pid) for pid in pids)
+
+
+def heard(pid: int, number: int) -> bool:
+    """Whether a process has taken a signal that it was sent."""
+    state = Path(f"/proc/{pid}/status").read_text()
+    return not int(re.search(r"ShdPnd:\s*(\w+)", state)[1], 16) >> (number - 1) & 1

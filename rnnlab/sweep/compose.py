@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.hydra_defaults import set_ours
+from rnnlab.interruption import UNTRAINED, unfinished
 from rnnlab.options import CommandLine
 from rnnlab.overrides import check_overrides
 from rnnlab.packages import admit
@@ -47,7 +48,7 @@ def compose(crew: Crew, composer: "Composer", tasks: list[Task], interrupted: Ca
     jobs: list[Job] = []
     while waiting or under_way:
         if interrupted():
-            raise KeyboardInterrupt("Interrupted before anything was trained.")
+            raise KeyboardInterrupt(UNTRAINED)
         while waiting and crew.has_room(under_way):
             piece = waiting.popleft()
             under_way[backend.submit(composer.jobs, piece[0])] = piece
@@ -100,7 +101,8 @@ class Composer:
             offer(self.stored)
         setup_globals()
         Plugins.instance()  # the configuration sources, and what plug-ins store
-        return [self._job(number, overrides) for number, overrides in tasks]
+        with unfinished(lambda: True, lambda: None):  # a worker that is asked to end returns what it has done
+            return [self._job(number, overrides) for number, overrides in tasks]
 
     def _job(self, number: int, overrides: tuple[str, ...]) -> Job:
         from rnnlab.build import build

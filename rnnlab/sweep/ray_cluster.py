@@ -1,6 +1,9 @@
 """Workers of a Ray cluster, one here or one that is there already. Every node sees the same working directory."""
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import chdir
@@ -8,11 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.messages import one_line, shown
 from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.search_path import variables
 
+SECONDS_TO_CONNECT = 5.0
+"""For a port to be open."""
+SECONDS_TO_ANSWER = 30.0
+"""For a cluster to take us in."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+_TRIAL = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 
 
 class RayCluster:
@@ -35,6 +46,8 @@ class RayCluster:
         self._connect()
 
     def _connect(self) -> None:
+        if self.address is not None:
+            _refuse_silent(self.address)
         environment = variables()
         here: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if self.address is None else {}
         try:
@@ -48,9 +61,8 @@ class RayCluster:
                     runtime_env={"env_vars": environment},
                     **here,
                 )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            text = " ".join(str(error).split())
-            raise RunError(f"ray_address={self.address}: no Ray cluster answers there. {text}") from error
+        except Exception as error:  # Ray's own have no common base with those of Python that it raises
+            raise _no_cluster(self.address, one_line(error)) from error
 
         # Ray would run a job again too; the sweep does it itself, so that the overview and the manifest can tell.
         self.task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_call)
@@ -108,6 +120,36 @@ def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """On a worker: a call in the sweep's working directory, which must exist on the worker's node."""
     os.chdir(folder)
     return function(*arguments)
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address at which no cluster answers: Ray would wait for it without end, and deaf to Ctrl-C.
+
+    So another process tries first. `auto` may also be the address of a cluster that is long gone.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if host and port.isdecimal():
+            socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
+        command = [sys.executable, "-c", _TRIAL, address]
+        tried = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_ANSWER,
+        )
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, one_line(error)) from None
+    except subprocess.TimeoutExpired:
+        raise _no_cluster(address, f"It was waited for {SECONDS_TO_ANSWER:.0f} s") from None
+    if tried.returncode:
+        raise _no_cluster(address, one_line((tried.stderr.splitlines() or [""])[-1]))
+
+
+def _no_cluster(address: str | None, why: str) -> RunError:
+    return RunError(f"ray_address={shown(address)}: no Ray cluster answers there ({why.rstrip('.')}).")
 
 
 def _import_ray() -> Any:

@@ -1,5 +1,6 @@
 """The loop that works on a sweep's jobs, the same for every backend: deaths, interruptions, folders in use, doubles."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from rnnlab.sweep.work import describe, perform
 AGAIN = 1.0
 """Seconds until a job that could not be worked on to its end is looked at again; other jobs go first."""
 INTERRUPTIONS = 2
-"""So often a job whose worker alone was interrupted is given to another; `retries` of the backend may be more."""
+"""So often a job whose worker alone was interrupted, and got no further, is given to another; `retries` may be more."""
 
 
 class Round:
@@ -39,6 +40,7 @@ class Round:
         self.under_way: dict[Future[Outcome], Job] = {}
         self.runner: dict[Path, Job] = {}
         self.losses: dict[int, int] = {}
+        self.steps: dict[int, int] = {}  # that a job's checkpoint had when it was last given to a worker
         self.last: dict[int, Outcome] = {}  # of what is looked at again: how it stands if nothing more happens
         self.stopped = False
         self.told_of_waiting = False
@@ -117,6 +119,7 @@ class Round:
             job = self.waiting.popleft()
             if self._finished(job):  # by another sweep, meanwhile
                 continue
+            self.steps[job.number] = steps_kept(job)
             self.under_way[self.crew.backend.submit(perform, job.config, job.folder)] = job
             self.overview.start(job)
 
@@ -149,8 +152,13 @@ class Round:
             self._end(job, outcome)
 
     def _lost(self, job: Job, death: Death, reason: str) -> None:
-        """A job was left in its middle: another worker goes on, unless that has happened too often."""
-        self.losses[job.number] = self.losses.get(job.number, 0) + 1
+        """A job was left in its middle: another worker goes on, unless that has happened too often.
+
+        A job that takes ten times as long as a batch system's time limit is asked to end ten times, and gets further
+        each time: that does not count.
+        """
+        further = death.asked and steps_kept(job) > self.steps[job.number]
+        self.losses[job.number] = self.losses.get(job.number, 0) + (not further)
         if self.stopped or self.losses[job.number] > self._chances(death):
             self._end(job, Outcome("interrupted" if death.asked or self.stopped else "failed", reason))
             return
@@ -203,3 +211,10 @@ class Round:
         if job.folder is not None:
             with suppress(Exception):
                 mark_dead(job.folder, outcome.status, outcome.reason)
+
+
+def steps_kept(job: Job) -> int:
+    """The step of a job's newest checkpoint, by its name; 0 where there is none."""
+    names = [path.name for path in (job.folder or Path()).glob("checkpoint/step-*.pt")]
+    found = [re.fullmatch(r"step-(\d{8,15})-\w{16}\.pt", name) for name in names]
+    return max((int(one[1]) for one in found if one), default=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.interruption import listening
 from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.local_pool import MOST_PER_CORE
@@ -53,7 +54,7 @@ class Slurm:
         future: Future[Any] = Future()
         try:
             with modules_from_elsewhere():
-                self.jobs[future] = job = self.executor.submit(function, *arguments)
+                self.jobs[future] = job = self.executor.submit(_call, function, *arguments)
         except Exception as error:  # what sbatch says: this job's failure, while others are in the queue
             future.set_exception(RunError(f"submitit: {' '.join(str(error).split())}"))
         else:
@@ -78,6 +79,12 @@ class Slurm:
     def close(self, *, at_once: bool) -> None:
         if at_once:
             self.stop()
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a job of Slurm's. A signal before its time is over, submitit would take for the end of what cannot go on."""
+    with listening():
+        return function(*arguments)
 
 
 def _follow(job: Any, future: "Future[Any]") -> None:

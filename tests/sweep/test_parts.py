@@ -213,6 +213,26 @@ def test_a_job_that_was_interrupted_alone_goes_on_in_another_worker_twice(lost, 
     assert Counter(calls) == {"often": more + 1, "always": more + 1, "never": 1}
 
 
+@pytest.mark.parametrize(("answer", "endings"), [(INTERRUPTED, 20), (ASKED, 20), (KILLED, 0), (STARVED, 0)])
+def test_a_job_that_gets_further_each_time_may_be_asked_to_end_as_often_as_it_is(answer, endings, in_tmp_path):
+    """As by a time limit. A death that nobody asked for counts all the same."""
+
+    class Further(FakeBackend):
+        def submit(self, function, config, folder):
+            checkpoints = folder / "checkpoint"
+            checkpoints.mkdir(parents=True, exist_ok=True)
+            steps = len(list(checkpoints.iterdir())) + 1
+            (checkpoints / f"step-{steps:08d}-0123456789abcdef.pt").touch()
+            return super().submit(function, config, folder)
+
+    jobs = jobs_named("a")
+    for count in (endings, endings + 1):
+        outcomes: dict[int, Outcome] = {}
+        backend = Further({"a": [answer] * count + [FINISHED]}, slots=1)
+        Round(Crew(backend, print), jobs, outcomes, Overview(1, labels(jobs))).run(lambda: False)
+        assert (outcomes[0] == FINISHED) == (endings > 0 or count == 0)
+
+
 def test_a_job_killed_for_lack_of_memory_goes_on_once_where_fewer_can_be_at_work(in_tmp_path, capsys):
     outcomes, _ = outcomes_of({"a": [STARVED, FINISHED]}, slots=2)
     assert outcomes["a"] == FINISHED

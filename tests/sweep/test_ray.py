@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from helpers import TINY, canonical_files, read, start
 from processes import GATED, Gate, finish, wait_until
+
+from rnnlab.cli import run_command_line
+from rnnlab.sweep import ray_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed (pip install 'rnnlab[ray]')")
 
@@ -80,3 +84,20 @@ def test_a_worker_that_is_killed_or_asked_to_end_costs_no_job_on_two_nodes(numbe
     process = start(alone, *RUN, f"cell={runs[victim].name.split('-')[1]}")
     finish(process)
     assert canonical_files(alone / "runs" / "default" / runs[victim].name) == canonical_files(runs[victim])
+
+
+@pytest.mark.parametrize("what", ["closed", "silent", "gone", "nonsense"])
+def test_where_no_cluster_answers_one_line_says_so(what, in_tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(ray_cluster, "SECONDS_TO_ANSWER", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = f"127.0.0.1:{server.getsockname()[1]}"
+        if what == "closed":
+            server.close()
+        if what == "gone":
+            monkeypatch.setenv("RAY_ADDRESS", silent)
+        address = {"gone": "auto", "nonsense": "nothing"}.get(what, silent)
+        assert run_command_line(["-m", *TINY, "cell=rnn,gru", "hydra/launcher=ray", f"ray_address={address}"]) == 1
+    told = capfd.readouterr().err
+    assert f"rnnlab: ray_address={address}: no Ray cluster answers there" in told
+    assert told.count("\n") == 1
+    assert list(in_tmp_path.iterdir()) == []

@@ -106,17 +106,22 @@ class Record:
         return self.manifest["status"] == "finished"
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """config.yaml as plain data, which carries its own checksum and is the manifest's. What the values mean is not
-        checked here."""
+    def stored(self) -> dict[str, Any]:
+        """config.yaml by its own checksum alone, as plain data, also where the manifest is lost."""
         path = self.path / "config.yaml"
         content = self._content(path.name, SMALL)
         config = parse_config(path, content)
         if not is_as_written(content):
             raise DamagedError(path, "does not match its checksum")
+        return config
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The same, which is the manifest's too. What the values mean is not checked here."""
+        config = self.stored
         device = "cpu" if self.manifest["device"] == "cpu" else "cuda"  # whose name the manifest has
         if hash_of_stored(config, device=device, engine=self.manifest["engine"]) != self.manifest["configuration"]:
-            raise DamagedError(path, "is of another run than manifest.json")
+            raise DamagedError(self.path / "config.yaml", "is of another run than manifest.json")
         return config
 
     @cached_property

@@ -19,10 +19,10 @@ from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now
-from rnnlab.runs.identity import configuration_hash, run_id, technique
+from rnnlab.runs.identity import configuration_hash, hash_of_stored, run_id, technique
 from rnnlab.runs.record import Record
 from rnnlab.runs.sources import changed
-from rnnlab.schema import Config, validate
+from rnnlab.schema import Config
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines
@@ -195,8 +195,9 @@ def _stored_hash(experiment: Experiment, other: Path) -> str:
     """That of a run whose manifest is lost, by its config.yaml; '' where there is nothing to go on with."""
     try:
         if any(RunFolder(other).checkpoints.glob("*.pt")):
-            return _hash(experiment, validate(Record(other).config, experiment.config.allowed_packages))
-    except (DamagedError, ConfigError) as error:
+            device, engine = experiment.device.type, experiment.engine.name
+            return hash_of_stored(Record(other).stored, device=device, engine=engine)
+    except DamagedError as error:
         say(f"Whether {other} is this run half done by other code cannot be told: {one_line(error)}.", error=True)
     return ""
 

@@ -7,31 +7,13 @@ import io
 import os
 import sys
 
+from rnnlab.import_path import leave_current_folder
+
 
 def enter() -> None:
     """To be called before anything else is imported."""
     leave_current_folder()
     keep_output()
-
-
-def leave_current_folder() -> None:
-    """Take the current folder from the front of sys.path, where `python -m` has put it.
-
-    Python puts it before the standard library; in a folder from a stranger, a `yaml.py` or a `torch.py` lying there
-    would be run. Packages of the user's own are found there all the same: `rnnlab.packages` appends it, where they are
-    allowed. Where rnnlab itself lies in the current folder and is not installed, that is trusted already, and stays,
-    last.
-    """
-    try:
-        here = os.getcwd()
-    except OSError as error:
-        sys.exit(f"rnnlab: the current folder cannot be read ({error.strerror}). Change to another.")
-    if sys.flags.safe_path or not sys.path or sys.path[0] not in ("", here):
-        return
-    del sys.path[0]
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if ours == os.path.realpath(here) and ours not in sys.path:
-        sys.path.append(ours)
 
 
 def keep_output() -> None:

@@ -20,7 +20,10 @@ def leave_current_folder() -> None:
     Packages of the user's own are found there all the same: `rnnlab.packages` appends it, where they are allowed.
     Where rnnlab itself lies in the current folder and is not installed, that is trusted already, and stays, last.
     """
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except OSError as error:
+        sys.exit(f"rnnlab: the current folder cannot be read ({error.strerror}). Change to another.")
     if sys.flags.safe_path or not sys.path or sys.path[0] not in ("", here):
         return
     del sys.path[0]

@@ -31,6 +31,8 @@ from rnnlab.runs.stored_config import is_as_written, parse_config
 SMALL, LARGE = 64 * 2**20, 8 * 2**30
 """Bytes that a file may have: JSON and YAML; lines and arrays."""
 PROBED = re.compile(r"step-(\d{8,15})\.npz")
+SAVED = re.compile(r"step-(\d{8,15})-([0-9a-f]{16})\.pt")
+"""A checkpoint's name: the training step, and the hash of its content."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The loop that works on a sweep's jobs, the same for every backend: deaths, interruptions, folders in use, doubles."""
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rnnlab.runs.damage import DamagedError
-from rnnlab.runs.record import Record
+from rnnlab.runs.record import SAVED, Record
 from rnnlab.runs.state import mark_dead, state_of
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.crew import Crew
@@ -215,6 +214,5 @@ class Round:
 
 def steps_kept(job: Job) -> int:
     """The step of a job's newest checkpoint, by its name; 0 where there is none."""
-    names = [path.name for path in (job.folder or Path()).glob("checkpoint/step-*.pt")]
-    found = [re.fullmatch(r"step-(\d{8,15})-\w{16}\.pt", name) for name in names]
+    found = [SAVED.fullmatch(path.name) for path in (job.folder or Path()).glob("checkpoint/step-*.pt")]
     return max((int(one[1]) for one in found if one), default=0)

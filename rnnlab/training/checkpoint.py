@@ -6,7 +6,6 @@ the newest to the oldest; one whose content does not match its name is named, an
 
 import hashlib
 import io
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,9 @@ import torch
 from rnnlab.messages import shown
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import write_atomically
-from rnnlab.runs.record import LARGE
+from rnnlab.runs.record import LARGE, SAVED
 from rnnlab.runs.safe_files import read_regular
 
-_NAME = re.compile(r"step-(\d{8,15})-([0-9a-f]{16})\.pt")
 _PARTS = {"run_id": str, **dict.fromkeys(("population", "progress", "adjoints", "prober", "metrics", "probes"), dict)}
 """What a state consists of; see rnnlab.training.run."""
 
@@ -102,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise DamagedError(path, f"cannot be read: {error.strerror or error}") from None
-    match = _NAME.fullmatch(path.name)
+    match = SAVED.fullmatch(path.name)
     if match is None or hashlib.sha256(content).hexdigest()[:16] != match.group(2):
         raise DamagedError(path, "does not match its checksum")
     try:
@@ -131,7 +129,7 @@ def _is_state(state: Any, step: int) -> bool:
 def _found(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    named = [p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
+    named = [p for p in folder.iterdir() if SAVED.fullmatch(p.name) and p.is_file()]
     return sorted(named, key=step_of, reverse=True)
 
 

@@ -4,7 +4,6 @@ T time, B batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
-from rnnlab.build import Experiment, build, sources_of
+from rnnlab.build import Experiment, sources_of
 from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
 from rnnlab.diagnose.findings import Findings, Measured, Replica
@@ -27,7 +26,7 @@ from rnnlab.runs.sources import changed
 from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch, Marks, Task
 from rnnlab.training import checkpoint
-from rnnlab.training.trained import put
+from rnnlab.training.trained import put, to_look_at
 
 HELD_OUT = 250
 """Examples that the loss is measured on."""
@@ -63,10 +62,7 @@ def examine(
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
     state = _checkpoint(run, config, say)
-    experiment = build(
-        replace(config, device="cpu", engine="autograd", threads=1, recompute=0, precision="ieee", probes={}),
-        trains=False,
-    )
+    experiment = to_look_at(config)
     difference = changed(run.manifest["sources"], sources_of(config, experiment.task))  # its probes' too
     if difference and not changed_sources:
         raise RunError(

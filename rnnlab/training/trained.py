@@ -16,7 +16,7 @@ from rnnlab.build import Experiment, build
 from rnnlab.contract import OURS, RunError
 from rnnlab.runs.record import Record
 from rnnlab.runs.safe_files import refuse_links
-from rnnlab.schema import validate
+from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch
 from rnnlab.training import checkpoint
 from rnnlab.training.evaluate import predict
@@ -64,12 +64,17 @@ def load(run: str | Path, packages: Sequence[str] = (OURS,)) -> Trained:
     state = checkpoint.look(folder / "checkpoint", run_id, lambda text: print(text, file=sys.stderr))
     if state is None:
         raise RunError(f"{folder}: there is no checkpoint that can be read.")
-    here = {"device": "cpu", "engine": "autograd", "threads": 1, "recompute": 0, "precision": "ieee", "probes": {}}
-    experiment = build(replace(config, **here), trains=False)
+    experiment = to_look_at(config)
     model = experiment.model(config.seeds).plain()
     for replica, seed in enumerate(config.seeds):
         put(state["population"]["weights"].get(str(seed), {}), model, replica)
     return Trained(experiment, model, state["progress"]["step"])
+
+
+def to_look_at(config: Config) -> Experiment:
+    """A run's experiment that is not trained: on the CPU, by the autograd engine, without probes."""
+    here = {"device": "cpu", "engine": "autograd", "threads": 1, "recompute": 0, "precision": "ieee", "probes": {}}
+    return build(replace(config, **here), trains=False)
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def _manifest(experiment: Experiment, folder: RunFolder) -> dict[str, Any]:
     """
     try:
         manifest = folder.manifest()
-        if manifest and manifest["configuration"] != _hash(experiment, experiment.config):
+        if manifest and manifest["configuration"] != _hash(experiment):
             raise DamagedError(folder.path / "manifest.json", "is of a run of another configuration")
         return manifest
     except DamagedError as error:
@@ -163,7 +163,7 @@ def _ask_about_changed_sources(experiment: Experiment, path: Path) -> None:
     config, sources = experiment.config, experiment.sources
     if not sources or path.exists():
         return
-    same = _hash(experiment, config)
+    same = _hash(experiment)
     ways_out = (
         "Undo the change, and the same command goes on with it; or give force=true once, to start anew beside it."
     )
@@ -187,8 +187,8 @@ def _ask_about_changed_sources(experiment: Experiment, path: Path) -> None:
             )
 
 
-def _hash(experiment: Experiment, config: Config) -> str:
-    return configuration_hash(config, device=experiment.device.type, engine=experiment.engine.name)
+def _hash(experiment: Experiment) -> str:
+    return configuration_hash(experiment.config, device=experiment.device.type, engine=experiment.engine.name)
 
 
 def _stored_hash(experiment: Experiment, other: Path) -> str:
@@ -297,7 +297,7 @@ class _Session:
             "start": earlier[0]["start"] if earlier else now(),
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
-            "configuration": _hash(self.experiment, config),
+            "configuration": _hash(self.experiment),
             "sources": self.experiment.sources,
             "files": {"metrics.jsonl": digest(self.standing.kept)},
         }

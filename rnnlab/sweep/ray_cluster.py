@@ -134,7 +134,7 @@ def _refuse_silent(address: str) -> None:
         command = [sys.executable, "-c", _TRIAL, address]
         tried = subprocess.run(
             command,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            env={**os.environ, **variables()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -224,5 +224,5 @@ def _later(seconds: float, function: Callable[..., None], *arguments: Any) -> No
 
 
 _ears: _Ears | None = None
-# A process forked by this one would write its signals to our pipe.
-os.register_at_fork(after_in_child=lambda: _ears and signal.set_wakeup_fd(-1))
+if hasattr(os, "register_at_fork"):  # a process forked by this one would write its signals to our pipe
+    os.register_at_fork(after_in_child=lambda: _ears and signal.set_wakeup_fd(-1))

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -83,14 +84,19 @@ def test_a_file_system_without_locks_is_told_with_the_way_out(number, in_tmp_pat
     assert "a local disk" in line
 
 
+WITHOUT_FORK = "import os; del os.register_at_fork; import rnnlab.interruption"
+
+
 def test_what_only_posix_has_is_done_without_elsewhere(monkeypatch):
     """Windows, as far as it can be played: the modules load, and the memory of the machine is not known."""
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "resource", None)
         patch.setitem(sys.modules, "fcntl", None)
-        for module, name in ((os, "sysconf"), (os, "sched_getaffinity"), (signal, "pthread_sigmask")):
+        absent = ((os, "sysconf"), (os, "sched_getaffinity"), (os, "register_at_fork"), (signal, "pthread_sigmask"))
+        for module, name in absent:
             patch.delattr(module, name)
         alone = importlib.reload(available)
+        assert subprocess.run([sys.executable, "-c", WITHOUT_FORK], check=False).returncode == 0
         assert alone.available("cpu").left > 2**60
         assert processors.cores() >= 1
     importlib.reload(available)

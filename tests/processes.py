@@ -4,6 +4,7 @@ How fast a machine is must not decide a test. What has to happen is waited for w
 reaches; and where a run must be found in its middle, it waits there itself, at a gate.
 """
 
+import os
 import re
 import subprocess
 import time
@@ -66,6 +67,17 @@ class Gate:
     def waiting(self) -> list[int]:
         """Processes that wait."""
         return sorted(int(path.name.partition("-")[2]) for path in self.folder.glob("waiting-*"))
+
+    def interrupt_each(self, process: "subprocess.Popen[str]", number: int, *, every: int, workers: int) -> None:
+        """Closed at step `every`: so many workers, one after the other, are sent a signal there, and end."""
+        for left in reversed(range(workers)):
+            (worker,) = self.wait_for(1, process)
+            os.kill(worker, number)
+            wait_until(lambda pid=worker: heard(pid, number))
+            self.open()
+            wait_until(lambda pid=worker: gone([pid]))
+            if left:
+                self.close(every)
 
     def wait_for(self, count: int, process: "subprocess.Popen[str]") -> list[int]:
         """Those processes, when there are so many. `process`: which must not end before."""

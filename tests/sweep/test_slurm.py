@@ -1,11 +1,10 @@
 """Jobs of submitit's cluster `local`, which stands for Slurm: processes that are sent what Slurm sends."""
 
-import os
 import signal
 
 import pytest
 from helpers import TINY, read, start
-from processes import GATED, Gate, finish, gone, heard, wait_until
+from processes import GATED, Gate, finish
 
 from rnnlab.sweep.slurm import Slurm
 
@@ -20,14 +19,7 @@ def test_a_job_that_takes_longer_than_the_time_limit_goes_on_until_it_ends(in_tm
     gate.close(60)
     long = [*TINY, "steps=300", "checkpoint.every=50", "stop_when_solved=false", "cell=rnn"]
     process = start(in_tmp_path, "-m", *GATED, *long, *LAUNCHER)
-    for session in range(4):
-        (worker,) = gate.wait_for(1, process)
-        os.kill(worker, signal.SIGUSR2)
-        wait_until(lambda pid=worker: heard(pid, signal.SIGUSR2))
-        gate.open()
-        wait_until(lambda pid=worker: gone([pid]))
-        if session < 3:
-            gate.close(60)
+    gate.interrupt_each(process, signal.SIGUSR2, every=60, workers=4)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
     (run,) = (in_tmp_path / "runs" / "default").iterdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import TINY, canonical_files, metrics, read, rnnlab, start
-from processes import GATED, Gate, finish, gone, heard, wait_until
+from processes import GATED, Gate, finish, gone, wait_until
 from support import composed
 
 from rnnlab.cli import run_command_line
@@ -195,14 +195,7 @@ def test_a_job_whose_workers_are_asked_to_end_again_and_again_ends_when_it_gets_
     gate = Gate(in_tmp_path)
     gate.close(60)
     process = start(in_tmp_path, *LONG, "hydra.launcher.jobs=1", "cell=rnn")
-    for session in range(4):
-        (worker,) = gate.wait_for(1, process)
-        os.kill(worker, signal.SIGTERM)
-        wait_until(lambda pid=worker: heard(pid, signal.SIGTERM))
-        gate.open()
-        wait_until(lambda pid=worker: gone([pid]))
-        if session < 3:
-            gate.close(60)
+    gate.interrupt_each(process, signal.SIGTERM, every=60, workers=4)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert counts(output) == [1, 0, 0, 0, 0, 0]

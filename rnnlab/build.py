@@ -26,7 +26,7 @@ from rnnlab.messages import one_line
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
-from rnnlab.processors import cores
+from rnnlab.processors import within_quota
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config, refuse_sizes
@@ -156,7 +156,7 @@ def build(
         rule=rule,
         device=device,
         dtype=dtype,
-        threads=config.threads if isinstance(config.threads, int) else min(threads or torch.get_num_threads(), cores()),
+        threads=config.threads if isinstance(config.threads, int) else within_quota(threads or torch.get_num_threads()),
         recompute=config.recompute,
         precision=config.precision,
         say=say,

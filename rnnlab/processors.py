@@ -11,7 +11,12 @@ from rnnlab.control_groups import GROUPS, MEMBERSHIP, settings
 def cores() -> int:
     """Those that it may run on, and no more than the quota of its container gives the time of."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([allowed, *map(math.ceil, _quotas())]))
+    return within_quota(allowed)
+
+
+def within_quota(count: int) -> int:
+    """So many, or fewer where the container has less time for them."""
+    return max(1, min([count, *map(math.ceil, _quotas())]))
 
 
 def _quotas(groups: Path = GROUPS, membership: Path = MEMBERSHIP) -> Iterator[float]:

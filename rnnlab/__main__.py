@@ -2,20 +2,20 @@
 
 import sys
 
-from rnnlab.entrance import enter
+from rnnlab.entrance import STATUS, UNTRAINED, enter
 
 
 def main() -> None:
     """Do what the process's arguments say, and end with its exit status."""
-    enter()
-    from rnnlab.interruption import STATUS, UNTRAINED, listening
-
     try:
+        enter()
+        from rnnlab.interruption import listening
+
         with listening("Stopping …"):
             from rnnlab.cli import run_command_line
 
             status = run_command_line(sys.argv[1:])
-    except KeyboardInterrupt:  # twice, while things are imported
+    except KeyboardInterrupt:  # before it was listened to, or twice, while things are imported
         print(f"rnnlab: {UNTRAINED}", file=sys.stderr)
         status = STATUS
     sys.exit(status)

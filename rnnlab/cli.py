@@ -32,9 +32,10 @@ from rnnlab.config_files import (
     set_by,
 )
 from rnnlab.contract import ConfigError, RunError
+from rnnlab.entrance import STATUS, UNTRAINED
 from rnnlab.explain import explain
 from rnnlab.hydra_defaults import set_ours
-from rnnlab.interruption import STATUS, UNTRAINED, listening, obey
+from rnnlab.interruption import listening, obey
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart

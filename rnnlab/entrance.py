@@ -9,6 +9,10 @@ import sys
 
 from rnnlab.import_path import leave_current_folder
 
+STATUS = 130
+"""Of a process that was interrupted."""
+UNTRAINED = "Interrupted before anything was trained."
+
 
 def enter() -> None:
     """To be called before anything else is imported."""

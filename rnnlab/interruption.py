@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from rnnlab.entrance import STATUS, UNTRAINED
+
 _STOPS = ("SIGINT", "SIGTERM")
 _WARNINGS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 """A terminal that goes away; what batch systems send some time before they end a job, mostly with SIGTERM."""
 STOPS = frozenset(signal.Signals[name] for name in _STOPS)
 SIGNALS = STOPS | {signal.Signals[name] for name in _WARNINGS if name in signal.Signals.__members__}
 """What asks a process to end, and is obeyed between two steps, with a checkpoint."""
-STATUS = 130
-"""Of a process that was interrupted."""
 PATIENCE = 10.0
 """Seconds after which a wish to stop that nobody has asked for counts twice, where nothing would be lost."""
 GRACE = 3.0
@@ -26,9 +26,6 @@ PROMPT = 0.5
 
 class Interrupted(KeyboardInterrupt):
     """Interrupted in the middle of something that the same command begins anew."""
-
-
-UNTRAINED = "Interrupted before anything was trained."
 
 
 def obey(interrupted: Callable[[], bool]) -> None:

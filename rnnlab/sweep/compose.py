@@ -12,8 +12,9 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rnnlab.contract import ConfigError, RunError
+from rnnlab.entrance import UNTRAINED
 from rnnlab.hydra_defaults import set_ours
-from rnnlab.interruption import UNTRAINED, unfinished
+from rnnlab.interruption import unfinished
 from rnnlab.options import CommandLine
 from rnnlab.overrides import check_overrides
 from rnnlab.packages import admit

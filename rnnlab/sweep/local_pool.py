@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from rnnlab.interruption import SIGNALS, STATUS
+from rnnlab.entrance import STATUS
+from rnnlab.interruption import SIGNALS
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.job import Outcome
 from rnnlab.sweep.search_path import modules_from_elsewhere

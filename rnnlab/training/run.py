@@ -13,7 +13,8 @@ import torch
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import Experiment, build, parameter_count
 from rnnlab.contract import ConfigError, RunError
-from rnnlab.interruption import UNTRAINED, Interrupted, unfinished
+from rnnlab.entrance import UNTRAINED
+from rnnlab.interruption import Interrupted, unfinished
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside

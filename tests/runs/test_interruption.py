@@ -401,7 +401,15 @@ def test_an_interruption_between_checkpoints_leaves_no_trace(in_tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "more"),
-    [("rnnlab.cli", 20), ("rnnlab.cli", 50), ("numpy", 0), ("torch._C", 0), ("torch", 0), ("rnnlab.training.run", 0)],
+    [
+        ("rnnlab.entrance", 0),
+        ("rnnlab.cli", 20),
+        ("rnnlab.cli", 50),
+        ("numpy", 0),
+        ("torch._C", 0),
+        ("torch", 0),
+        ("rnnlab.training.run", 0),
+    ],
 )
 def test_ctrl_c_during_start_up(module, more, tmp_path):
     """No traceback, status 130. When so many imports follow that of a module."""

@@ -64,7 +64,8 @@ class LocalPool:
         self.slots, self.threads, self.retries, self.composers = slots, threads, retries, 2 * slots
         # Not forked: a fork of a process with threads may hang. Not a pipe of ours to write to: its end is the message.
         self._context = multiprocessing.get_context("spawn")
-        resource_tracker.ensure_running()  # which it would be with the first process, with signals unblocked
+        with _modules_from_elsewhere():
+            resource_tracker.ensure_running()  # which it would be with the first process, with signals unblocked
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._callers = ThreadPoolExecutor(slots)
         self._lock = threading.RLock()  # one thread at a time asks multiprocessing for a process or its exit code
@@ -179,7 +180,8 @@ class LocalPool:
 def _death(code: int, *, begun: bool = True) -> Death:
     when = "" if begun else " before it could begin"
     if code >= 0:
-        return Death(f"ended with status {code}{when}", begun, asked=code == STATUS)
+        how = "was interrupted" if code == STATUS else f"ended with status {code}"
+        return Death(f"{how}{when}", begun, asked=code == STATUS)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     starved = -code == signal.SIGKILL
     return Death(f"was killed ({name}{', lack of memory?' if starved else ''}){when}", begun, -code in SIGNALS, starved)

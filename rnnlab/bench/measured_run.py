@@ -108,7 +108,8 @@ class MeasuredRun:
 
         def between_steps() -> bool:
             counted = progress.step - WARM_UP
-            if counted % BLOCK == 0 and counted >= 0 and not self.parts.within("evaluation"):
+            within = self.parts.within("evaluation") or self.parts.within("probing")
+            if counted % BLOCK == 0 and counted >= 0 and not within:
                 other_block()
                 if counted == 0:
                     self.other.clear()

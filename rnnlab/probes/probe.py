@@ -4,6 +4,7 @@ R replica, S state component, T time, B batch.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -36,6 +37,7 @@ class Moment:
     initial: the parameters that training began with; None unless a probe needs `initial`.
     previous: the gradients of the step before; None unless a probe needs `previous`, and at the first step.
     memory: what the clipping rule remembered before this step; see rnnlab.clipping.gradient_step.
+    interrupted: to be asked by what takes long, see rnnlab.interruption.obey: the step is taken back then.
     """
 
     experiment: "Experiment"
@@ -50,6 +52,7 @@ class Moment:
     initial: Named | None
     previous: Named | None
     memory: Named
+    interrupted: Callable[[], bool] = lambda: False
 
     def rule(self, seeds: list[int]) -> AdjointRule:
         """The adjoint rule that this step went by, for replicas with these seeds."""

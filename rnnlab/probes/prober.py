@@ -4,12 +4,13 @@ R replica.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from rnnlab.interruption import obey
 from rnnlab.probes.probe import Moment, Named, Probe, due
 from rnnlab.tasks.task import Batch
 from rnnlab.training.form import check_form
@@ -56,12 +57,14 @@ class Prober:
         batch: Batch,
         gradients: list[Tensor],
         adjoint_norm_STRB: Tensor | None,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> Moment | None:
         """Copies of what the update, or clipping, is about to change; None where no probe is due.
 
         Args:
             model: the population's plain one, which was differentiated.
             gradients: of what is trained.
+            interrupted: asked while it is measured.
         """
         if not (self.due(step) or self.needs(step + 1, "previous")):
             self._previous = None
@@ -82,6 +85,7 @@ class Prober:
                 initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
                 previous=self._previous_of(population.active) if self.needs(step, "previous") else None,
                 memory={name: remembered.clone() for name, remembered in population.memory.items()},
+                interrupted=interrupted,
             )
         self._previous = None
         if self.needs(step + 1, "previous"):
@@ -90,13 +94,18 @@ class Prober:
         return moment
 
     def measure(self, moment: Moment, population: Population) -> Measured:
-        """What the due probes find, once the update is done."""
+        """What the due probes find, once the update is done.
+
+        Raises:
+            Interrupted: it was, which is asked before each probe, and at each time step of those that go through time.
+        """
         before = dict(moment.model.named_parameters())
         with torch.no_grad():
             after = population.model.plain().named_parameters()
         moment.updates.update({name: p.detach() - before[name].detach() for name, p in after})
         result: Measured = {}
         for name, probe in self.due(moment.step).items():
+            obey(moment.interrupted)
             with torch.enable_grad():
                 measured = probe.measure(moment)
             result |= {f"{name}.{key}": value.detach() for key, value in measured.items()}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rnnlab.interruption import obey
 from rnnlab.probes.probe import Moment
 from rnnlab.streams import generator
 
@@ -24,9 +25,12 @@ class Trajectory:
 
     Args:
         examples: how many, evenly spread over the batch; all, if it has fewer.
+    Raises:
+        Interrupted: the moment says so, which is asked at each time step, here and in `pull`.
     """
 
     def __init__(self, moment: Moment, examples: int) -> None:
+        self.interrupted = moment.interrupted
         self.cell = copy.deepcopy(moment.model.cell).double().requires_grad_(False)
         chosen = spread(0, moment.batch.input.shape[2] - 1, examples)
         self.input_TRBI = moment.batch.input[:, :, chosen].double()
@@ -39,6 +43,7 @@ class Trajectory:
 
     def pull(self, t: int, cotangent_RBKD: Tensor) -> Tensor:
         """v J_t for every row v: (R, B, K, D), with J_t = ds_t / ds_{t-1} of each example."""
+        obey(self.interrupted)
         R, B, K, D = cotangent_RBKD.shape
         input_RBI = self.input_TRBI[t].repeat_interleave(K, dim=1)
         with torch.enable_grad():
@@ -71,6 +76,7 @@ class Trajectory:
         state_RBD, before = torch.cat(self.cell.zero_state(self.input_TRBI[0]), dim=-1), []
         with torch.no_grad():
             for input_RBI, live_RB in zip(self.input_TRBI, self.live_TRB, strict=True):
+                obey(self.interrupted)
                 before.append(state_RBD)
                 state_RBD = torch.where(live_RB.unsqueeze(-1), self._step(input_RBI, state_RBD), state_RBD)
         return torch.stack(before)

@@ -176,7 +176,8 @@ class LocalPool:
 def _death(code: int, *, begun: bool = True) -> Death:
     when = "" if begun else " before it could begin"
     if code >= 0:
-        return Death(f"ended with status {code}{when}", begun, asked=code == STATUS)
+        how = "was interrupted" if code == STATUS else f"ended with status {code}"
+        return Death(f"{how}{when}", begun, asked=code == STATUS)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     starved = -code == signal.SIGKILL
     return Death(f"was killed ({name}{', lack of memory?' if starved else ''}){when}", begun, -code in SIGNALS, starved)

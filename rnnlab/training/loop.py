@@ -109,8 +109,8 @@ def train(
 
     Args:
         save: writes a checkpoint of population and progress; `passing=True` when it is due to an interruption.
-        interrupted: asked between two steps, between two batches of an evaluation, and while data are drawn before
-            the first step.
+        interrupted: asked between two steps, between two batches of an evaluation, while probes measure, and while
+            data are drawn before the first step.
     """
     config, task = experiment.config, experiment.task
     batches = _Batches(experiment)
@@ -138,9 +138,19 @@ def train(
             return False
         return True
 
+    unread: list[StepRecord] = []
+
+    def enter_steps(seeds: list[int]) -> None:
+        """Read the figures of the steps that were done, and see whose training they end."""
+        figures = list(read(unread))
+        watch.stop(len(unread))
+        unread.clear()
+        for figures_of_step in figures:
+            _account(experiment, progress, *figures_of_step, record, sinks)
+        population.keep([s for s in seeds if progress.results[s].status == "running"])
+
     if _evaluation_due(config, progress) and not end_step():
         return False
-    unread: list[StepRecord] = []
     while population.active and progress.step < config.steps:
         watch.start()
         step = progress.step + len(unread) + 1
@@ -164,14 +174,27 @@ def train(
         gradients = population.gradients(model, examples=loss_RB.shape[1])
 
         loss_R, norm_R = loss_RB.detach().mean(1), gradient_norm(gradients)
-        moment = prober.before_update(step, population, model, batch, gradients, unrolled.adjoint_norm_STRB)
+        looking_back = prober.state_dict()
+        moment = prober.before_update(
+            step, population, model, batch, gradients, unrolled.adjoint_norm_STRB, interrupted
+        )
+        before = None if moment is None else population.snapshot()
         fine_R = torch.isfinite(loss_R) & torch.isfinite(norm_R)
         clipped_R = population.clip(gradients, norm_R, fine_R)
         experiment.gradient_noise(gradients, seeds, step)
         lr_factor = experiment.schedule.factor(step, config.steps)
         healthy_R = population.step(gradients, fine_R, lr_factor)
 
-        measured = {} if moment is None else prober.measure(moment, population)
+        try:
+            measured = {} if moment is None else prober.measure(moment, population)
+        except Interrupted:  # the step is taken back: it does not count without what it measures
+            assert before is not None
+            population.restore(before)
+            prober.load_state_dict(looking_back)
+            if unread:
+                enter_steps(seeds)
+            end_step()
+            return False
         adjoint_RST = None
         if probing and unrolled.adjoint_norm_STRB is not None:
             adjoint_RST = batch_mean(unrolled.adjoint_norm_STRB, batch.mask)
@@ -182,12 +205,7 @@ def train(
         if waits(experiment.device) and not (measured or _due(config, step) or interrupted()):
             continue
 
-        figures = list(read(unread))
-        watch.stop(len(unread))
-        unread.clear()
-        for figures_of_step in figures:
-            _account(experiment, progress, *figures_of_step, record, sinks)
-        population.keep([s for s in seeds if progress.results[s].status == "running"])
+        enter_steps(seeds)
         if not end_step():
             return False
 

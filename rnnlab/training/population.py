@@ -6,6 +6,7 @@ gradient. A replica that ends leaves the stack: those that go on pay only for th
 remembers of each replica is stacked likewise.
 """
 
+import copy
 import math
 from typing import Any
 
@@ -135,6 +136,22 @@ class Population:
         for parameter, old in zip(now, before, strict=True):
             keeps = self.healthy_R.view(-1, *[1] * (old.dim() - 1))
             parameter.copy_(torch.where(keeps, parameter, old))
+
+    def snapshot(self) -> dict[str, Any]:
+        """What a step changes, for `restore`."""
+        return {
+            "parameters": self.backup(),
+            "optimiser": copy.deepcopy(self.optimiser.state_dict()),
+            "clipping": {name: value.clone() for name, value in self.memory.items()},
+            "healthy": self.healthy_R,
+        }
+
+    def restore(self, before: dict[str, Any]) -> None:
+        """As it was at a snapshot, since when no replica has ended."""
+        for parameter, old in zip(self.stacked, before["parameters"], strict=True):
+            parameter.detach().copy_(old)
+        self.optimiser.load_state_dict(before["optimiser"])
+        self.memory, self.healthy_R = before["clipping"], before["healthy"]
 
     def keep(self, seeds: list[int]) -> None:
         """Only these replicas train on; the others keep the parameters they have."""

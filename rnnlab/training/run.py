@@ -233,7 +233,7 @@ class _Session:
     @property
     def untouched(self) -> bool:
         """Whether nothing was trained, in this session or an earlier one."""
-        return self.saved is None and self.progress.step == 0
+        return not (self.saved or self.progress.step)
 
     def run(self, interrupted: Callable[[], bool]) -> None:
         try:

@@ -6,12 +6,15 @@ import pytest
 from helpers import TINY, canonical_files, only_run, read
 from support import composed
 
+from rnnlab.interruption import UNTRAINED
 from rnnlab.schema import Config, validate
 from rnnlab.sinks import console
 from rnnlab.tasks import task as tasks
 from rnnlab.training.run import run
 
 SETTINGS = [*TINY, "steps=6", "evaluate.every=2", "checkpoint.every=3", "seeds=2", "engine=autograd"]
+PROBED = ["probes=full", "probes.jacobian.first=4", "probes.jacobian.every=0", "probes.updates.first=4"]
+PROBED += ["cell.hidden=4", "task.length=4", "evaluate.every=6", "clipping=zclip"]
 
 
 @pytest.fixture(autouse=True)
@@ -38,14 +41,33 @@ def test_a_run_that_is_stopped_at_any_place_and_goes_on_has_the_same_files(in_tm
     assert len(asked) > 30
     for place in range(0, len(asked), 2):
         name = f"cut{place}"
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stopped:
             run(config(name), at_the(place))
         untrained = not (in_tmp_path / "runs" / name).exists()
+        assert untrained == (str(stopped.value) == UNTRAINED)
         assert untrained or read(only_run(name), "manifest.json")["status"] == "interrupted"
         run(config(name))
         ours = canonical_files(only_run(name))
         # config.yaml holds the run's name and a checksum.
         assert ours | {"config.yaml": b""} == whole | {"config.yaml": b""}, place
+
+
+def test_a_step_whose_probes_are_interrupted_is_taken_back(in_tmp_path):
+    asked: list[int] = []
+    run(config("whole", *PROBED), lambda: bool(asked.append(0)))
+    whole = measured_and_canonical("whole")
+    for place in range(30, len(asked), 5):
+        name = f"cut{place}"
+        with pytest.raises(KeyboardInterrupt):
+            run(config(name, *PROBED), at_the(place))
+        run(config(name, *PROBED))
+        assert measured_and_canonical(name) == whole, place
+
+
+def measured_and_canonical(name: str) -> tuple[dict[str, bytes], dict[str, object]]:
+    """Files of probes, and those that do not name the run."""
+    probes = {path.name: path.read_bytes() for path in (only_run(name) / "probes").iterdir()}
+    return probes, canonical_files(only_run(name)) | {"config.yaml": b""}
 
 
 def test_stopped_again_and_again_it_ends_with_the_same_files(in_tmp_path):

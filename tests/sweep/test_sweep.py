@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+from multiprocessing import popen_spawn_posix, resource_tracker, util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import TINY, canonical_files, metrics, read, rnnlab, start
@@ -328,6 +330,26 @@ def test_a_worker_that_is_killed_while_it_begins_is_replaced(number, in_tmp_path
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert "Traceback" not in output + errors
+
+
+def test_each_worker_is_begun_deaf_to_ctrl_c(monkeypatch):
+    """The first too, with which multiprocessing would begin its resource tracker, and unblock SIGINT."""
+    tracker, masks = resource_tracker.ResourceTracker(), []
+
+    def spawn(*arguments):
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return util.spawnv_passfds(*arguments)
+
+    monkeypatch.setattr(resource_tracker, "ensure_running", tracker.ensure_running)
+    monkeypatch.setattr(resource_tracker, "getfd", tracker.getfd)
+    monkeypatch.setattr(popen_spawn_posix, "util", SimpleNamespace(**{**vars(util), "spawnv_passfds": spawn}))
+    pool = LocalPool(slots=2, threads=1)
+    try:
+        assert len({future.result() for future in [pool.submit(os.getpid) for _ in range(2)]}) in (1, 2)
+    finally:
+        pool.close(at_once=True)
+    assert masks
+    assert all(signal.SIGINT in mask for mask in masks)
 
 
 def workers_of(pid):

@@ -190,7 +190,7 @@ def train(
         except Interrupted:  # the step is taken back: it does not count without what it measures
             assert before is not None
             population.restore(before)
-            prober.load_state_dict(looking_back)
+            prober.load_state_dict(looking_back, population)
             if unread:
                 enter_steps(seeds)
             end_step()

@@ -6,7 +6,7 @@ import pytest
 from helpers import TINY, canonical_files, only_run, read
 from support import composed
 
-from rnnlab.interruption import UNTRAINED
+from rnnlab.entrance import UNTRAINED
 from rnnlab.schema import Config, validate
 from rnnlab.sinks import console
 from rnnlab.tasks import task as tasks

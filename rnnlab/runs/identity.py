@@ -59,5 +59,10 @@ def hash_of_stored(resolved: Mapping[str, Any], *, device: str, engine: str) -> 
     return _hash(determining | {"device": device, "engine": engine})
 
 
+def hash_without_steps(resolved: Mapping[str, Any], *, device: str, engine: str) -> str:
+    """The same of what is left without `steps`: of runs that differ in nothing else it is the same."""
+    return hash_of_stored({k: v for k, v in resolved.items() if k != "steps"}, device=device, engine=engine)
+
+
 def _hash(determining: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()

@@ -52,7 +52,8 @@ class _Session(_Object):
 
 class Manifest(_Object):
     """manifest.json. `files`: a digest for each file of the folder; `configuration`: hash of what determines the run,
-    but for its sources; `sources`: hashes of the user's own code and data files."""
+    but for its sources; `sources`: hashes of the user's own code and data files; `continues`: the shorter run whose
+    training this one went on with."""
 
     run_id: str
     name: str
@@ -69,6 +70,8 @@ class Manifest(_Object):
     end: str | None
     sessions: Annotated[list[_Session], Field(min_length=1)]
     configuration: str
+    configuration_without_steps: str = ""
+    continues: str | None = None
     sources: dict[str, str]
     files: dict[Annotated[str, Field(pattern=r"^(probes/)?[A-Za-z0-9_-][A-Za-z0-9._-]*$")], _Digest]
 

@@ -6,12 +6,16 @@ P probed training steps, R replica, S state component, T time.
 import math
 import statistics
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboard.compat.proto import summary_pb2
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
+from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import histogram_raw
 
@@ -26,6 +30,7 @@ from rnnlab.sinks.panels import panels
 from rnnlab.sinks.sink import Sink
 
 _messages: Any = summary_pb2  # classes made at run time, unseen by a type checker
+_events: Any = event_pb2
 
 Measured = Mapping[str, np.ndarray]
 """PROBE.NAME: (R, ...)."""
@@ -35,6 +40,8 @@ TRAINING_TAGS = {
     "lr": "learning_rate",
     "penalty": "loss/penalty",
 }
+DESCRIBING = {EXPERIMENT_TAG, SESSION_START_INFO_TAG, SESSION_END_INFO_TAG, CONFIG_SUMMARY_TAG}
+"""Tags that say what a run is, not what came of it."""
 BUCKETS = 30
 """TensorBoard's front end makes 30 buckets of any histogram; exactly so many pass through it unchanged."""
 OFFSET = -round(math.log10(LIVE))
@@ -79,6 +86,19 @@ class TensorBoard(Sink):
         self.panels = panels(experiment)
         for step, measured in earlier:
             self._show(step, measured)
+
+    def take_over(self, folder: Path, last: int) -> None:
+        """Curves, profiles and pictures of another run's events, up to this step; not what describes that run.
+
+        What of them cannot be read is left out: nothing is computed from events.
+        """
+        for path in filter(Path.is_file, sorted(folder.glob("events.out.tfevents.*"))):
+            with suppress(Exception):  # whatever a stranger's file does to the reader
+                for content in RawEventFileLoader(str(path)).Load():
+                    event = _events.Event.FromString(content)
+                    tags = {value.tag for value in event.summary.value}
+                    if tags and event.step <= last and not tags & DESCRIBING:
+                        self.writer._get_file_writer().add_event(event, event.step, event.wall_time)
 
     def rows(self, rows: list[dict[str, Any]]) -> None:
         rows = self._of_active_seeds(rows)

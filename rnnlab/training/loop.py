@@ -74,6 +74,12 @@ class Progress:
             raise ValueError("its progress is not what a run writes")
         return progress
 
+    def reopen(self, stop_when_solved: bool) -> None:
+        """Whoever ended for having no steps left goes on, should there be more."""
+        for result in self.results.values():
+            if result.status == "unsolved" or (result.status == "solved" and not stop_when_solved):
+                result.status = "running"
+
 
 class Stopwatch:
     """Seconds spent in training steps, evaluation left out, and how many."""

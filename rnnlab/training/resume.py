@@ -5,6 +5,7 @@ checkpoint before it is taken, and where there is none the run begins anew: trai
 so that what is done again comes out the same, to the bit.
 """
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,10 +59,16 @@ def beginning(experiment: Experiment, interrupted: Callable[[], bool] = lambda: 
     )
 
 
-def newest(experiment: Experiment, folder: Path) -> tuple[Standing | None, list[DamagedError]]:
-    """The newest state that is whole, None where there is none; and the damage met on the way. Nothing is changed."""
+def newest(experiment: Experiment, folder: Path, last: float = math.inf) -> tuple[Standing | None, list[DamagedError]]:
+    """The newest state that is whole, None where there is none; and the damage met on the way. Nothing is changed.
+
+    Args:
+        last: of the states after more steps than these none is looked at.
+    """
     damaged: dict[Path, DamagedError] = {}
     for path, state in checkpoint.each(folder / "checkpoint"):
+        if checkpoint.step_of(path) > last:
+            continue
         try:
             if isinstance(state, DamagedError):
                 raise state
@@ -84,6 +91,7 @@ def _restored(experiment: Experiment, record: Record, path: Path, state: dict[st
         standing.probes = dict(state["probes"])
         standing.population.load_state_dict(state["population"])
         standing.progress = Progress.from_state_dict(state["progress"])
+        standing.progress.reopen(experiment.config.stop_when_solved)
         standing.record.load_state_dict(state["adjoints"])
         standing.prober.load_state_dict(state["prober"], standing.population)
         _check_agreement(standing, checkpoint.step_of(path), experiment.config.milestones)

@@ -19,8 +19,8 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
-from rnnlab.runs.folder import RunFolder, environment, now
-from rnnlab.runs.identity import configuration_hash, hash_of_stored, run_id, technique
+from rnnlab.runs.folder import RunFolder, environment, now, write_atomically
+from rnnlab.runs.identity import configuration_hash, hash_of_stored, hash_without_steps, run_id, technique
 from rnnlab.runs.record import Record
 from rnnlab.runs.sources import changed
 from rnnlab.schema import Config
@@ -31,6 +31,7 @@ from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import evaluated_on
 from rnnlab.training import checkpoint
+from rnnlab.training.longer import Shorter, shorter
 from rnnlab.training.loop import Progress, Stopwatch, train
 from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
 
@@ -192,6 +193,11 @@ def _hash(experiment: Experiment) -> str:
     return configuration_hash(experiment.config, device=experiment.device.type, engine=experiment.engine.name)
 
 
+def _hash_without_steps(experiment: Experiment) -> str:
+    where = {"device": experiment.device.type, "engine": experiment.engine.name}
+    return hash_without_steps(experiment.config.resolved(), **where)
+
+
 def _stored_hash(experiment: Experiment, other: Path) -> str:
     """That of a run whose manifest is lost, by its config.yaml; '' where there is nothing to go on with."""
     try:
@@ -224,6 +230,7 @@ class _Session:
         self.manifest: dict[str, Any] = {}
         self.saved: int | None = None
         self.written: tuple[int, int] | None = None  # step and last evaluation of the newest checkpoint
+        self.continued: Record | None = None  # the shorter run that it goes on with
         self.sinks: list[Sink] = []
 
     @property
@@ -280,7 +287,8 @@ class _Session:
         config, engine, folder = self.experiment.config, self.experiment.engine, self.folder
         make_way(folder.path, self._warn)
         self._resume()
-        earlier = folder.manifest().get("sessions", []) if self.progress.step else []
+        before = self.continued.manifest if self.continued else folder.manifest()
+        earlier = before.get("sessions", []) if self.progress.step else []
         self.manifest = {
             "run_id": self.identity,
             "name": config.name,
@@ -299,6 +307,8 @@ class _Session:
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
             "configuration": _hash(self.experiment),
+            "configuration_without_steps": _hash_without_steps(self.experiment),
+            "continues": self.continued.path.name if self.continued else before.get("continues"),
             "sources": self.experiment.sources,
             "files": {"metrics.jsonl": digest(self.standing.kept)},
         }
@@ -312,18 +322,22 @@ class _Session:
             f"{self.manifest['device']}; baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}\n"
             f"engine {engine.name} on {engine.threads} thread(s): {engine.why}\n{self.experiment.memory}"
         )
-        if self.progress.step:
+        if self.progress.step and not self.continued:
             say(f"Going on from step {self.progress.step}.")
         self.sinks += [self.lines, self.probed]
         if config.tensorboard:
             from rnnlab.sinks.tensorboard import TensorBoard
 
-            earlier = Record(folder.path).probes()
-            writer = TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters, earlier)
+            measured = Record(folder.path).probes()
+            writer = TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters, measured)
+            if self.continued:
+                writer.take_over(self.continued.path / "tensorboard", self.progress.step)
             self.sinks.append(writer)
         self.sinks.append(ConsoleSink(steps=config.steps, start=self.progress.step, baseline=task.baseline))
         for sink in self.sinks:
             sink.progress(self.progress.step, self.progress.results)
+        if self.continued:
+            self._save()
 
     def _resume(self) -> None:
         """Take over the newest state that is whole.
@@ -344,10 +358,25 @@ class _Session:
             self._set_strange_aside()
         for error in self.damaged:
             self._warn(f"{error}; written again from the checkpoint of the run's end.")
-        if found is not None:
+        if found is None and not self.experiment.config.force:
+            self._take_over(shorter(self.experiment, self.folder.path))
+        elif found is not None:
             self.saved, self.written = self.progress.step, (self.progress.step, self.progress.evaluated)
             # Those of the checkpoint; the file may be newer, or damaged.
             self.adjoints = self.folder.write_adjoints(found.record.arrays())
+
+    def _take_over(self, earlier: Shorter | None) -> None:
+        """Go on where a shorter run stands. What it wrote until then becomes this run's too, before its checkpoint."""
+        if earlier is None:
+            return
+        say(str(earlier))
+        if earlier.standing is not None:
+            self.standing, self.continued = earlier.standing, earlier.record
+            write_atomically(self.folder.metrics, self.standing.kept)
+            for name, expected in self.standing.probes.items():
+                (self.folder.path / "probes").mkdir(exist_ok=True)
+                content = earlier.record.check_prefix(f"probes/{name}", expected)
+                write_atomically(self.folder.path / "probes" / name, content)
 
     def _set_strange_aside(self) -> None:
         """Results without a manifest or a checkpoint of this run: whosever they are, they are not written over."""

@@ -18,7 +18,7 @@ help: ## List the targets
 install: $(STAMP) ## Make .venv and install the project with its tools, at the pinned versions
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rnnlab needs Python 3.11 or newer; name one with PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "rnnlab needs Python 3.11, 3.12 or 3.13; name one with PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt hatchling editables setuptools
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-build-isolation --editable '.[dev]'

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ class _Ears:
     """What this process has heard.
 
     Python calls a signal's handler in the main thread, and not before that has come back from C code: the
-    decomposition of a large matrix takes minutes. So a thread is told of each signal too, through a pipe that Python
+    decomposition of a large matrix takes minutes. So a thread is told of each signal too, through a socket that Python
     writes to at once. It ends the process when the main thread does not take what it has to obey at once.
     """
 
@@ -122,10 +123,10 @@ class _Ears:
     def open(self) -> Iterator[None]:
         # nohup has SIGHUP ignored, and means it.
         heard = [number for number in SIGNALS if number in STOPS or signal.getsignal(number) != signal.SIG_IGN]
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
+        reader, writer = socket.socketpair()  # Windows takes no pipe
+        writer.setblocking(False)
         threading.Thread(target=self._follow, args=(reader, heard), daemon=True).start()
-        wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, self._take) for number in heard}
         try:
             yield
@@ -135,7 +136,7 @@ class _Ears:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
-            os.close(writer)
+            writer.close()
 
     def hear(self) -> None:
         self._heard.set()
@@ -165,9 +166,9 @@ class _Ears:
         self.hear()
         self._answer()
 
-    def _follow(self, reader: int, heard: list[signal.Signals]) -> None:
-        """In a thread of its own, until the pipe is closed."""
-        while number := os.read(reader, 1):
+    def _follow(self, reader: socket.socket, heard: list[signal.Signals]) -> None:
+        """In a thread of its own, until the other end is closed."""
+        while number := reader.recv(1):
             if number[0] not in heard:
                 continue
             self._stops += number[0] in STOPS
@@ -176,7 +177,7 @@ class _Ears:
             self.hear()
             _later(PROMPT, self._answer)
             self.wait()
-        os.close(reader)
+        reader.close()
 
     def _insist(self) -> None:
         """Nobody has asked; where nothing is lost, that is as if it were wished for a second time."""
@@ -191,7 +192,10 @@ class _Ears:
     def _ask_again(self) -> None:
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGTERM)
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main, signal.SIGTERM)
+        else:  # Windows has none, and interrupts nothing that the main thread waits for
+            signal.raise_signal(signal.SIGTERM)
 
     def _end(self, stops: int) -> None:
         """The main thread was asked to stop at once. A third wish is not left to it."""
@@ -221,5 +225,5 @@ def _later(seconds: float, function: Callable[..., None], *arguments: Any) -> No
 
 
 _ears: _Ears | None = None
-if hasattr(os, "register_at_fork"):  # a process forked by this one would write its signals to our pipe
+if hasattr(os, "register_at_fork"):  # a process forked by this one would write its signals to our socket
     os.register_at_fork(after_in_child=lambda: _ears and signal.set_wakeup_fd(-1))

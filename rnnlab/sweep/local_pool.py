@@ -179,7 +179,7 @@ def _death(code: int, *, begun: bool = True) -> Death:
         how = "was interrupted" if code == STATUS else f"ended with status {code}"
         return Death(f"{how}{when}", begun, asked=code == STATUS)
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    starved = -code == signal.SIGKILL
+    starved = name == "SIGKILL"
     return Death(f"was killed ({name}{', lack of memory?' if starved else ''}){when}", begun, -code in SIGNALS, starved)
 
 
@@ -190,7 +190,8 @@ def _serve(pipe: Connection, stop: Connection, threads: int) -> None:
     """
     start_process(stop, threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     pipe.send(None)
     while True:
         try:
@@ -219,6 +220,9 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
     """A process that is started here does not get a terminal's Ctrl-C until it is at work."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -63,6 +63,8 @@ class Compiler:
 
 def compilers() -> Iterator[Compiler]:
     """Those that are here, the preferred one first; the same program under two names once."""
+    if not hasattr(os, "fork"):
+        raise KernelUnavailable("it is built on Linux and macOS alone")
     given = os.environ.get("CXX")
     if given:
         yield _given_compiler(given)

@@ -10,10 +10,10 @@ SEED ?= 0
 TRIALS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo report smoke kernel docs test campaign lint tensorboard clean
+.PHONY: help install demo report smoke kernel docs test test-oldest campaign lint tensorboard clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make .venv and install the project with its tools, at the pinned versions
 
@@ -49,6 +49,14 @@ kernel: $(STAMP) ## Compile the CPU kernel ahead of time (a run does it when it 
 test: $(STAMP) ## Run the whole test suite
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
+test-oldest: $(STAMP) ## Run the suite with the oldest versions that are allowed, in .venv-oldest
+	$(PYTHON) -m venv .venv-oldest
+	$(RUN) tests/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c .venv-oldest/constraints.txt hatchling editables setuptools wheel
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c .venv-oldest/constraints.txt --no-build-isolation \
+	  --editable '.[data,ray,optuna,slurm]' pytest pytest-xdist beartype playwright build
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal
+
 campaign: $(STAMP) ## Kill and damage runs at random for some minutes (SEED=0 TRIALS=20)
 	$(RUN) tests/campaign --seed $(SEED) --trials $(TRIALS)
 
@@ -63,4 +71,4 @@ tensorboard: $(STAMP) ## Open TensorBoard on runs/
 	$(VENV)/bin/tensorboard --logdir runs --samples_per_plugin images=50
 
 clean: ## Remove .venv and caches (runs/ stays)
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache build dist

@@ -82,7 +82,7 @@ class Sweep:
         self._tell_notes(jobs)
         if isinstance(self.crew.backend, LocalPool) and (crowded := _crowded(jobs, self.crew.backend.slots)):
             say(crowded)
-        overview = Overview(len(jobs), labels(jobs))
+        overview = Overview(len(jobs), labels([*self.jobs.values()]))  # of a search, those of its earlier rounds too
         self.crew.say = overview.note
         round_ = Round(self.crew, jobs, self.outcomes, overview)
 

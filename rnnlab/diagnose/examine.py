@@ -80,7 +80,10 @@ def examine(
         found = _measured(experiment, outcome.seed, state["population"]["weights"], batch, held_out)
         replicas.append(Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found))
     lag = _lag(task, batch)
-    name, rule = carrier(experiment.model(chosen[:1]).cell), of_step(experiment.rule, chosen[:1], 0, batch.input)
+    name, rule = (
+        carrier(experiment.model(chosen[:1]).plain().cell),
+        of_step(experiment.rule, chosen[:1], 0, batch.input),
+    )
     return Findings(
         path=run.path,
         state=run.state,

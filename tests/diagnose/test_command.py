@@ -15,6 +15,7 @@ from sick import SMALL, run_folder
 
 from rnnlab.diagnose.__main__ import main
 from rnnlab.report.__main__ import main as report
+from rnnlab.schema import config_folder
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,15 @@ def test_a_diagnosis_is_a_page_and_a_figure_and_the_run_is_as_it_was(run, capsys
     assert np.unique(picture).size > 8
     assert main(["runs"]) == 0, "a folder that holds one run stands for it"
     assert (run / "diagnosis" / "diagnosis.md").read_text() == text, "the same again"
+
+
+@pytest.mark.parametrize(
+    "parametrisation", sorted(p.stem for p in (config_folder() / "parametrisation").glob("*.yaml"))
+)
+def test_gates_are_those_of_the_weights_that_a_parametrisation_gives(parametrisation, in_tmp_path):
+    cell = ["cell=indrnn", "initialiser=uniform"] if parametrisation == "bounded" else ["cell=gru"]
+    path = run_folder(*cell, f"parametrisation={parametrisation}", "steps=2")
+    assert main([str(path), "--examples", "2"]) == 0
 
 
 def test_neither_the_run_nor_the_report_minds_the_folder(run, capfd):

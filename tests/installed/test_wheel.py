@@ -1,10 +1,15 @@
 """The product is the wheel: sdist -> wheel -> a clean environment -> a run from another directory."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
+import sysconfig
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -29,18 +34,11 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     clean = tmp_path / "clean"
     venv.create(clean, with_pip=True)
     python = str(clean / "bin" / "python")
-    pip = (
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-c",
-        str(ROOT / "constraints.txt"),
-    )
-    call(*pip, "setuptools", cwd=tmp_path)
-    call(*pip, "--no-build-isolation", str(wheel), cwd=tmp_path)
+    call(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
+    # Its dependencies are those installed here; what they are is held against its imports below. An editable
+    # installation is not followed: that takes a .pth file in a folder of the environment itself.
+    (packages,) = (clean / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     where = call(python, "-c", "import rnnlab; print(rnnlab.__file__)", cwd=elsewhere)
@@ -54,3 +52,21 @@ def test_the_wheel_runs_elsewhere(tmp_path):
     assert "finished already" in console_script
     sweep = call(str(clean / "bin" / "rnnlab"), "-m", "+experiment=smoke", "cell=lstm,rnn", cwd=elsewhere)
     assert "2 jobs: 1 finished, 1 finished before, 0 failed" in sweep
+
+
+def test_what_is_imported_is_declared():
+    """Each package that the code imports is a dependency, or of an extra that is named where it is missed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [of for extra in project["optional-dependencies"].values() for of in extra]
+    declared = {re.match(r"[A-Za-z0-9_.-]+", of)[0].lower() for of in (*project["dependencies"], *extras)}
+    tools, found = {of.lower() for of in ("pytest", "ruff", "pyright", "build", "hatchling")}, set()
+    for path in (*(ROOT / "rnnlab").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names += [of.name for of in node.names] if isinstance(node, ast.Import) else []
+            found |= {name.partition(".")[0] for name in names}
+    provided = packages_distributions()
+    used = {of.lower() for name in found - sys.stdlib_module_names for of in provided.get(name, [name])}
+    used -= {"rnnlab", "hydra_plugins"}
+    assert used <= declared - tools, used - declared
+    assert {"torch", "hydra-core", "scipy"} <= used

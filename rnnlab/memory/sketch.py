@@ -46,7 +46,8 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         model = empty_model(
             parts, packages, task, make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
         )
-    except (RuntimeError, ConfigError) as error:
+    except (RuntimeError, ConfigError, AttributeError) as error:  # the last: a parametrisation of weights not there,
+        # which build refuses when it has looked at the cell
         if isinstance(error.__cause__, ValueError):  # a size that a component refuses
             raise
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers

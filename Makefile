@@ -55,7 +55,7 @@ test-oldest: $(STAMP) ## Run the suite with the oldest versions that are allowed
 	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c .venv-oldest/constraints.txt hatchling editables setuptools wheel
 	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c .venv-oldest/constraints.txt --no-build-isolation \
 	  --editable '.[data,ray,optuna,slurm]' pytest pytest-xdist beartype playwright build
-	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal -W ignore::DeprecationWarning
 
 campaign: $(STAMP) ## Kill and damage runs at random for some minutes (SEED=0 TRIALS=20)
 	$(RUN) tests/campaign --seed $(SEED) --trials $(TRIALS)

@@ -67,7 +67,7 @@ def test_a_disk_that_fails_is_still_told(in_tmp_path, monkeypatch, capfd):
     assert "Input/output error" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
 def test_a_file_system_without_locks_is_told_with_the_way_out(number, in_tmp_path, monkeypatch, capfd):
     def flock(file, operation):
         raise OSError(number, os.strerror(number))

@@ -115,7 +115,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
         refuse_links(self.path)
-        lock = filelock.FileLock(self.path / ".lock")
+        lock = process_lock(self.path / ".lock")
         try:
             lock.acquire(timeout=GLANCE)
         except filelock.Timeout:
@@ -151,7 +151,7 @@ class RunFolder:
         path = self.path / ".lock"
         if path.is_symlink() or not path.is_file():  # a link is not written through
             return path.is_symlink() or path.exists()
-        lock = filelock.FileLock(path)
+        lock = process_lock(path)
         try:
             lock.acquire(timeout=0)
         except (filelock.Timeout, OSError, NotImplementedError):
@@ -212,6 +212,11 @@ class RunFolder:
     def _write(self, name: str, content: bytes) -> Digest:
         write_atomically(self.path / name, content)
         return digest(content)
+
+
+def process_lock(path: Path) -> filelock.BaseFileLock:
+    """One that goes with its process, also when that is killed; where there is none, no way out that stays behind."""
+    return filelock.FileLock(path, fallback_to_soft=False)
 
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)

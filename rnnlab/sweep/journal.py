@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import filelock
 import optuna
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from rnnlab.contract import RunError
 from rnnlab.runs.damage import free_name
-from rnnlab.runs.folder import write_atomically
+from rnnlab.runs.folder import process_lock, write_atomically
 from rnnlab.runs.safe_files import open_regular, refuse_irregular
 from rnnlab.sinks.console import say
 
@@ -29,7 +28,7 @@ class Journal:
     def __init__(self, file: Path) -> None:
         self.file = file
         # Not Optuna's own lock, a link that stays behind when its process is killed: this one goes with the process.
-        self.lock = filelock.FileLock(file.with_name(".study.lock"))
+        self.lock = process_lock(file.with_name(".study.lock"))
         for path in (file, Path(self.lock.lock_file)):
             refuse_irregular(path)
 

@@ -14,6 +14,7 @@ import filelock
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
 from rnnlab.contract import ConfigError, InUseError, RunError, check_value, signature_of
+from rnnlab.runs.folder import process_lock
 from rnnlab.runs.safe_files import refuse_irregular
 from rnnlab.schema import SCALARS
 from rnnlab.sinks.console import say
@@ -122,7 +123,7 @@ class Search:
         self.failed, self.complete, self.left = state.FAIL, state.COMPLETE, (state.RUNNING, state.FAIL)
         self.name = _name(fixed, space)
         self.journal = Journal(folder / "study.journal")
-        self.lock = filelock.FileLock(folder / f".study-{self.name}.lock")
+        self.lock = process_lock(folder / f".study-{self.name}.lock")
         refuse_irregular(Path(self.lock.lock_file))
         known = self.journal.trials(self.name)
         # Another seed in each session, or it would begin with the points of the first again.

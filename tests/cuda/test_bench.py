@@ -16,7 +16,7 @@ from rnnlab.bptt.fused import cuda, launch, operators
 @pytest.fixture
 def interpreted() -> Iterator[None]:
     """The operators on CPU tensors taken by the Triton kernels, which are interpreted then."""
-    pytest.importorskip("triton", reason="Triton is not installed; the extra `triton` brings it")
+    pytest.importorskip("triton", "3.7", reason="Triton 3.7 is not installed; the extra `triton` brings it")
     library = torch.library.Library("rnnlab", "IMPL")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that another implementation is there
@@ -104,7 +104,7 @@ def test_a_part_that_fails_lets_the_others_go_on(monkeypatch):
 
 
 def test_what_ptxas_says_of_a_kernel(capsys, monkeypatch, tmp_path):
-    pytest.importorskip("triton", reason="Triton is not installed; the extra `triton` brings it")
+    pytest.importorskip("triton", "3.7", reason="Triton 3.7 is not installed; the extra `triton` brings it")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     assert main(["kernels", "--cells", "rnn", "--hidden", "16", "--capability", "80", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

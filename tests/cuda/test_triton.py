@@ -22,7 +22,7 @@ from rnnlab.bptt.fused.unroll import _ACTIVATIONS, _activations, _rule
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 
-pytest.importorskip("triton", reason="Triton is not installed; the extra `triton` brings it")
+pytest.importorskip("triton", "3.7", reason="Triton 3.7 is not installed; the extra `triton` brings it")
 
 RULES = {
     "none": component("adjoint", "none"),

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from rnnlab.bptt.fused.form import Form
 from rnnlab.bptt.fused.precision import packed_size, within
 
 SOURCE = Path(__file__).parent / "kernels" / "time_loops.py"
+OLDEST = (3, 7)
+"""Triton's version that the kernels are written for."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ def why_not() -> str | None:
     """Why there are no kernels for a CUDA device, as a clause; None where there are."""
     if importlib.util.find_spec("triton") is None:
         return "on cuda it needs Triton, which is not installed (PyTorch's CUDA builds bring it)"
+    found = importlib.import_module("triton").__version__
+    if tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST:
+        return f"on cuda it needs Triton {OLDEST[0]}.{OLDEST[1]} or newer, not {found}"
     return None
 
 

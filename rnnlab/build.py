@@ -31,7 +31,7 @@ from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config, refuse_sizes
 from rnnlab.streams import generator
-from rnnlab.tasks.task import Metric, Task
+from rnnlab.tasks.task import RESERVED, Metric, Task
 from rnnlab.training.model import Model
 
 
@@ -125,6 +125,8 @@ def build(
             f"task: its metric is {task.metric!r}. Give a Metric(name, unit, better) of rnnlab.tasks.task: whether "
             "higher or lower is better nobody else knows."
         )
+    if task.metric.name in RESERVED:
+        raise ConfigError(f"task: its metric may not be called {task.metric.name}, nor {', '.join(RESERVED)}.")
     if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
         raise ConfigError(
             f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."

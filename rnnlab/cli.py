@@ -29,6 +29,7 @@ from rnnlab.config_files import (
     given_to_hydra,
     refuse_hydra_in_files,
     refuse_references,
+    refuse_several_options,
     set_by,
 )
 from rnnlab.contract import ConfigError, RunError
@@ -36,7 +37,7 @@ from rnnlab.entrance import STATUS, UNTRAINED
 from rnnlab.explain import explain
 from rnnlab.hydra_defaults import set_ours
 from rnnlab.interruption import listening, obey
-from rnnlab.memory.lack import lacks_memory
+from rnnlab.memory.lack import lacks_memory, lacks_room
 from rnnlab.messages import one_line, shown, told
 from rnnlab.options import CommandLine, take_apart
 from rnnlab.overrides import QUIET, check_overrides, spelled_out
@@ -145,6 +146,8 @@ def _run_hydra(task: _Task, *, runs: bool) -> int:
         _tell_ending(task)
         return _fail(1, str(error))
     except Exception as error:
+        if lacks_room(error):
+            return _fail(1, lacks_room(error))
         # In a sweep, Hydra raises the first failed job's exception again at its end.
         return task.failures[0] if task.failures else _fail(2, explain(error, line))
     finally:
@@ -199,6 +202,8 @@ def _tell_ending(task: _Task) -> None:
 
 def _tell(error: BaseException) -> int:
     """Say what went wrong in a run; the exit status."""
+    if lacks_room(error):
+        return _fail(1, lacks_room(error))
     if isinstance(error, RunError | OSError):
         return _fail(1, str(error))
     if lacks_memory(error):  # a run that has begun says so itself
@@ -221,6 +226,7 @@ def checked(config: DictConfig, packages: Collection[str]) -> Config:
     Raises:
         ConfigError: see `rnnlab.schema.validate`.
     """
+    refuse_several_options(config)
     try:
         raw = OmegaConf.to_container(config, resolve=True)
     except (OmegaConfBaseException, RecursionError, ValueError) as error:

@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnlab.contract import ConfigError
+from rnnlab.groups import COMPONENTS
 from rnnlab.messages import one_line, shown
 from rnnlab.options import CommandLine
 from rnnlab.overrides import OF_HYDRA, REASON
-from rnnlab.schema import config_folder
+from rnnlab.schema import config_folder, group_syntax
 
 GLOBAL = ("experiment", "sweep")
 """Groups whose options set keys of the whole configuration."""
@@ -74,7 +75,7 @@ def broken_file(error: BaseException) -> str:
     told = {
         UnicodeDecodeError: "it is not text in UTF-8",
         RecursionError: "something in it contains itself, or is nested too deeply",
-        ValueError: "a number in it is too large",
+        ValueError: "a number in it is too large" if "limit" in str(error) else one_line(error).rstrip("."),
         yaml.YAMLError: shown(getattr(error, "problem", None) or getattr(error, "reason", None) or one_line(error)),
     }
     why = next((text for kind, text in told.items() if isinstance(error, kind)), "")
@@ -131,6 +132,21 @@ def refuse_hydra_in_files(hydra: Any) -> None:
         for key in node if isinstance(node, DictConfig) else []:
             if f"hydra.{key}" not in OF_HYDRA:
                 raise ConfigError(f"{file.parent.name}/{file.name}: hydra.{shown(key)}: not allowed. {REASON}")
+
+
+def refuse_several_options(config: DictConfig) -> None:
+    """Refuse a list of options in a file's defaults: Hydra would take the last one without a word.
+
+    Raises:
+        ConfigError: names the group.
+    """
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    chosen = {group for group in COMPONENTS if group_syntax(group) in choices}
+    for group in COMPONENTS if chosen else ():  # of a stored configuration none is chosen
+        if group not in chosen and group in config:
+            raise ConfigError(
+                f"{group}: not allowed. A file chooses several options of the group in its defaults, and a run has one."
+            )
 
 
 def _chosen_files(hydra: Any) -> Iterator[tuple[Path, str]]:

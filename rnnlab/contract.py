@@ -247,7 +247,7 @@ def check_target(key: str, target: Any, packages: Collection[str]) -> None:
         allowed = ", ".join(dict.fromkeys([OURS, *packages]))
         raise ConfigError(
             f"{given}: only components from these packages are loaded: {allowed}. Add a package of yours on the "
-            "command line with components=[rnnlab,my_package]."
+            "command line with components=[rnnlab,my_package] (of rnnlab.diagnose: --components my_package)."
         )
     if first == OURS and not target.startswith(f"{group.package}."):
         raise ConfigError(

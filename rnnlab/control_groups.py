@@ -18,11 +18,14 @@ def settings(controller: str, file: str, old_file: str, groups: Path, membership
         membership: lines NUMBER:CONTROLLERS:PATH; version 2 has no controllers.
     """
     try:
-        lines = membership.read_text().split()
+        lines = membership.read_text(errors="surrogateescape").split("\n")
     except OSError:
         return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        controllers, colon, path = rest.partition(":")
+        if not colon:
+            continue
         if controllers and controller not in controllers.split(","):
             continue
         top, name = (groups / controller, old_file) if controllers else (groups, file)
@@ -36,5 +39,5 @@ def settings(controller: str, file: str, old_file: str, groups: Path, membership
 def _read(file: Path) -> Iterator[str]:
     try:
         yield file.read_text().strip()
-    except OSError:
+    except (OSError, ValueError):  # the last: a name that cannot be one, what is no text
         return

@@ -13,7 +13,7 @@ from rnnlab.config_files import broken_file
 from rnnlab.contract import ConfigError, meant, nearest
 from rnnlab.messages import listed, one_line, shown
 from rnnlab.options import CommandLine
-from rnnlab.overrides import swept, written_out
+from rnnlab.overrides import pasted, swept, written_out
 from rnnlab.schema import COMPONENTS, SECTIONS, TOP_KEYS, group_syntax, no_such_key, section_keys
 
 ADDED = ("experiment", "probe")
@@ -51,6 +51,15 @@ def explain(error: BaseException, line: CommandLine) -> str:
     if isinstance(cause, InterpolationResolutionError | ValidationError):
         why = one_line(str(cause).partition("\n")[0])
         return f"{_given(str(cause.full_key or ''), line)}: not allowed. {why}."
+    found = re.search(r"unexpected keyword argument '(\w+)'.*full_key: (hydra\.\w+)", text, re.DOTALL)
+    if found:
+        return f"{_given(f'{found[2]}.{found[1]}', line)}: no such key."
+    found = re.search(r"In '((?:experiment|sweep)/[^']+)'.*?[Kk]ey '([^']+)' (?:not|is not) in", text, re.DOTALL)
+    if found:
+        return f"{shown(found[1])}.yaml: {shown(found[2])}: no such key there."
+    found = re.search(r"In '((?:experiment|sweep)/[^']+)'.*@(?:experiment|sweep)\.", text, re.DOTALL)
+    if found:
+        return f"{shown(found[1])}.yaml: must begin with the line '# @package _global_'."
     key = _key_of(error)
     if key == "hydra.launcher.ray_address":
         return "ray_address=…: goes with hydra/launcher=ray."
@@ -74,12 +83,10 @@ def _wrong_choice(line: CommandLine) -> str:
     for given in line.overrides:
         key, _, value = given.lstrip("+").partition("=")
         group = key.partition("@")[0]
-        if (group in COMPONENTS or group in ("probe", "probes", "experiment", "sweep", "hydra")) and not _is_name(
-            value
-        ):
-            return (
-                f"{shown(given)}: not allowed. Choose an option of the group by its name: {group_syntax(group)}=OPTION."
-            )
+        known = group in COMPONENTS or group.partition("/")[0] in ("probe", "probes", "experiment", "sweep", "hydra")
+        if known and not all(map(_is_name, value.split(","))):
+            name = group_syntax(group) if group in COMPONENTS else group
+            return f"{shown(given)}: not allowed. Choose an option of the group by its name: {name}=OPTION."
     return "A group was given something else than the name of an option: GROUP=OPTION."
 
 
@@ -123,17 +130,23 @@ def _given(key: str, line: CommandLine) -> str:
 
 
 def _sweep(given: str) -> str:
-    key, values = given.partition("=")[0], written_out(given)
+    key, _, value = given.partition("=")
+    values = written_out(given)
     is_list = values and key.lstrip("+") in ("seeds", "milestones")
-    hint = f", or write a list: {shown(key)}={shown(values)}" if is_list else ""
-    return f"{shown(given)}: several values. Add -m for a run with each{hint}."
+    way = (
+        f"Or write a list: {shown(key)}={shown(values)}"
+        if is_list
+        else f"Or quote it as one: {shown(pasted(key, value))}"
+    )
+    return f"{shown(given)}: several values. Add -m for a run with each. {way}."
 
 
 def _unknown_option(path: str, text: str, line: CommandLine) -> str:
     """`path` is GROUP/OPTION, as Hydra looked for it."""
     options = re.findall(r"^\t(\S+)", text.partition("Config search path")[0], re.MULTILINE)
     group, _, option = path.rpartition("/")
-    written = f"{'+' if group == 'experiment' else ''}{group}={option}"
+    asked = any(option in override for override in line.overrides)
+    written = f"{'+' if group == 'experiment' else ''}{group}={option}{'' if asked else ', which a file chooses'}"
     for override in line.overrides:  # initialiser@input_initialiser=… is a choice in the group initialiser
         key, _, value = override.partition("=")
         if f"{key.lstrip('+').partition('@')[0]}/{value}" == path:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -92,7 +93,7 @@ def _what_is_wrong(text: str, error: Exception) -> str:
         return "Close every quote and bracket, and quote text that is not plain."
     if re.match(r"\w+\(", value):
         return one_line(str(error).partition("while evaluating ")[2].partition("See https")[0] or "A call is wrong.")
-    return f"Quote the value: \"{shown(key)}='VALUE'\"."
+    return f"Quote the value: {shown(pasted(key, value))}."
 
 
 def _refuse_hydra(override: Override) -> None:
@@ -108,3 +109,9 @@ def quoted(value: object) -> str:
     text = re.sub(r"(\\*)(\$\{)", lambda found: 2 * found[1] + "\\" + found[2], str(value))
     text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
     return f"'{text}'"
+
+
+def pasted(key: str, value: str) -> str:
+    """The override with its value taken literally, as it is typed in a shell."""
+    text = f"{key}={quoted(value)}"
+    return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'

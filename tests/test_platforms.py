@@ -4,11 +4,14 @@ import errno
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 from helpers import TINY, canonical_files, only_run, rnnlab, start
 
 from rnnlab import processors
+from rnnlab.report.__main__ import main as report
 from rnnlab.runs import folder as folders
 
 
@@ -29,6 +32,8 @@ def test_a_container_s_quota_limits_the_cores(tmp_path, monkeypatch):
     assert cores("0::/a/b\n", a__MAX="250000 100000\n") == 3, "two and a half are asked for: three threads"
     assert cores("0::/a/b\n", a__b__MAX="50000 100000\n") == 1, "never none"
     assert cores("0::/elsewhere\n", MAX="400000 100000\n") == 4
+    assert cores("0::/my jobs/b\n", **{"my jobs__MAX": "200000 100000\n"}) == 2, "a name may have spaces"
+    assert cores("0::/gone (deleted)\nnonsense\n\n0::/\0\n") == 4
     assert cores("2:cpu,cpuacct:/x\n", cpu__x__OLD="-1\n") == 16
     assert cores("2:cpu,cpuacct:/x\n", cpu__x__OLD="200000\n") == 2
 
@@ -110,3 +115,24 @@ def test_what_only_posix_has_is_done_without_elsewhere(in_tmp_path):
         told.append(output + errors)
     assert "built on Linux and macOS alone" in told[0]
     assert (only_run("there") / "metrics.jsonl").read_bytes() == (only_run("here") / "metrics.jsonl").read_bytes()
+
+
+def test_too_little_address_space_is_one_message(in_tmp_path):
+    for program in (["rnnlab", *TINY], ["rnnlab", "-m", *TINY, "cell=rnn,gru"]):
+        command = f"ulimit -v 400000; exec {sys.executable} -m {' '.join(program)}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert "ulimit -v" in line
+
+
+@pytest.mark.parametrize("kind", ["a link to elsewhere, which is not there", "no folder"])
+def test_what_stands_in_the_place_of_runs_is_named(kind, in_tmp_path, capfd):
+    if kind == "no folder":
+        (in_tmp_path / "runs").touch()
+    else:
+        (in_tmp_path / "runs").symlink_to("elsewhere")
+    assert rnnlab(*TINY, "engine=autograd") == 1
+    assert f"cannot be made: runs is {kind}." in capfd.readouterr().err
+    assert report(["runs"]) == 2
+    assert f"runs is {kind}." in capfd.readouterr().err

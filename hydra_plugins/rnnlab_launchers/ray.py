@@ -1,5 +1,6 @@
 """hydra/launcher=ray: the workers of a Ray cluster. Jobs write below the current folder, which all nodes must share."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,11 @@ class RayLauncher(SweepLauncher):
     """See rnnlab.sweep.ray_cluster."""
 
     def __init__(self, ray_address: str | None, cpus: Any, gpus: Any, retries: Any, jobs: Any) -> None:
-        from rnnlab.contract import Count, CountOrZero, NonNegative, check_value
+        from rnnlab.contract import ConfigError, Count, CountOrZero, NonNegative, check_value
+        from rnnlab.messages import shown
 
+        if ray_address is not None and not re.fullmatch(r"auto|local|(ray://)?\S+:\d+", str(ray_address)):
+            raise ConfigError(f"ray_address={shown(ray_address)}: not allowed. Allowed: auto, HOST:PORT, null.")
         self.address = ray_address
         self.jobs = None if jobs == "auto" else check_value("hydra.launcher.jobs", jobs, Count)
         self.cpus = check_value("hydra.launcher.cpus", cpus, Count)

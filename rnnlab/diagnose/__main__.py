@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from rnnlab.contract import ConfigError, RunError
+    from rnnlab.memory.lack import lacks_room
     from rnnlab.packages import admit, allowed, named
     from rnnlab.report.reading import UnreadableError, find, read
     from rnnlab.runs.safe_files import refuse_links
@@ -77,6 +78,10 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         findings = examine(run, arguments.seed, arguments.examples, _say, packages, changed_sources=anyway)
     except UnreadableError as error:
         return _fail(1, f"{shown_path(folder)}: {one_line(error)}.")
+    except ImportError as error:
+        if not lacks_room(error):
+            raise
+        return _fail(1, lacks_room(error))
     except ConfigError as error:
         return _fail(2, str(error))
     except RunError as error:

@@ -14,6 +14,7 @@ from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.page import headline
 from rnnlab.diagnose.verdict import Verdict
 from rnnlab.diagnose.verdicts.vanishing import LOST
+from rnnlab.messages import shown
 from rnnlab.plotting import Axes, Figure, MaxNLocator, PercentFormatter, by_default
 from rnnlab.report.figures.style import WIDTH, Drawing, band, png, style
 from rnnlab.sinks.figures import log10, median_over_seeds, scale
@@ -49,7 +50,7 @@ def picture(findings: Findings, verdicts: list[Verdict]) -> bytes:
 def _title(findings: Findings, verdicts: list[Verdict]) -> str:
     seeds = len(findings.measured)
     lines = textwrap.wrap(headline(findings, verdicts), 90)
-    about = f"{findings.path.name}, update {findings.update}, {seeds} seed{'s' if seeds != 1 else ''}"
+    about = f"{shown(findings.path.name)}, update {findings.update}, {seeds} seed{'s' if seeds != 1 else ''}"
     return "\n".join([*textwrap.wrap(about, 90), *lines]).replace("$", r"\$")
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rnnlab.contract import without_stack
+from rnnlab.messages import one_line
 
 if TYPE_CHECKING:
     from rnnlab.memory.need import Need
@@ -11,6 +12,9 @@ TORCH_SAYS = (
     *("not enough memory", "can't allocate memory", "out of memory"),  # each on some machines
     *("Storage size calculation overflowed", "integer multiplication overflow"),  # 64 bits cannot count it
 )
+
+LOADER_SAYS = ("failed to map segment", "annot allocate memory", "cannot apply additional memory protection")
+"""Of a library that the address space has no room for."""
 
 
 def lacks_memory(error: BaseException, need: "Need | None" = None) -> str:
@@ -25,3 +29,13 @@ def lacks_memory(error: BaseException, need: "Need | None" = None) -> str:
     of = "cell.hidden, task.length, task.batch, seeds" if need is None else f"{need.most()}; it {need}"
     why = " ".join(without_stack(error).split())
     return f"Not enough memory for these sizes ({of}){f': {why}' if why else ''}."
+
+
+def lacks_room(error: BaseException) -> str:
+    """What to say of an import that failed for want of address space; '' of another error."""
+    if not isinstance(error, ImportError | OSError) or not any(words in str(error) for words in LOADER_SAYS):
+        return ""
+    return (
+        f"Not enough memory to load what rnnlab is made with ({one_line(error)}). This process may have too little "
+        "address space: `ulimit -v` tells how much, and the batch system or the shell's start-up file sets it."
+    )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from rnnlab.arguments import Parser, line, path, whole
 from rnnlab.messages import one_line, shown, shown_path
-from rnnlab.runs.safe_files import visible
+from rnnlab.runs.safe_files import visible, why_no_folder
 
 if TYPE_CHECKING:
     from rnnlab.report.write import Report
@@ -49,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     missing = [path for path in arguments.runs if not path.is_dir()]
     if missing:
-        return _fail(
-            2, f"{shown(missing[0])}: no such folder. Give run folders, or folders that hold some, such as runs/."
-        )
+        why = why_no_folder(missing[0]) or "no such folder"
+        return _fail(2, f"{shown(missing[0])}: {why}. Give run folders, or folders that hold some, such as runs/.")
     if arguments.out.exists() and not arguments.out.is_dir():
         return _fail(2, f"--out {shown(arguments.out)}: not allowed, it is a file; the report is a folder.")
     linked = next((path for path in (arguments.out, arguments.out / "figures") if path.is_symlink()), None)

@@ -26,7 +26,7 @@ from rnnlab.processors import cores
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import Digest, checksum, digest
 from rnnlab.runs.record import Record
-from rnnlab.runs.safe_files import refuse_links
+from rnnlab.runs.safe_files import refuse_links, why_no_folder
 from rnnlab.runs.stored_config import CHECKSUM
 
 LOG = "output.log"
@@ -113,7 +113,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
+            why = why_no_folder(self.path) or error.strerror
+            raise RunError(f"The run folder {self.path} cannot be made: {why}.") from error
         refuse_links(self.path)
         lock = process_lock(self.path / ".lock")
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rnnlab.contract import RunError
-from rnnlab.messages import shown_path
+from rnnlab.messages import shown, shown_path
 
 FILES = ("config.yaml", "manifest.json", "metrics.jsonl", "summary.json", "adjoints.npz", "output.log", ".lock")
 FOLDERS = ("checkpoint", "probes", "tensorboard", "diagnosis")
@@ -129,3 +129,13 @@ def visible(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t\u00a0" else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def why_no_folder(path: Path) -> str:
+    """What stands where a folder is meant to be, there or above; '' where nothing does."""
+    for place in (*reversed(path.parents), path):
+        if place.is_symlink() and not place.exists():
+            return f"{shown(place)} is a link to {shown(os.readlink(place))}, which is not there"
+        if place.exists() and not place.is_dir():
+            return f"{shown(place)} is no folder"
+    return ""

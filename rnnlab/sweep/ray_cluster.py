@@ -130,7 +130,7 @@ def _refuse_silent(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if host and port.isdecimal():
-            socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
+            socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
         command = [sys.executable, "-c", _TRIAL, address]
         tried = subprocess.run(
             command,

@@ -7,8 +7,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from rnnlab.contract import RunError
+from rnnlab.contract import ConfigError, RunError
 from rnnlab.interruption import listening
+from rnnlab.messages import one_line, shown
 from rnnlab.processors import cores
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.local_pool import MOST_PER_CORE
@@ -18,6 +19,9 @@ POLL = 1.0
 """Seconds between two looks at a job."""
 MOST_IN_QUEUE = 1000
 """Slurm jobs at the same time, whatever a user asks for."""
+
+CLUSTERS = ("slurm", "local", "debug")
+"""Of submitit's."""
 
 
 class Slurm:
@@ -40,11 +44,23 @@ class Slurm:
             import submitit
         except ImportError:
             raise RunError("hydra/launcher=slurm needs submitit: pip install 'rnnlab[slurm]'.") from None
+        if cluster not in CLUSTERS:
+            allowed = ", ".join(CLUSTERS)
+            raise ConfigError(f"hydra.launcher.cluster={shown(cluster)}: not allowed. Allowed: {allowed}.")
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
         try:
             self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        except (RuntimeError, ValueError) as error:  # there is no Slurm here
+            raise RunError(f"submitit: {one_line(error)}") from error
+        try:
             self.executor.update_parameters(**parameters)
-        except (RuntimeError, ValueError, TypeError, NameError) as error:
-            raise RunError(f"submitit: {' '.join(str(error).split())}") from error
+        except Exception as error:  # submitit asserts, too
+            for place in missing:
+                place.rmdir()
+            given = ", ".join(f"{key}: {value}" for key, value in parameters.items())
+            raise ConfigError(
+                f"hydra.launcher.parameters={{{shown(given)}}}: not allowed. submitit: {one_line(error)}"
+            ) from error
         self.jobs: dict[Future[Any], Any] = {}
 
     def describe(self) -> str:

@@ -210,10 +210,14 @@ def _mnist5k() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 def _from_npz(path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     if not path.is_file():
         raise ValueError("it is neither a file nor a folder")
-    data = load_arrays(path.read_bytes())
+    content = path.read_bytes()
+    if not content.startswith(b"PK"):
+        raise ValueError("it is no npz file; give one, or the folder of the four IDX files")
+    data = load_arrays(content)
     for name in ("x_train", "y_train", "x_test", "y_test"):
         if name not in data:
-            raise ValueError(f"there is no {name} in it")
+            has = listed(sorted(data)) or "nothing"
+            raise ValueError(f"there is no {name} in it, but {has}; x_train, y_train, x_test, y_test are needed")
     return _checked_split([(name, data[name]) for name in ("x_train", "y_train", "x_test", "y_test")])
 
 
@@ -281,6 +285,8 @@ def _checked_split(named: list[tuple[str, np.ndarray]]) -> tuple[tuple[Tensor, T
             raise ValueError(f"these are not images with a label each: {shapes}")
         if not _whole(images, 255):
             raise ValueError(f"{of_images}: pixels must be whole numbers in 0..255")
+        if not result and images.max() == 1:
+            raise ValueError(f"{of_images}: its pixels are 0 and 1, both black; give whole numbers in 0..255")
         if images.ndim > 3 and images.shape[1:].count(1) < images.ndim - 3:
             raise ValueError(
                 f"{of_images} is {shown(images.shape)}: give images of one value per pixel, (N, height, width) or "

@@ -56,6 +56,10 @@ def stack(batches: list[Batch]) -> Batch:
     )
 
 
+RESERVED = ("step", "seed", "split", "loss", "baseline", "solved", "grad_norm", "clip_fraction", "lr", "penalty")
+"""What else stands in a line of metrics, and no metric can be called."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A task's metric: the one place that knows how it is to be read.
@@ -76,7 +80,9 @@ class Metric:
         return math.inf if self.better == "lower" else -math.inf
 
     def best(self, *values: float) -> float:
-        return min(values) if self.better == "lower" else max(values)
+        """Of those that are numbers; NaN where none is."""
+        numbers = [value for value in values if not math.isnan(value)] or [math.nan]
+        return min(numbers) if self.better == "lower" else max(numbers)
 
 
 class Task(Protocol):

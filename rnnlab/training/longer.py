@@ -16,6 +16,7 @@ from rnnlab.probes.adjoint_record import wants
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.identity import configuration_hash, hash_without_steps, technique
 from rnnlab.runs.record import Record
+from rnnlab.sinks.console import say
 from rnnlab.training.resume import Standing, newest
 
 
@@ -58,10 +59,11 @@ def _candidates(experiment: Experiment, folder: Path) -> Iterator[tuple[Record, 
             manifest = record.manifest
             if manifest["configuration_without_steps"] != ours or manifest["sources"] != experiment.sources:
                 continue
-            if manifest["configuration"] != whole and record.config["steps"] < config.steps:
-                yield record, record.config["steps"]
-        except (DamagedError, TypeError):  # another run's damage is none of ours
-            continue
+            if manifest["configuration"] != whole and int(record.config["steps"]) < config.steps:
+                yield record, int(record.config["steps"])
+        except DamagedError as error:  # another run's damage is none of ours
+            if path != folder:
+                say(f"Whether this goes on with {path} cannot be told: {error.short}.", error=True)
 
 
 def _look(experiment: Experiment, record: Record, steps: int) -> Shorter:

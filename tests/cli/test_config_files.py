@@ -23,6 +23,19 @@ BROKEN = {
     "nothing": (b"", "The file is experiment/mine.yaml."),
     "a wrong value": (f"{HEAD}steps: -5\n".encode(), "steps=-5: not allowed. "),
     "a folder of Hydra's": (f"{HEAD}hydra: {{run: {{dir: X}}}}\n".encode(), "mine.yaml: hydra.run: not allowed."),
+    "options as a list": (
+        f"{HEAD}defaults: [override /optimiser: [adam, sgd]]\n".encode(),
+        "optimiser: not allowed. A file chooses several options",
+    ),
+    "defaults that are no list": (
+        f"{HEAD}defaults: {{cell: gru}}\n".encode(),
+        "mine.yaml: cannot be read: Invalid",
+    ),
+    "no package, and a choice": (b"defaults: [override /cell: gru]\n", "mine.yaml: must begin with the line '# @pack"),
+    "an unknown key of the sweeper": (
+        f"{HEAD}hydra: {{sweeper: {{parms: 1}}}}\n".encode(),
+        "mine.yaml: parms: no such key there.",
+    ),
     "an arm that is a list": (
         f"{HEAD}hydra: {{mode: MULTIRUN, sweeper: {{arms: [[cell=gru]]}}}}\n".encode(),
         "hydra.sweeper.arms: ['cell=gru']: not allowed.",
@@ -39,7 +52,7 @@ def test_a_broken_file_is_named(what, in_tmp_path, capfd):
     error = capfd.readouterr().err
     assert status == 2
     assert message in error
-    assert "mine.yaml" in error or "arms" in error
+    assert "mine.yaml" in error or "arms" in error or "A file" in error
     assert error.count("\n") == 1
     assert len(error) < 400 + len(str(in_tmp_path))
     assert [path.name for path in in_tmp_path.iterdir()] == [folder]

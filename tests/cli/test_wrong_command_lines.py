@@ -94,7 +94,7 @@ def test_a_configuration_that_cannot_be(override, told):
         ("optimizer=adam", "Did you mean 'optimiser'?"),
         ("optimizer.lr=1", "Did you mean 'optimiser.lr'?"),
         ("cell.hidden_size=1", "Did you mean 'cell.hidden'?"),
-        ("seeds=1,2,3", "Add -m for a run with each, or write a list: seeds=[1,2,3]."),
+        ("seeds=1,2,3", "Add -m for a run with each. Or write a list: seeds=[1,2,3]."),
         ("cell=rnn,gru", "Add -m for a run with each."),
     ],
 )
@@ -122,6 +122,7 @@ def test_a_key_that_a_file_has_set_is_told_with_the_file(told):
         ("cell=gru ~cell.hiden", "~cell.hiden: no such key. Did you mean 'hidden'? cell has: hidden."),
         ("-m hydra.sweeper.arm=[]", "Did you mean 'arms'? hydra.sweeper has: max_batch_size, params, arms, "),
         ("-m hydra/sweeper=optuna hydra.sweeper.trial=3", "hydra.sweeper has: trials, at_once, seed, params."),
+        ("-m cell=rnn,gru +hydra.launcher.foo=1", "+hydra.launcher.foo=1: no such key."),
         ("probes.gates.every=3", "no such probe in this run. Add it with +probe@probes.gates=gates, or probes=full."),
         ("probes=full probes.gates.evry=3", "Did you mean 'every'? probes.gates has: every, first, per_decade"),
     ],
@@ -156,7 +157,7 @@ def test_the_keys_of_a_launcher_are_told(capfd):
         ("hydra.searchpath=[nope]", "hydra.searchpath=[nope]: not allowed. "),
         (
             "seeds=range(3)",
-            "seeds=range(3): several values. Add -m for a run with each, or write a list: seeds=[0,1,2].",
+            "seeds=range(3): several values. Add -m for a run with each. Or write a list: seeds=[0,1,2].",
         ),
         ("seeds=[range(3)]", "seeds=[range(3)]: not allowed. Within a list or a mapping, write every value out."),
         ("-m milestones={a:[choice(1,2)]}", "milestones={a:[choice(1,2)]}: not allowed. Within a list or a mapping, "),

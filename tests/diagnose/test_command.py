@@ -1,6 +1,7 @@
 """`python -m rnnlab.diagnose`: what it writes, that it changes nothing else, and what it says of bad input."""
 
 import html
+import os
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def test_neither_the_run_nor_the_report_minds_the_folder(run, capfd):
     assert "finished already" in capfd.readouterr().out
     assert report(["runs"]) == 0
     assert "1 runs" in capfd.readouterr().out
+
+
+def test_a_folder_whose_name_is_no_text(run):
+    named = run.rename(run.with_name(os.fsdecode(b"x$\xff")))
+    assert main([str(named)]) == 0
+    assert (named / "diagnosis" / "diagnosis.png").exists()
 
 
 def test_only_some_seeds_elsewhere_and_other_examples(run, capsys):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, seal
+from helpers import TINY, rnnlab, seal
 from omegaconf import OmegaConf
 from rich.console import Console
 from support import CONFIGS, composed, leaf, options
@@ -514,3 +514,28 @@ def test_keys_of_the_launchers_and_sweepers_are_checked(in_tmp_path, capfd):
     ):
         assert run_command_line(arguments) == 2
         assert words in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        (["hydra/launcher=null"], "hydra/launcher=null: not allowed. Choose an option of the group"),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.cluster=pbs"],
+            "hydra.launcher.cluster=pbs: not allowed. Allowed: slurm",
+        ),
+        (
+            ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.parameters.timeout_min=abc"],
+            "hydra.launcher.parameters={timeout_min: abc",
+        ),
+        (
+            ["hydra/launcher=ray", "ray_address=localhost"],
+            "ray_address=localhost: not allowed. Allowed: auto, HOST:PORT",
+        ),
+    ],
+)
+def test_a_wrong_launcher_is_refused_and_nothing_written(launcher, message, in_tmp_path, capfd):
+    pytest.importorskip("submitit")
+    assert rnnlab("-m", "cell=rnn,gru", *launcher) == 2
+    assert capfd.readouterr().err.startswith(f"rnnlab: {message}")
+    assert not list(in_tmp_path.iterdir())

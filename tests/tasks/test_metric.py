@@ -1,5 +1,6 @@
 """A metric says which way is better, and everybody who ranks or sums up asks it."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from helpers import TINY, only_run, read, rnnlab
 
 from rnnlab.sinks.hparams import outcome
-from rnnlab.tasks.task import Metric
+from rnnlab.tasks.task import RESERVED, Metric
 from rnnlab.training.loop import Result
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +61,18 @@ def test_a_seed_that_diverged_has_the_worst(better):
     middle = Result(status="unsolved", final_metric=1.5)
     assert outcome({0: good, 1: middle, 2: bad}, metric)["Outcome/x"] == 1.5
     assert metric.best(metric.worst, 7.0) == 7.0
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_the_best_is_one_of_the_numbers(better):
+    metric = Metric("error", "", better)
+    for values in ([math.nan, 0.2], [0.2, math.nan]):
+        assert metric.best(*values) == 0.2
+    assert math.isnan(metric.best(math.nan, math.nan))
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_metric_has_no_name_that_a_line_of_metrics_has(name, mine, capsys):
+    assert rnnlab(*mine(f'Metric("{name}", "", "lower")')) == 2
+    assert f"its metric may not be called {name}, nor step, seed," in capsys.readouterr().err
+    assert not Path("runs").exists()

@@ -331,3 +331,10 @@ def test_images_with_a_channel_are_read_and_colours_refused(
     else:
         with pytest.raises(ConfigError, match="make colours grey"):
             load(source)
+
+
+def test_images_of_0_and_1_are_not_trained_on_as_black_ones(tmp_path):
+    data = arrays()
+    np.savez(tmp_path / "binary.npz", **{**data, "x_train": (data["x_train"] > 0).astype(np.uint8)})
+    with pytest.raises(ConfigError, match="x_train: its pixels are 0 and 1, both black"):
+        load(str(tmp_path / "binary.npz"))

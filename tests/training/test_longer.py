@@ -125,6 +125,13 @@ def test_nothing_is_taken_from_what_is_damaged_of_another_configuration_or_not_a
     assert "oing on" not in capsys.readouterr().out
 
 
+def test_a_shorter_run_that_cannot_be_looked_at_is_told(in_tmp_path, capsys):
+    shorter = run("longer", "steps=10")
+    (shorter / "manifest.json").write_text("{}")
+    assert rnnlab(*TINY, *EVERY, "name=longer", "steps=20") == 0
+    assert f"Whether this goes on with {shorter} cannot be told: " in capsys.readouterr().err
+
+
 def test_the_longest_that_serves_is_gone_on_with_and_one_cut_off_at_once_begins_again(in_tmp_path, capsys, monkeypatch):
     whole = results(run("whole", "steps=20"))
     for steps in (5, 15, 10):

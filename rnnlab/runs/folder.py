@@ -27,7 +27,7 @@ from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import Digest, checksum, digest
 from rnnlab.runs.record import Record
 from rnnlab.runs.safe_files import refuse_links, why_no_folder
-from rnnlab.runs.stored_config import CHECKSUM
+from rnnlab.runs.stored_config import as_written
 
 LOG = "output.log"
 """In the folder of a sweep's run: what the run has printed."""
@@ -200,10 +200,7 @@ class RunFolder:
         return self._write(name, (json.dumps(plain(content), indent=2) + "\n").encode())
 
     def write_config(self, resolved: dict[str, Any]) -> Digest:
-        text = "# The resolved configuration of this run. To run it again:\n"
-        text += "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this one)\n"
-        body = OmegaConf.to_yaml({**resolved, "force": False})
-        return self._write("config.yaml", f"{text}{CHECKSUM}{digest(body.encode())['sha256']}\n{body}".encode())
+        return self._write("config.yaml", as_written(OmegaConf.to_yaml({**resolved, "force": False}).encode()))
 
     def write_adjoints(self, arrays: dict[str, np.ndarray]) -> Digest:
         buffer = BytesIO()

@@ -19,6 +19,10 @@ from rnnlab.runs.digest import digest
 from rnnlab.runs.safe_files import read_regular
 from rnnlab.schema import TOP_KEYS
 
+HEAD = (
+    "# The resolved configuration of this run. To run it again:\n"
+    "# python -m rnnlab --config-path=FOLDER --config-name=config  (FOLDER: this one)\n"
+)
 CHECKSUM = "# Checksum of the lines below: "
 LIMIT, DEPTH = 2**21, 8
 """Bytes of the file, and mappings and lists within one another, at most. Runs write a few kB (with 100,000 seeds 1.3
@@ -73,12 +77,15 @@ def read_config(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
         raise DamagedError(path, f"cannot be read: {error.strerror or error}") from None
 
 
+def as_written(lines: bytes) -> bytes:
+    """The file that a run writes: these lines, their checksum in a comment above them, and how to use them."""
+    return f"{HEAD}{CHECKSUM}{digest(lines)['sha256']}\n".encode() + lines
+
+
 def is_as_written(content: bytes) -> bool:
-    """Whether the lines of a stored configuration are those that its checksum, in a comment above them, is of."""
-    comments, mark, rest = content.partition(CHECKSUM.encode())
-    told, _, lines = rest.partition(b"\n")
-    above = all(line.startswith(b"#") for line in comments.splitlines())
-    return bool(mark) and above and told.decode("latin-1").strip() == digest(lines)["sha256"]
+    """Whether a stored configuration is what a run writes, its comments included."""
+    _, _, rest = content.partition(CHECKSUM.encode())
+    return content == as_written(rest.partition(b"\n")[2])
 
 
 def parse_config(path: Path, content: bytes) -> dict[str, Any]:

@@ -443,3 +443,13 @@ def test_a_manifest_cannot_write_to_the_terminal(finished, capfd):
     said = capfd.readouterr().err
     assert "manifest.json: is not what a run writes (files." in said
     assert said.replace("\n", "").isprintable()
+
+
+def test_the_comments_of_a_configuration_are_vouched_for_too(in_tmp_path, capsys):
+    assert rnnlab() == 0
+    path = only_run() / "config.yaml"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"resolved", b"resOlved", 1))
+    assert rnnlab() == 0
+    assert "config.yaml: does not match its checksum" in capsys.readouterr().err
+    assert path.read_bytes() == whole

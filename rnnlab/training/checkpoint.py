@@ -133,6 +133,11 @@ def _found(folder: Path) -> list[Path]:
     return sorted(named, key=step_of, reverse=True)
 
 
+def reached(folder: Path) -> int:
+    """The step of the newest checkpoint, good or not; 0 where there is none."""
+    return max(map(step_of, _found(folder)), default=0)
+
+
 def step_of(path: Path) -> int:
     """The training step that a checkpoint's name tells."""
     return int(path.name.split("-")[1])

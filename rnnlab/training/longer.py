@@ -17,6 +17,7 @@ from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.identity import configuration_hash, hash_without_steps, technique
 from rnnlab.runs.record import Record
 from rnnlab.sinks.console import say
+from rnnlab.training import checkpoint
 from rnnlab.training.resume import Standing, newest
 
 
@@ -67,17 +68,23 @@ def _candidates(experiment: Experiment, folder: Path) -> Iterator[tuple[Record, 
 
 
 def _look(experiment: Experiment, record: Record, steps: int) -> Shorter:
-    last, why = _common(experiment, steps)
+    last, why = _common(experiment, steps, min(steps, checkpoint.reached(record.path / "checkpoint")))
     standing, damage = newest(experiment, record.path, last)
     return Shorter(record, steps, standing, "; ".join(map(one_line, damage)) or why)
 
 
-def _common(experiment: Experiment, steps: int) -> tuple[int, str]:
-    """The last step after which a run of so many stands as the longer one does, and what differs from there on."""
+def _common(experiment: Experiment, steps: int, reached: int) -> tuple[int, str]:
+    """The last step after which a run of so many stands as the longer one does, and what differs from there on.
+
+    Args:
+        reached: the last step to look at, since a run that was solved early is one of a billion steps as well.
+    """
     config, factor = experiment.config, experiment.schedule.factor
-    for step in range(1, steps + 1):
+    for step in range(1, reached + 1):
         if factor(step, steps) != factor(step, config.steps):
             return step - 1, f"schedule={config.option('schedule')} depends on steps"
+    if reached < steps:
+        return reached, ""
     if steps % config.evaluate_every:
         return steps - 1, f"evaluate.every={config.evaluate_every} would not evaluate at step {steps}"
     if steps % config.log_every and not wants(steps, config.probe_every):

@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from rnnlab.runs.record import Record
+from rnnlab.schedules.constant import Constant
 from rnnlab.training import checkpoint
 
 EVERY = ["evaluate.every=5", "log.every=5", "checkpoint.every=5"]
@@ -123,6 +124,17 @@ def test_nothing_is_taken_from_what_is_damaged_of_another_configuration_or_not_a
     (shorter / "metrics.jsonl").write_bytes(b"")
     assert results(run("longer", "steps=30", "force=true")) == results(run("whole", "steps=30", "force=true"))
     assert "oing on" not in capsys.readouterr().out
+
+
+def test_steps_that_were_never_taken_are_not_gone_through(in_tmp_path, capsys):
+    """One by one, a billion would take minutes; the run was solved at once."""
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Constant, "factor", lambda self, step, steps: asked.append(step) or 1.0)
+        for steps in ("1000000000", "2000000000"):
+            run("longer", "task.solved_mse=100", f"steps={steps}")
+    assert "Going on from step 0 of " in capsys.readouterr().out
+    assert not asked
 
 
 def test_a_shorter_run_that_cannot_be_looked_at_is_told(in_tmp_path, capsys):

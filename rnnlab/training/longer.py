@@ -14,7 +14,7 @@ from rnnlab.build import Experiment
 from rnnlab.messages import one_line
 from rnnlab.probes.adjoint_record import wants
 from rnnlab.runs.damage import DamagedError
-from rnnlab.runs.identity import configuration_hash, hash_without_steps, technique
+from rnnlab.runs.identity import hash_without_steps, technique
 from rnnlab.runs.record import Record
 from rnnlab.sinks.console import say
 from rnnlab.training import checkpoint
@@ -51,16 +51,21 @@ def shorter(experiment: Experiment, folder: Path) -> Shorter | None:
     return max(found, key=lambda s: (s.standing.progress.step if s.standing else -1, s.steps), default=None)
 
 
+def without_steps(experiment: Experiment) -> str:
+    """The hash that runs share which differ in `steps` alone."""
+    device, engine = experiment.device.type, experiment.engine.name
+    return hash_without_steps(experiment.config.resolved(), device=device, engine=engine)
+
+
 def _candidates(experiment: Experiment, folder: Path) -> Iterator[tuple[Record, int]]:
-    config, where = experiment.config, {"device": experiment.device.type, "engine": experiment.engine.name}
-    ours, whole = hash_without_steps(config.resolved(), **where), configuration_hash(config, **where)
+    config, ours = experiment.config, without_steps(experiment)
     for path in sorted(folder.parent.glob(f"{escape(technique(config))}-????????")):
         record = Record(path)
         try:
             manifest = record.manifest
             if manifest["configuration_without_steps"] != ours or manifest["sources"] != experiment.sources:
                 continue
-            if manifest["configuration"] != whole and int(record.config["steps"]) < config.steps:
+            if int(record.config["steps"]) < config.steps:
                 yield record, int(record.config["steps"])
         except DamagedError as error:  # another run's damage is none of ours
             if path != folder:

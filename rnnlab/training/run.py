@@ -20,7 +20,7 @@ from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now, write_atomically
-from rnnlab.runs.identity import configuration_hash, hash_of_stored, hash_without_steps, run_id, technique
+from rnnlab.runs.identity import configuration_hash, hash_of_stored, run_id, technique
 from rnnlab.runs.record import Record
 from rnnlab.runs.sources import changed
 from rnnlab.schema import Config
@@ -31,7 +31,7 @@ from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import evaluated_on
 from rnnlab.training import checkpoint
-from rnnlab.training.longer import Shorter, shorter
+from rnnlab.training.longer import Shorter, shorter, without_steps
 from rnnlab.training.loop import Progress, Stopwatch, train
 from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
 
@@ -193,11 +193,6 @@ def _hash(experiment: Experiment) -> str:
     return configuration_hash(experiment.config, device=experiment.device.type, engine=experiment.engine.name)
 
 
-def _hash_without_steps(experiment: Experiment) -> str:
-    where = {"device": experiment.device.type, "engine": experiment.engine.name}
-    return hash_without_steps(experiment.config.resolved(), **where)
-
-
 def _stored_hash(experiment: Experiment, other: Path) -> str:
     """That of a run whose manifest is lost, by its config.yaml; '' where there is nothing to go on with."""
     try:
@@ -307,7 +302,7 @@ class _Session:
             "end": None,
             "sessions": [*earlier, {"start": now(), "from_step": self.progress.step}],
             "configuration": _hash(self.experiment),
-            "configuration_without_steps": _hash_without_steps(self.experiment),
+            "configuration_without_steps": without_steps(self.experiment),
             "continues": self.continued.path.name if self.continued else before.get("continues"),
             "sources": self.experiment.sources,
             "files": {"metrics.jsonl": digest(self.standing.kept)},

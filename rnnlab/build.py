@@ -10,11 +10,11 @@ from torch import nn
 
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
-from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.cells.cell import Cell, Initialiser, initialise_cell
 from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.contract import OURS, ConfigError, component_class, without_stack
 from rnnlab.dropout.dropout import Dropout
-from rnnlab.fit import refuse_unfit
+from rnnlab.groups import COMPONENTS
 from rnnlab.interruption import obey
 from rnnlab.matching import Match, match
 from rnnlab.membership import lacks
@@ -24,14 +24,14 @@ from rnnlab.memory.refuse import refuse_needy
 from rnnlab.memory.sketch import sketch
 from rnnlab.messages import one_line
 from rnnlab.parametrisations.parametrisation import Parametrisation
-from rnnlab.parametrisations.recurrent import refuse_misfit
+from rnnlab.plan import Plan, ask, refuse, why_not
 from rnnlab.probes.probe import Probe
 from rnnlab.processors import within_quota
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
-from rnnlab.schema import Config, refuse_sizes
+from rnnlab.schema import Config
 from rnnlab.streams import generator
-from rnnlab.tasks.task import RESERVED, Metric, Task
+from rnnlab.tasks.task import Task, check_metric
 from rnnlab.training.model import Model
 
 
@@ -48,6 +48,10 @@ class Experiment:
     match: Match | None
     memory: Need
     task: Task
+    initialiser: Initialiser
+    input_initialiser: Initialiser
+    output_initialiser: Initialiser
+    bias_initialiser: Initialiser
     parametrisation: Parametrisation
     rule: AdjointRule
     regulariser: Regulariser
@@ -75,17 +79,12 @@ class Experiment:
         """
         config, replicas = self.config, len(seeds)
         cell = make_cell(config.components, config.allowed_packages, replicas=replicas, inputs=self.task.inputs)
-        units = cell.hidden
-        recurrent, inputs, outputs, bias = (
-            make(group, config.components[group], config.allowed_packages, units=units, steps=self.task.steps)
-            for group in ("initialiser", "input_initialiser", "output_initialiser", "bias_initialiser")
-        )
         model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
         for replica, seed in enumerate(seeds):
             obey(interrupted)
             draw = generator(seed, "init")
-            initialise_cell(cell, replica, recurrent, inputs, bias, draw)
-            model.initialise_readout(replica, outputs, bias, draw)
+            initialise_cell(cell, replica, self.initialiser, self.input_initialiser, self.bias_initialiser, draw)
+            model.initialise_readout(replica, self.output_initialiser, self.bias_initialiser, draw)
         model.parametrise(self.parametrisation)
         return model.to(self.device)
 
@@ -107,54 +106,28 @@ def build(
         ConfigError: what could only be seen now is wrong, for example a device that is not there, or that there is
             less memory than training needs.
     """
-    task, rule, regulariser, dropout, clipping, gradient_noise, optimiser, schedule = (
-        make(group, config.components[group], config.allowed_packages)
-        for group in (
-            "task",
-            "adjoint",
-            "regulariser",
-            "dropout",
-            "clipping",
-            "gradient_noise",
-            "optimiser",
-            "schedule",
-        )
-    )
-    if not isinstance(task.metric, Metric):
-        raise ConfigError(
-            f"task: its metric is {task.metric!r}. Give a Metric(name, unit, better) of rnnlab.tasks.task: whether "
-            "higher or lower is better nobody else knows."
-        )
-    if task.metric.name in RESERVED:
-        raise ConfigError(f"task: its metric may not be called {task.metric.name}, nor {', '.join(RESERVED)}.")
-    if config.shipped("adjoint") in ("truncate", "truncate_random") and rule.every >= task.steps:
-        raise ConfigError(
-            f"adjoint.every={rule.every}: not allowed. A sequence has {task.steps} steps, so this would cut nothing."
-        )
+    task: Task = make("task", config.components["task"], config.allowed_packages)
+    check_metric(task)
     if config.recompute >= task.steps:
         raise ConfigError(
             f"recompute={config.recompute}: not allowed. A sequence has {task.steps} steps, and computing all of them "
             "again would save no memory."
         )
-    parametrisation: Parametrisation = make(
-        "parametrisation", config.components["parametrisation"], config.allowed_packages, steps=task.steps
-    )
     device, dtype = _device(config.device), getattr(torch, config.dtype)
     notes: list[str] = []  # told once nothing is refused any more
-    config, found = _matched(config, task, parametrisation)
+    config, found = _matched(config, task)
     if found:
         notes.append(str(found))
-        refuse_sizes(config)
     memory = _memory(config, device, found, trains=trains)
-    cell = _looked_at(config, task)
-    _say_what_is_idle(config, cell, notes.append)
-    _refuse_misfit(config, parametrisation, cell)
-    refuse_unfit(config, cell, dropout)
-    config = _chrono_alone(config, cell, task, notes.append)
-    probes = _probes(config, cell, notes.append)
+    plan = _plan(config, task)
+    refuse(plan)
+    config = _overridden(plan, notes.append)
+    probes = _probes(plan, notes.append)
+    notes += filter(None, (part.remark(plan) for part in plan.parts.values() if hasattr(part, "remark")))
+    rule, regulariser, dropout = (plan.parts[group] for group in ("adjoint", "regulariser", "dropout"))
     engine = choose(
         config.engine,
-        cell=cell,
+        cell=plan.cell,
         rule=rule,
         device=device,
         dtype=dtype,
@@ -162,9 +135,7 @@ def build(
         recompute=config.recompute,
         precision=config.precision,
         say=say,
-        unserved=f"it does not serve dropout={config.option('dropout')}, which acts within a step"
-        if dropout.within
-        else None,
+        unserved=f"it does not serve {plan.chosen('dropout')}, which acts within a step" if dropout.within else None,
         vectors="adjoints" in regulariser.needs,
     )
     for note in notes:
@@ -173,21 +144,24 @@ def build(
         config=config,
         match=found,
         memory=memory,
-        task=task,
-        parametrisation=parametrisation,
-        rule=rule,
-        regulariser=regulariser,
-        dropout=dropout,
-        clipping=clipping,
-        gradient_noise=gradient_noise,
-        optimiser=optimiser,
-        schedule=schedule,
         probes=probes,
         device=device,
         dtype=dtype,
         engine=engine,
         sources=sources_of(config, task),
+        rule=rule,
+        **{group: plan.parts[group] for group in COMPONENTS if group not in ("cell", "activation", "adjoint")},
     )
+
+
+def _plan(config: Config, task: Task) -> Plan:
+    """With every component of a configuration, the cell without numbers."""
+    parts, packages, cell = config.components, config.allowed_packages, _looked_at(config, task)
+    context = {"units": cell.hidden, "steps": task.steps, "replicas": 1}
+    others = {
+        group: make(group, parts[group], packages, **context) for group in COMPONENTS if group not in ("task", "cell")
+    }
+    return Plan(config, {"task": task, "cell": cell, **others})
 
 
 def sources_of(config: Config, task: Task) -> dict[str, str]:
@@ -197,10 +171,13 @@ def sources_of(config: Config, task: Task) -> dict[str, str]:
     return of_modules(modules, config.allowed_packages) | of_files(getattr(task, "files", ()))
 
 
-def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tuple[Config, Match | None]:
+def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
     """The configuration with the cell.hidden that match_parameters asks for in place of its own."""
     if config.match_parameters is None:
         return config, None
+    parametrisation = make(
+        "parametrisation", config.components["parametrisation"], config.allowed_packages, steps=task.steps
+    )
 
     def sized(hidden: int) -> dict[str, dict[str, Any]]:
         return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
@@ -214,7 +191,7 @@ def _matched(config: Config, task: Task, parametrisation: Parametrisation) -> tu
             ) from error
 
     first = make_cell(sized(2), config.allowed_packages, replicas=1, inputs=task.inputs)
-    _refuse_misfit(config, parametrisation, first)
+    ask(Plan(config, {"cell": first, "parametrisation": parametrisation}), "parametrisation")
     # rnnlab.schema refuses one unit in a population.
     least = 2 if len(config.seeds) > 1 else first.least
     found = match(config.match_parameters, count, least=least)
@@ -274,41 +251,18 @@ def _memory(config: Config, device: torch.device, found: Match | None, *, trains
         raise
 
 
-def _say_what_is_idle(config: Config, cell: Cell, say: Callable[[str], None]) -> None:
-    """What this cell can make no use of: a learning rate of weights that it has not is refused, the rest is said."""
-    factor, option = config.components["optimiser"]["recurrent_lr_factor"], config.option("cell")
-    if factor != 1 and not cell.recurrent:
-        raise ConfigError(
-            f"optimiser.recurrent_lr_factor={factor}: not allowed with cell={option}, which has no recurrent weights. "
-            "Allowed: 1."
-        )
-    if config.shipped("cell") in ("lstm_layernorm", "gru_layernorm") and cell.inputs == 1:
-        say(
-            f"cell={option} normalises x_t U over its units: of this task's one input only the sign is left. "
-            "cell=rnn_layernorm normalises its sum with h_(t-1) W."
-        )
-    if not cell.blocks:
-        say(f"initialiser={config.option('initialiser')} draws nothing here: cell={option} has no recurrent matrices.")
-
-
-def _chrono_alone(config: Config, cell: Cell, task: Task, say: Callable[[str], None]) -> Config:
-    """The configuration in which chrono initialisation, if it is chosen, draws the carrying gates' whole bias."""
-    if config.shipped("bias_initialiser") != "chrono":
-        return config
-    if not cell.carried:
-        raise ConfigError(
-            f"bias_initialiser=chrono: not allowed with cell={config.option('cell')}. It draws the bias of a gate f "
-            "as in f h_{t-1}, and this cell has none of that form; choose one that has, such as cell=lstm or cell=gru."
-        )
-    if config.components["bias_initialiser"]["t_max"] is None and task.steps < 3:
-        raise ConfigError(
-            f"bias_initialiser.t_max=null: not allowed. A sequence has {task.steps} steps; give a number, at least 3."
-        )
-    own = config.components["cell"]
-    if not own.get("forget_bias"):
-        return config
-    say(f"bias_initialiser=chrono draws the whole bias: cell.forget_bias=0 in place of {own['forget_bias']}.")
-    return replace(config, components={**config.components, "cell": {**own, "forget_bias": 0.0}})
+def _overridden(plan: Plan, say: Callable[[str], None]) -> Config:
+    """The configuration with the keys that a component sets in place of others, where those are there."""
+    config = plan.config
+    for group in COMPONENTS:
+        asked = getattr(plan.parts[group], "overrides", None)
+        for key, value in (asked(plan) if asked else {}).items():
+            other, _, name = key.partition(".")
+            part = config.components[other]
+            if part.get(name, value) != value:
+                say(f"{plan.chosen(group)} sets {key}={value:g} in place of {part[name]:g}.")
+                config = replace(config, components={**config.components, other: {**part, name: value}})
+    return config
 
 
 def make_cell(
@@ -326,35 +280,21 @@ def make_cell(
     )
 
 
-def _refuse_misfit(config: Config, parametrisation: Parametrisation, cell: Cell) -> None:
-    refuse_misfit(parametrisation, cell, option=config.option("parametrisation"), cell_option=config.option("cell"))
-
-
-def _probes(config: Config, cell: Cell, say: Callable[[str], None]) -> dict[str, Probe]:
-    """The configured probes that this cell has something for: a bundle serves every cell."""
-    probes: dict[str, Probe] = {
-        name: make(f"probes.{name}", probe, config.allowed_packages) for name, probe in config.probes.items()
-    }
-    blind = {name: lacks for name, probe in probes.items() if (lacks := _lacks(cell, probe.needs))}
-    for name, (what, cells) in blind.items():
-        if len(blind) == len(probes):
-            raise ConfigError(
-                f"probes.{name}: not allowed with cell={config.option('cell')}, which has no {what} to look at. "
-                f"Leave it out with ~probes.{name}, or choose another cell: {cells}."
-            )
-        say(f"probes.{name} measures nothing here: cell={config.option('cell')} has no {what}.")
-    return {name: probe for name, probe in probes.items() if name not in blind}
-
-
-def _lacks(cell: Cell, needs: tuple[str, ...]) -> tuple[str, str] | None:
-    """What a cell does not have of what a probe looks at, and cells that have it."""
-    if "gates" in needs and not cell.gated:
-        return "gates", "cell=lstm, cell=gru"
-    if "recurrent" in needs and not cell.recurrent:
-        return "recurrent weights", "cell=rnn, cell=lstm"
-    if "blocks" in needs and not cell.blocks:
-        return "recurrent matrices", "cell=rnn, cell=lstm"
-    return None
+def _probes(plan: Plan, say: Callable[[str], None]) -> dict[str, Probe]:
+    """The configured probes that have something to look at: a bundle serves every cell."""
+    config, kept = plan.config, dict[str, Probe]()
+    refused: list[str] = []
+    for name, node in config.probes.items():
+        probe = make(f"probes.{name}", node, config.allowed_packages)
+        why = why_not(probe, plan, f"probes.{name}")
+        if why:
+            refused.append(f"probes.{name}: not allowed. {why}. Leave it out with ~probes.{name}.")
+            say(f"probes.{name} measures nothing here: {why}.")
+        else:
+            kept[name] = probe
+    if refused and not kept:
+        raise ConfigError(refused[0])
+    return kept
 
 
 def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), **context: Any) -> Any:

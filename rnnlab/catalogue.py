@@ -26,24 +26,13 @@ from typing import Any
 import yaml
 
 from rnnlab.arguments import Parser
+from rnnlab.groups import GROUPS as ALL
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, COSTS = Path("docs/techniques.md"), Path("docs/technique_costs.json")
-GROUPS = {
-    "cell": "The recurrent step itself.",
-    "activation": "The nonlinearity phi of a cell.",
-    "initialiser": "How recurrent weights are drawn, per gate block; others by `input_` and `output_initialiser`.",
-    "bias_initialiser": "How biases are drawn, per gate.",
-    "parametrisation": "What recurrent weights are made of, once per training step.",
-    "clipping": "What is done to a replica's parameter gradients after the backward pass.",
-    "adjoint": "What is done to dL/dh_t inside the backward pass, at every time step.",
-    "regulariser": "What is added to a replica's loss or gradients.",
-    "dropout": "What is dropped in training, and never in evaluation.",
-    "gradient_noise": "What is added to the gradients, after clipping.",
-    "optimiser": "How gradients become updates.",
-    "schedule": "What the learning rate is multiplied with.",
-}
-"""Groups in the order of the page; one that is not there yet is left out."""
+NOT_HERE = ("task", "input_initialiser", "output_initialiser", "probes")
+"""Groups whose options are no techniques, or stand on the page already."""
+GROUPS = {key: group.about for key, group in ALL.items() if key not in NOT_HERE}
 HEADING = """# Techniques
 
 Written by `make docs` from the options' YAML, docstrings and tests: do not edit.

@@ -19,9 +19,10 @@ from rnnlab.contract import (
     check_value,
     meant,
 )
-from rnnlab.groups import COMPONENTS, GROUPS
+from rnnlab.groups import COMPONENTS, GROUPS, NEUTRAL, option_name
 from rnnlab.messages import listed, shown
 from rnnlab.packages import KEY, WHERE
+from rnnlab.plan import as_written, refuse
 
 SCALARS: dict[str, Any] = {
     "name": Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
@@ -44,23 +45,6 @@ SCALARS: dict[str, Any] = {
     "checkpoint.keep": Count,
     "tensorboard": bool,
 }
-YOUNGER = {
-    "gradient_noise": {"_target_": "rnnlab.gradient_noise.none.NoNoise"},
-    "parametrisation": {"_target_": "rnnlab.parametrisations.none.NoParametrisation"},
-    "regulariser": {"_target_": "rnnlab.regularisers.none.NoRegulariser"},
-    "dropout": {"_target_": "rnnlab.dropout.none.NoDropout"},
-}
-"""Groups that a configuration may do without, as those stored before there was the group do, and what they are then."""
-BLIND_TO_PARTS = {
-    "clipping": {
-        "agc": "It takes columns of a parameter for units, which those of a parametrisation are not.",
-        "pascanu": "It shrinks recurrent weights; here those are made from parameters that it would stop.",
-    },
-    "optimiser": {"muon": "Its step is one for recurrent matrices; here those are made from other parameters."},
-}
-"""Why an option makes no sense where recurrent weights are not trained themselves."""
-ORTHOGONAL = ("exponential", "cayley", "householder")
-SQUARE_ONLY = ("identity", "henaff", "cayley", "nearly_identity", "spectral_radius")
 SECTIONS = {key.split(".")[0] for key in SCALARS if "." in key}
 TOP_KEYS = [*COMPONENTS, *(k for k in SCALARS if "." not in k), *sorted(SECTIONS), "seeds", "probes"]
 
@@ -98,11 +82,7 @@ class Config:
 
     def option(self, group: str) -> str:
         """The name of the option chosen in a group: `lstm` for rnnlab.cells.lstm.LSTM."""
-        return self.components[group]["_target_"].split(".")[-2]
-
-    def shipped(self, group: str) -> str:
-        """The option's name when it is one of rnnlab's own, else ''."""
-        return self.option(group) if self.components[group]["_target_"].startswith("rnnlab.") else ""
+        return option_name(self.components[group]["_target_"])
 
     def resolved(self) -> dict[str, Any]:
         """The nested form that YAML holds; reading it back gives this configuration."""
@@ -154,14 +134,13 @@ def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Con
         components=groups,
         probes=_probes(raw.get("probes"), packages),
     )
-    _refuse_nonsense(config)
+    _refuse_contradictions(config)
+    refuse(as_written(config))
     return config
 
 
 SCHEDULE = ("every", "first", "per_decade")
 """What every probe's schedule has."""
-REQUIRED = {"cell": ("hidden",), "optimiser": ("lr", "recurrent_lr_factor"), "task": ("batch",)}
-"""Keys that every component of a group has, a user's own included: other parts read them."""
 
 
 def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
@@ -182,7 +161,7 @@ def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
 
 
 def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) -> dict[str, Any]:
-    node = raw.get(group, YOUNGER.get(group))
+    node = raw.get(group, NEUTRAL.get(group))
     if node is None and group not in raw:
         raise ConfigError(f"{group}: missing. Choose an option of the group: {group_syntax(group)}=OPTION.")
     if not isinstance(node, Mapping):
@@ -190,7 +169,7 @@ def _component(raw: Mapping[str, Any], group: str, packages: Collection[str]) ->
             f"{group}={shown(node)}: not allowed. Choose an option of the group: {group_syntax(group)}=OPTION."
         )
     checked = check_component(group, node, packages)
-    for name in REQUIRED.get(group, ()):
+    for name in GROUPS[group].keys:
         if name not in checked:
             raise ConfigError(f"{group}.{name}: missing. Every component of the group {group} has the key {name}.")
     return checked
@@ -246,122 +225,37 @@ def _seeds(value: Any) -> list[int]:
     return list(range(check_value("seeds", value, Annotated[Count, Field(le=100_000)])))
 
 
-def _refuse_nonsense(config: Config) -> None:
-    """Combinations of allowed values that would do nothing, or not what they say."""
-    parts = config.components
-    task, adjoint, schedule = parts["task"], parts["adjoint"], parts["schedule"]
+def _refuse_contradictions(config: Config) -> None:
+    """Plain keys that do nothing beside others. What components make no sense with, they say: see rnnlab.plan."""
     if any(math.isclose(a, b) for a, b in zip(sorted(config.milestones), sorted(config.milestones)[1:], strict=False)):
         raise ConfigError(f"milestones={shown(config.milestones)}: not allowed. Milestones must differ.")
-    if parts["cell"]["hidden"] == 1 and len(config.seeds) > 1:
+    if config.components["cell"]["hidden"] == 1 and len(config.seeds) > 1:
         raise ConfigError(
             f"cell.hidden=1: not allowed with {len(config.seeds)} seeds. Products with one unit differ in the last bit "
             "between a population and a solo run; run the seeds one by one (seeds=[0], seeds=[1], …)."
         )
-    plain = config.engine in ("autograd", "scan")
-    if plain and config.threads not in ("auto", 1):
-        raise ConfigError(
-            f"threads={config.threads}: not allowed. engine={config.engine} computes on one thread, so that a replica "
-            "is bit-identical to its solo run; allowed: auto, 1."
-        )
-    if plain and config.recompute:
-        raise ConfigError(
-            f"recompute={config.recompute}: not allowed. engine={config.engine} keeps every step; allowed: 0."
-        )
     if config.recompute == 1:
         raise ConfigError(
             "recompute=1: not allowed. Every state would be kept and nothing computed again; allowed: 0, or 2 and more."
-        )
-    if config.precision != "ieee" and plain:
-        raise ConfigError(
-            f"precision={config.precision}: not allowed. engine={config.engine} multiplies what it is given; allowed: "
-            "ieee."
         )
     if config.precision != "ieee" and config.dtype != "float32":
         raise ConfigError(
             f"precision={config.precision}: not allowed. It is for products of float32, not of dtype={config.dtype}; "
             "allowed: ieee."
         )
-    if config.shipped("parametrisation") in ORTHOGONAL and config.shipped("regulariser") in ("l2", "orthogonality"):
-        raise ConfigError(
-            f"regulariser={config.option('regulariser')}: not allowed with "
-            f"parametrisation={config.option('parametrisation')}. Orthogonal weights have the same penalty wherever "
-            "they are; it would do nothing."
-        )
-    if config.shipped("regulariser") == "omega" and config.option("dropout") != "none":
-        raise ConfigError(
-            f"regulariser=omega: not allowed with dropout={config.option('dropout')}. Its penalty is that of the steps "
-            "as they are without dropout; choose one of the two."
-        )
-    if config.option("parametrisation") != "none":
-        for group, why in BLIND_TO_PARTS.items():
-            if config.shipped(group) in why:
-                raise ConfigError(
-                    f"{group}={config.option(group)}: not allowed with "
-                    f"parametrisation={config.option('parametrisation')}. {why[config.shipped(group)]}"
-                )
-    for group in ("input_initialiser", "output_initialiser"):
-        if config.shipped(group) in SQUARE_ONLY:
+    if config.engine in ("autograd", "scan"):
+        _refuse_of_fused(config)
+
+
+def _refuse_of_fused(config: Config) -> None:
+    """Keys that the fused engine alone can follow."""
+    for key, neutral, why in (
+        ("threads", ("auto", 1), "computes on one thread, so that a replica is bit-identical to its solo run"),
+        ("recompute", (0,), "keeps every step"),
+        ("precision", ("ieee",), "multiplies what it is given"),
+    ):
+        if getattr(config, key) not in neutral:
+            allowed = ", ".join(map(str, neutral))
             raise ConfigError(
-                f"{group}={config.option(group)}: not allowed. These weights are not square; it serves recurrent "
-                "weights only."
+                f"{key}={getattr(config, key)}: not allowed. engine={config.engine} {why}; allowed: {allowed}."
             )
-    if config.match_parameters is None:
-        refuse_sizes(config)
-    longest = parts["bias_initialiser"].get("t_max")
-    if config.shipped("bias_initialiser") == "chrono" and longest is not None and longest < 3:
-        raise ConfigError(
-            f"bias_initialiser.t_max={longest}: not allowed. Biases are drawn from log U(1, t_max - 1); at least 3."
-        )
-    if config.shipped("schedule") == "warmup_cosine" and schedule["warmup"] >= config.steps:
-        raise ConfigError(
-            f"schedule.warmup={schedule['warmup']}: not allowed. It must be below steps={config.steps}, or the "
-            "learning rate never gets there."
-        )
-    optimiser = parts["optimiser"]
-    dampening = optimiser.get("dampening", 0)
-    if optimiser.get("nesterov") and (optimiser["momentum"] == 0 or dampening != 0):
-        raise ConfigError(
-            "optimiser.nesterov=True: not allowed. Nesterov's form needs optimiser.momentum above 0 and no dampening "
-            f"(given: {optimiser['momentum']} and {dampening})."
-        )
-    length, shortest = task.get("length"), task.get("shortest")
-    least = 2 if config.shipped("task") == "adding" else 1
-    if length is not None and length < least:
-        raise ConfigError(f"task.length={length}: not allowed. task.length must be at least {least}.")
-    if shortest is not None and length is not None and not least <= shortest < length:
-        raise ConfigError(
-            f"task.shortest={shortest}: not allowed. It must be at least {least} and below task.length={length}, or "
-            "null for equal lengths."
-        )
-    examples = task.get("examples")
-    if examples is not None and examples < task["batch"]:
-        raise ConfigError(
-            f"task.examples={examples}: not allowed. A fixed set must hold at least task.batch={task['batch']}."
-        )
-    if config.shipped("task") == "copy" and not 2 <= task["alphabet"] <= 256:
-        raise ConfigError(
-            f"task.alphabet={task['alphabet']}: not allowed. From 2 (one symbol carries nothing to remember) to 256."
-        )
-    steps = _sequence_steps(config)
-    if config.shipped("adjoint") in ("truncate", "truncate_random") and steps is not None and adjoint["every"] >= steps:
-        raise ConfigError(
-            f"adjoint.every={adjoint['every']}: not allowed. A sequence has {steps} steps, so this would cut nothing."
-        )
-
-
-def refuse_sizes(config: Config) -> None:
-    """What does not go with cell.hidden; where match_parameters chooses that, to be asked when it has."""
-    hidden, nonzeros = config.components["cell"]["hidden"], config.components["initialiser"].get("nonzeros")
-    if config.shipped("initialiser") == "spectral_radius" and nonzeros is not None and nonzeros > hidden:
-        raise ConfigError(
-            f"initialiser.nonzeros={nonzeros}: not allowed. A unit has at most cell.hidden={hidden} connections."
-        )
-
-
-def _sequence_steps(config: Config) -> int | None:
-    task = config.components["task"]
-    if config.shipped("task") == "copy":
-        return task["length"] + 2 * task["symbols"]
-    if config.shipped("task") == "adding":
-        return task["length"]
-    return {"digits": 64, "mnist5k": 784}.get(task.get("source", ""))

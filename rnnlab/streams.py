@@ -7,6 +7,8 @@ the same in a population, alone, and after a resume, and no generator state is k
 import numpy as np
 import torch
 
+from rnnlab.groups import GROUPS
+
 STREAMS = {
     "init": 0,
     "data": 1,
@@ -17,11 +19,8 @@ STREAMS = {
     "example": 6,
     "probe": 7,
     "attribution": 8,
-    "gradient_noise": 9,
-    "adjoint": 20,
-    "dropout": 21,
+    **{group.key: group.stream for group in GROUPS.values() if group.stream is not None},
 }
-
 
 CPU = torch.device("cpu")
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
 from rnnlab.contract import PositiveShare, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -22,6 +23,13 @@ class HDetach:
 
     share: PositiveShare
     acts: ClassVar[bool] = False
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.cell.states != ("h", "c"):
+            return f"It cuts the path through h and keeps that through c; {plan.chosen('cell')} has no two such paths"
+        if plan.option("dropout") == "zoneout":
+            return "It cuts every path into h, and a unit that dropout=zoneout keeps has no other for its gradient"
+        return None
 
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
         factor_TR = draw_factors(seeds, step, like, lambda g: torch.rand(steps, generator=g) >= self.share)

@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from rnnlab.contract import Count, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -16,6 +17,11 @@ class Truncate:
 
     def apply(self, adjoint_RBH: Tensor) -> Tensor:
         return adjoint_RBH
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.every >= plan.task.steps:
+            return {"every": f"A sequence has {plan.task.steps} steps, so this would cut nothing"}
+        return None
 
     def cuts(self, step: int) -> bool:
         return step > 0 and step % self.every == 0

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
 from rnnlab.contract import Count, NonNegative, Share, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -26,6 +27,11 @@ class TruncateRandom:
     spread: NonNegative
     halved: Share
     acts: ClassVar[bool] = False
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.every >= plan.task.steps:
+            return {"every": f"A sequence has {plan.task.steps} steps, so this would cut nothing"}
+        return None
 
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
         return Weighted(draw_factors(seeds, step, like, lambda generator: self._kept(steps, generator)))

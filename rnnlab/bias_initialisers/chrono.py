@@ -5,6 +5,7 @@ from torch import Generator, Tensor
 
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import Count, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -24,6 +25,18 @@ class Chrono:
 
     t_max: Count | None
     steps: Count
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.t_max is not None and self.t_max < 3:
+            return {"t_max": "Biases are drawn from log U(1, t_max - 1); at least 3"}
+        if not plan.cell.carried:
+            return f"It draws the bias of a gate f as in f h_{{t-1}}; {plan.chosen('cell')} has none, cell=lstm has"
+        if self.t_max is None and plan.task.steps < 3:
+            return {"t_max": f"A sequence has {plan.task.steps} steps; give a number, at least 3"}
+        return None
+
+    def overrides(self, plan: Plan) -> dict[str, float]:
+        return {"cell.forget_bias": 0.0}
 
     def __call__(self, bias_H: Tensor, generator: Generator) -> None:
         bias_H.zero_()

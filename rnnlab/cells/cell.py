@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from rnnlab.plan import Plan
+
 State = tuple[Tensor, ...]
 """One tensor (R, B, H) per name in the cell's `states`."""
 
@@ -92,6 +94,18 @@ class Cell(nn.Module):
     def recurrent(self) -> bool:
         """Whether it has recurrent weights."""
         return hasattr(self, "weight_recurrent")
+
+    @property
+    def square(self) -> bool:
+        """Whether its recurrent weights are square blocks, (H, H), side by side."""
+        shape = tuple(self.weight_recurrent.shape[1:]) if self.recurrent else ()
+        return shape == (self.hidden, len(self.blocks) * self.hidden)
+
+    def remark(self, plan: Plan) -> str | None:
+        """What is worth saying of a run with this cell, though it makes sense."""
+        if not self.blocks:
+            return f"{plan.chosen('initialiser')} draws nothing here: {plan.chosen('cell')} has no recurrent matrices."
+        return None
 
     def preactivation(self, input_RBI: Tensor, state_RBH: Tensor) -> Tensor:
         """x U + h W + b for all blocks side by side, (R, B, G)."""

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from rnnlab.activations.sigmoid import sigmoid
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm
+from rnnlab.cells.layer_norm import layer_norm, single_input
 from rnnlab.contract import Count, Positive, checked
+from rnnlab.plan import Plan
 
 
 class LayerNormGRU(Cell):
@@ -42,6 +43,9 @@ class LayerNormGRU(Cell):
         self.gain_recurrent = nn.Parameter(torch.ones(replicas, 1, 3 * hidden))
         self.bias_candidate_recurrent = nn.Parameter(torch.zeros(replicas, 1, hidden))
         self.activation = activation()
+
+    def remark(self, plan: Plan) -> str | None:
+        return single_input(self, plan)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state

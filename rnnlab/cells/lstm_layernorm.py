@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.cells.layer_norm import layer_norm
+from rnnlab.cells.layer_norm import layer_norm, single_input
 from rnnlab.contract import Count, Finite, Positive, checked
+from rnnlab.plan import Plan
 
 
 class LayerNormLSTM(Cell):
@@ -52,6 +53,9 @@ class LayerNormLSTM(Cell):
         self.bias_cell = nn.Parameter(torch.zeros(replicas, 1, hidden))
         self.candidate_activation = activation()
         self.output_activation = activation()
+
+    def remark(self, plan: Plan) -> str | None:
+        return single_input(self, plan)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         h, c = state

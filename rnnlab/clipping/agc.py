@@ -5,6 +5,7 @@ from torch import Tensor
 
 from rnnlab.clipping.gradient_step import GradientStep
 from rnnlab.contract import Positive, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -23,6 +24,13 @@ class AdaptiveClipping:
     ratio: Positive
     eps: Positive
     readout: bool
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.has("parametrisation"):
+            return f"It takes columns for units, which those of {plan.chosen('parametrisation')} are not"
+        if plan.cell.recurrent and not plan.cell.multiplies:
+            return f"It is for weights that units are reached by, which those of {plan.chosen('cell')} are not"
+        return None
 
     def __call__(self, step: GradientStep) -> Tensor:
         clipped_R = torch.zeros_like(step.norm_R, dtype=torch.bool)

@@ -6,6 +6,7 @@ from torch import Tensor
 from rnnlab.clipping.gradient_step import GradientStep, per_replica, shorten
 from rnnlab.contract import NonNegative, Positive, component
 from rnnlab.device import waits
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -26,6 +27,13 @@ class PascanuClipping:
     max_norm: Positive
     largest: Positive
     shrink: NonNegative
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.has("parametrisation"):
+            return f"It shrinks recurrent weights; {plan.chosen('parametrisation')} makes them of others"
+        if plan.cell.recurrent and not (plan.cell.square or plan.cell.multiplies):
+            return f"It is for recurrent weights that can be shrunk, which those of {plan.chosen('cell')} are not"
+        return None
 
     def __call__(self, step: GradientStep) -> Tensor:
         lost_R = ~(step.norm_R <= self.largest)  # so that NaN is lost

@@ -10,6 +10,7 @@ from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
 from rnnlab.contract import BelowOne, component
 from rnnlab.dropout.dropout import Dropped, Noise
+from rnnlab.plan import Plan, Refusal
 
 
 class _Masked(nn.Module):
@@ -38,7 +39,11 @@ class Candidate:
     rate: BelowOne
 
     within: ClassVar[bool] = True
-    cells: ClassVar[tuple[type[Cell], ...]] = (LSTM, GRU)
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if type(plan.cell) not in (LSTM, GRU):
+            return "It acts within a step, and knows the inside of cell=lstm and cell=gru alone"
+        return None
 
     def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
         T, _, B, _ = input_TRBI.shape

@@ -64,8 +64,6 @@ class Dropout(Protocol):
 
     within: ClassVar[bool]
     """Whether it acts within a step, which only the autograd engine can serve."""
-    cells: ClassVar[tuple[type[Cell], ...]]
-    """The cells that it knows the inside of; (Cell,) for one that need not know it."""
 
     def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
         """For one training step over these inputs, of whose outputs the last `scored` are read."""

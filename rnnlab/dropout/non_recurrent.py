@@ -24,7 +24,6 @@ class NonRecurrent:
     outputs_rate: BelowOne
 
     within: ClassVar[bool] = False
-    cells: ClassVar[tuple[type[Cell], ...]] = (Cell,)
 
     def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
         T, _, B, I = input_TRBI.shape

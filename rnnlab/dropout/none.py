@@ -14,7 +14,6 @@ class NoDropout:
     """Everything is kept."""
 
     within: ClassVar[bool] = False
-    cells: ClassVar[tuple[type[Cell], ...]] = (Cell,)
 
     def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
         return Dropped(cell, input_TRBI)

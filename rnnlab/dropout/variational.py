@@ -10,6 +10,7 @@ from rnnlab.cells.lstm import LSTM
 from rnnlab.cells.rnn import RNN
 from rnnlab.contract import BelowOne, component
 from rnnlab.dropout.dropout import Dropped, HeardThroughMask, Noise
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -28,7 +29,11 @@ class Variational:
     outputs_rate: BelowOne
 
     within: ClassVar[bool] = True
-    cells: ClassVar[tuple[type[Cell], ...]] = (RNN, LSTM, GRU)
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if type(plan.cell) not in (RNN, LSTM, GRU):
+            return "It acts within a step, and knows the inside of cell=rnn, cell=lstm and cell=gru alone"
+        return None
 
     def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
         _, _, B, I = input_TRBI.shape

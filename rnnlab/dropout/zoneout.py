@@ -50,7 +50,6 @@ class Zoneout:
     memory_rate: BelowOne
 
     within: ClassVar[bool] = True
-    cells: ClassVar[tuple[type[Cell], ...]] = (Cell,)
 
     def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
         T, _, B, _ = input_TRBI.shape

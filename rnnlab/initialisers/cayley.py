@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Share, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -23,6 +24,9 @@ class Cayley:
 
     spread: Share
     negative: Share
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.key == "initialiser" else "It is for square weights, as recurrent ones are"
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

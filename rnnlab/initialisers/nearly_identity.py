@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -14,6 +15,13 @@ class NearlyIdentity:
     direction keeps its length and the others decay, where the identity (IRNN) keeps them all. Only for square blocks:
     recurrent weights.
     """
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.key != "initialiser":
+            return "It is for square weights, as recurrent ones are"
+        if plan.cell.square and not plan.cell.multiplies:  # but with W - W', say: nothing is left of a symmetric draw
+            return f"{plan.chosen('cell')} has no recurrent weights that act as they are drawn"
+        return None
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

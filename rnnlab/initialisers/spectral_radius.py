@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Count, Positive, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -20,6 +21,13 @@ class SpectralRadius:
 
     radius: Positive
     nonzeros: Count | None
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.key != "initialiser":
+            return "It is for square weights, as recurrent ones are"
+        if self.nonzeros is not None and self.nonzeros > plan.cell.hidden:
+            return {"nonzeros": f"A unit has at most cell.hidden={plan.cell.hidden} connections"}
+        return None
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class Adadelta:
+class Adadelta(Optimiser):
     """v <- rho v + (1 - rho) g^2;  d = g sqrt(u + eps) / sqrt(v + eps);  u <- rho u + (1 - rho) d^2;  w <- w - lr d.
 
     Args:

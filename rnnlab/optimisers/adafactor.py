@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class Adafactor:
+class Adafactor(Optimiser):
     """v_ij = r_i c_j / mean(r) with r, c decaying means of g^2 + eps1 over each row and column;  u = g / sqrt(v);
     w <- w - max(eps2, rms(w)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / clip).
 

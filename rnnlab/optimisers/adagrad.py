@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class Adagrad:
+class Adagrad(Optimiser):
     """v <- v + g^2;  w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps).
 
     Args:

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class Adam:
+class Adam(Optimiser):
     """m, v: decaying means of g and g^2, bias-corrected;  w <- w - lr m / (sqrt(v) + eps).
 
     Args:

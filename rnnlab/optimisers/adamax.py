@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class Adamax:
+class Adamax(Optimiser):
     """m <- beta1 m + (1 - beta1) g;  u <- max(beta2 u, |g| + eps);  w <- w - lr / (1 - beta1^t) m / u.
 
     Args:

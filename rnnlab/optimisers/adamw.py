@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class AdamW:
+class AdamW(Optimiser):
     """As Adam, and w <- w - lr weight_decay w beside it.
 
     Args:

@@ -5,10 +5,12 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
+from rnnlab.plan import Plan, Refusal
 
 
 @component
-class Momentum:
+class Momentum(Optimiser):
     """v <- momentum v + (1 - dampening) g;  w <- w - lr v.  At the first step v <- g, as torch has it.
 
     Args:
@@ -26,6 +28,11 @@ class Momentum:
     nesterov: bool
     weight_decay: NonNegative
     recurrent_lr_factor: NonNegative
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            return {"nesterov": "Nesterov's form needs optimiser.momentum above 0 and optimiser.dampening=0"}
+        return super().why_not(plan)
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.SGD(

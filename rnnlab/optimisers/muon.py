@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, Repeats, component
+from rnnlab.optimisers.optimiser import Optimiser
+from rnnlab.plan import Plan, Refusal
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of Jordan's quintic: it brings singular values from anywhere in (0, 1] to about 0.7 to 1.2 in five iterations."""
 
 
 @component
-class Muon:
+class Muon(Optimiser):
     """m <- momentum m + (1 - momentum) g;  w <- w - lr rms sqrt(H) O(m), for gate blocks (H, H) of recurrent weights,
     O(m) about U V' where m = U S V' (Newton-Schulz: x <- a x + b x x' x + c (x x')^2 x from m / |m|).
 
@@ -42,6 +44,13 @@ class Muon:
     eps: Positive
     weight_decay: NonNegative
     recurrent_lr_factor: NonNegative
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.has("parametrisation"):
+            return f"Its step is one for recurrent matrices; {plan.chosen('parametrisation')} makes them of others"
+        if not plan.cell.square or plan.cell.hidden < 2:
+            return f"It is for square blocks of at least 2 units; {plan.chosen('cell')} has none here"
+        return super().why_not(plan)
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _Muon(groups, self)

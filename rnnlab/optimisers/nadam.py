@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class NAdam:
+class NAdam(Optimiser):
     """w <- w - lr (mu_{t+1} m / (1 - M_{t+1}) + (1 - mu_t) g / (1 - M_t)) / (sqrt(v) + eps), m and v as in Adam,
     v bias-corrected, mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) and M_t = mu_1 mu_2 ... mu_t.
 

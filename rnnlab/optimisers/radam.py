@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class RAdam:
+class RAdam(Optimiser):
     """w <- w - lr r_t m / (sqrt(v) + eps) with Adam's bias-corrected m and v, where the variance of v is tractable,
     r_t = sqrt((p_t - 4)(p_t - 2) p / ((p - 4)(p - 2) p_t)) with p = 2 / (1 - beta2) - 1 and
     p_t = p - 2 t beta2^t / (1 - beta2^t). While p_t <= 5, at the first steps, w <- w - lr m.

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 
 from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class SGD:
+class SGD(Optimiser):
     """w <- w - lr (g + weight_decay w).
 
     Args:

@@ -1,20 +1,18 @@
 """Recurrent weights with singular values in a band around 1 (Vorontsov, Trabelsi, Kadoury & Pal 2017)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from rnnlab.contract import OpenShare, component
 from rnnlab.parametrisations.matrices import skew
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 INSIDE = 1e-3
 """How near to the band's ends a singular value may begin, as a share of its width; the ends are at p = -inf, inf."""
 
 
 @component
-class AlmostOrthogonal:
+class AlmostOrthogonal(Parametrisation):
     """W = U diag(s) V^T, s_i = 1 + radius (2 sigma(p_i) - 1): all singular values stay within 1 -+ radius.
 
     Trained are p and, below the diagonal, A and B of U = U_0 exp(A) and V^T = exp(B) V_0^T, from 0. U_0 and V_0 are
@@ -26,9 +24,6 @@ class AlmostOrthogonal:
     """
 
     radius: OpenShare
-
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         left, values, right = torch.linalg.svd(drawn)

@@ -1,17 +1,15 @@
 """Antisymmetric recurrent weights with diffusion (Chang, Chen, Haber & Chi 2019)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from rnnlab.contract import NonNegative, component
 from rnnlab.parametrisations.matrices import below_diagonal, skew
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class Antisymmetric:
+class Antisymmetric(Parametrisation):
     """W = A - A^T - gamma I: every eigenvalue of W has the real part -gamma.
 
     The H (H - 1) / 2 entries of A - A^T below the diagonal are trained. They begin as those of the draw's antisymmetric
@@ -23,9 +21,6 @@ class Antisymmetric:
     """
 
     gamma: NonNegative
-
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         return {"below": below_diagonal((drawn - drawn.T) / 2)}, {}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import Count, Positive, component
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 class _Clamp(torch.autograd.Function):
@@ -26,7 +26,7 @@ class _Clamp(torch.autograd.Function):
 
 
 @component
-class Bounded:
+class Bounded(Parametrisation):
     """u = clip(v, -b, b), b = gain^(1/T): u^T, what T steps do to a unit's memory and its gradient, is at most `gain`.
 
     v, (1, H), is trained. The gradient is that of u, but for a v beyond the bound that would go further: its is 0.
@@ -42,7 +42,6 @@ class Bounded:
     gain: Positive
     steps: Count
 
-    acts: ClassVar[bool] = True
     square: ClassVar[bool] = False
 
     @property

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from rnnlab.contract import component
 from rnnlab.parametrisations.matrices import nearest_orthogonal, skew
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class Cayley:
+class Cayley(Parametrisation):
     """W = W_0 (I + A)^-1 (I - A), A = -A^T: orthogonal to rounding after any number of updates.
 
     The H (H - 1) / 2 entries of A below the diagonal are trained, from 0. W_0 stays: it is the orthogonal matrix
@@ -19,8 +19,7 @@ class Cayley:
     1 and -1, which is there because the transform alone reaches no matrix with an eigenvalue of -1.
     """
 
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
+    orthogonal: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         size = len(drawn)

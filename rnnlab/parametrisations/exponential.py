@@ -7,11 +7,11 @@ from torch import Tensor
 
 from rnnlab.contract import component
 from rnnlab.parametrisations.matrices import nearest_orthogonal, skew
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class Exponential:
+class Exponential(Parametrisation):
     """W = W_0 exp(A), A = -A^T: orthogonal to rounding after any number of updates.
 
     The H (H - 1) / 2 entries of A below the diagonal are trained, from 0. W_0 stays: it is the orthogonal matrix
@@ -19,8 +19,7 @@ class Exponential:
     paper's trivialisation at W_0 instead of at the identity: Lezcano-Casado 2019.)
     """
 
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
+    orthogonal: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         size = len(drawn)

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from rnnlab.contract import Count, component
 from rnnlab.parametrisations.matrices import nearest_orthogonal
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class Householder:
+class Householder(Parametrisation):
     """W = W_0 H(v_1) ... H(v_k), H(v) = I - 2 v v^T / |v|^2: orthogonal to rounding after any number of updates.
 
     The k = 2 `pairs` vectors v are trained. They begin in equal pairs, v_1 = v_2, v_3 = v_4, ..., whose reflections
@@ -25,8 +25,7 @@ class Householder:
 
     pairs: Count
 
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
+    orthogonal: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         origin = nearest_orthogonal(drawn)

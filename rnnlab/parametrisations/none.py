@@ -5,15 +5,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from rnnlab.contract import component
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class NoParametrisation:
+class NoParametrisation(Parametrisation):
     """W is the trained parameter."""
 
     acts: ClassVar[bool] = False
-    square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         return {"weight": drawn}, {}

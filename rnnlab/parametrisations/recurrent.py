@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells.cell import Cell
-from rnnlab.contract import ConfigError
 from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
@@ -49,33 +48,3 @@ class RecurrentWeights(nn.Module):
         blocks = range(len(next(iter(parts_N.values()))))
         parts: list[Parts] = [{name: part[n] for name, part in parts_N.items()} for n in blocks]
         return torch.cat([self.parametrisation.weight(**of_block) for of_block in parts], dim=-1)
-
-
-def square(cell: Cell) -> bool:
-    """Whether a cell's recurrent weights are square blocks, (H, H), side by side."""
-    shape = tuple(cell.weight_recurrent.shape[1:]) if cell.recurrent else ()
-    return shape == (cell.hidden, len(cell.blocks) * cell.hidden)
-
-
-def refuse_misfit(parametrisation: Parametrisation, cell: Cell, *, option: str, cell_option: str) -> None:
-    """Hold a parametrisation against a cell's recurrent weights.
-
-    Args:
-        option, cell_option: their names.
-    Raises:
-        ConfigError: the cell's recurrent weights have another form.
-    """
-    if not parametrisation.acts:
-        return
-    wanted = "square blocks of recurrent weights" if parametrisation.square else "one recurrent weight per unit"
-    shape = tuple(cell.weight_recurrent.shape[1:]) if cell.recurrent else None
-    if not (square(cell) if parametrisation.square else shape == (1, cell.hidden)):
-        has = "none" if shape is None else f"{shape[0]} x {shape[1]} of them for {cell.hidden} units"
-    elif not cell.multiplies:
-        has = "such, but multiplies with something made from them"
-    else:
-        return
-    raise ConfigError(
-        f"parametrisation={option}: not allowed with cell={cell_option}. It is for {wanted}; this cell has {has}. "
-        "Choose another, or parametrisation=none."
-    )

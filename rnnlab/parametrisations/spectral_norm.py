@@ -1,16 +1,14 @@
 """Recurrent weights of a fixed spectral norm (Miyato, Kataoka, Koyama & Yoshida 2018)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from rnnlab.contract import ConfigError, Positive, component
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class SpectralNorm:
+class SpectralNorm(Parametrisation):
     """W = norm V / s(V), s the largest singular value: no direction is stretched by more than `norm`.
 
     V, (H, H), is trained. s is exact, not the paper's estimate by power iteration: W is then a function of V alone, in
@@ -21,9 +19,6 @@ class SpectralNorm:
     """
 
     norm: Positive
-
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         if not (drawn.is_meta or drawn.any()):

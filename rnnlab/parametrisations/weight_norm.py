@@ -1,24 +1,19 @@
 """Recurrent weights by length and direction (Salimans & Kingma 2016)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from rnnlab.contract import ConfigError, component
-from rnnlab.parametrisations.parametrisation import Parts
+from rnnlab.parametrisations.parametrisation import Parametrisation, Parts
 
 
 @component
-class WeightNorm:
+class WeightNorm(Parametrisation):
     """w = g v / |v| for the recurrent weights w of every unit, a column of W: length and direction are trained apart.
 
     Trained are g, (H,), and V, (H, H), with the columns v. W begins as the draw. The length of w is |g| after any
     number of updates, however long v has grown.
     """
-
-    acts: ClassVar[bool] = True
-    square: ClassVar[bool] = True
 
     def begin(self, drawn: Tensor) -> tuple[Parts, Parts]:
         length = torch.linalg.vector_norm(drawn, dim=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnlab.bptt.reverse import steps_back
 from rnnlab.contract import CountOrZero, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named
 
 
@@ -33,7 +34,10 @@ class Contribution:
     first: CountOrZero
     per_decade: CountOrZero
 
-    needs: ClassVar[tuple[str, ...]] = ("recurrent",)
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.recurrent else f"{plan.chosen('cell')} has no recurrent weights"
 
     def measure(self, moment: Moment) -> Named:
         cell, batch, cotangent_TRBH = moment.model.cell, moment.batch, _cotangent(moment)

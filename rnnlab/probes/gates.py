@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import CountOrZero, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.steps import AllSteps, walk
 
@@ -48,7 +49,10 @@ class Gates:
     first: CountOrZero
     per_decade: CountOrZero
 
-    needs: ClassVar[tuple[str, ...]] = ("gates",)
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.gated else f"{plan.chosen('cell')} has no gates"
 
     def measure(self, moment: Moment) -> Named:
         # A copy: what other probes differentiate must stay as it is. Parameters need no gradient here.

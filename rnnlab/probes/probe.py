@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rnnlab.build import Experiment
 
 Named = dict[str, Tensor]
-NEEDS = ("adjoints", "initial", "previous", "gates", "recurrent", "blocks")
+NEEDS = ("adjoints", "initial", "previous")
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,11 @@ class Probe(Protocol):
 
     A probe's file names every argument in its signature, the three of its schedule too: `every` (each so many updates;
     0: never), `first` (each of the first so many) and `per_decade` (so many per decade of steps, evenly on a
-    logarithmic axis). See `due`.
+    logarithmic axis). See `due`. One that says `why_not`, see rnnlab.plan, is left out.
     """
 
     needs: ClassVar[tuple[str, ...]]
-    """Which of NEEDS it looks at; what none looks at is not made.
-
-    `gates`, `recurrent` weights and their `blocks`, square matrices, are the cell's own (`rnnlab.cells.cell`): in a
-    run whose cell has none the probe is left out.
-    """
+    """Which of NEEDS it looks at; what none looks at is not made."""
 
     @property
     def every(self) -> int: ...

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import CountOrZero, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.spectrum import singular_values, spectral_radius
 
@@ -31,7 +32,10 @@ class Weights:
     first: CountOrZero
     per_decade: CountOrZero
 
-    needs: ClassVar[tuple[str, ...]] = ("initial", "blocks")
+    needs: ClassVar[tuple[str, ...]] = ("initial",)
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.blocks else f"{plan.chosen('cell')} has no recurrent matrices"
 
     def measure(self, moment: Moment) -> Named:
         assert moment.initial is not None

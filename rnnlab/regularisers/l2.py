@@ -5,6 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from rnnlab.contract import Positive, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.regularisers.regulariser import Seen
 
 
@@ -22,6 +23,13 @@ class L2:
 
     acts: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.parametrisation.orthogonal:
+            return f"With {plan.chosen('parametrisation')} its penalty is the same wherever the weights are"
+        if not (plan.cell.square or (plan.cell.recurrent and plan.cell.multiplies)):
+            return f"It is for recurrent weights that states are multiplied by; {plan.chosen('cell')} has none"
+        return None
 
     def penalty(self, seen: Seen) -> Tensor:
         return self.strength * seen.cell.weight_recurrent.flatten(1).square().sum(1)

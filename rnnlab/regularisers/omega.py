@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rnnlab.cells.rnn import RNN
 from rnnlab.contract import Positive, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.regularisers.regulariser import Seen
 
 
@@ -29,6 +30,13 @@ class Omega:
 
     acts: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("outputs", "adjoints")
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.has("dropout"):
+            return f"Its penalty is that of the steps without {plan.chosen('dropout')}"
+        if not isinstance(plan.cell, RNN):
+            return "It is for the step h_t = phi(x_t U + h_{t-1} W + b) of cell=rnn"
+        return None
 
     def penalty(self, seen: Seen) -> Tensor:
         cell, adjoint_TRBH, output_TRBH = seen.cell, seen.adjoint_TRBH, seen.output_TRBH

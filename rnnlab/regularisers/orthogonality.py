@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import Positive, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.regularisers.regulariser import Seen
 
 
@@ -23,6 +24,13 @@ class Orthogonality:
 
     acts: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if plan.parametrisation.orthogonal:
+            return f"With {plan.chosen('parametrisation')} its penalty is the same wherever the weights are"
+        if not (plan.cell.square and plan.cell.multiplies):
+            return f"It is for square blocks that states are multiplied by; {plan.chosen('cell')} has none"
+        return None
 
     def penalty(self, seen: Seen) -> Tensor:
         cell = seen.cell

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.contract import RunError
+from rnnlab.groups import NEUTRAL
 from rnnlab.report.outcome import Evaluations, Outcome, from_metrics, from_summary
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import checksum
 from rnnlab.runs.record import Adjoints, Record
 from rnnlab.runs.safe_files import refuse_links
 from rnnlab.runs.state import STATES, state_of
-from rnnlab.schema import YOUNGER
 
 WORKING = ("checkpoint", "tensorboard", ".git", ".venv", "node_modules", "__pycache__")
 """Folders that no run folder lies in."""
@@ -158,7 +158,7 @@ def _read(record: Record) -> Run:
 
 
 def _config(record: Record) -> dict[str, Any]:
-    config = flat(YOUNGER | record.config)
+    config = flat(NEUTRAL | record.config)
     _check(config)
     sources = record.manifest["sources"]
     return config | ({"sources": checksum(sources)[:8]} if sources else {})

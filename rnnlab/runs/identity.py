@@ -5,7 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rnnlab.schema import YOUNGER, Config
+from rnnlab.groups import GROUPS, NEUTRAL
+from rnnlab.schema import Config
 
 # These choose where results go, how often they are saved, or how time and memory are spent; they change no result.
 # match_parameters has, by then, become a cell.hidden.
@@ -13,16 +14,12 @@ IGNORED = ("name", "force", "checkpoint", "tensorboard", "threads", "recompute",
 
 
 def technique(config: Config) -> str:
-    """The choices that a reader compares: task-cell-activation-initialiser[-...]-clipping[-...]-optimiser.
+    """The choices that a reader compares: task-cell-activation-initialiser-[...]-optimiser.
 
-    Groups in brackets are named where the choice is not `none`.
+    Groups are in the order of rnnlab.groups; one at its neutral option is not named.
     """
-    groups = (
-        *("task", "cell", "activation", "initialiser", "parametrisation", "regulariser", "dropout"),
-        *("clipping", "gradient_noise", "adjoint", "optimiser"),
-    )
-    chosen = [group for group in groups if group not in (*YOUNGER, "adjoint") or config.option(group) != "none"]
-    return "-".join(config.option(group) for group in chosen)
+    named = [key for key, group in GROUPS.items() if group.named and config.components[key] != NEUTRAL.get(key)]
+    return "-".join(config.option(key) for key in named)
 
 
 def run_id(config: Config, *, device: str, engine: str, sources: Mapping[str, str]) -> str:
@@ -50,12 +47,9 @@ def configuration_hash(config: Config, *, device: str, engine: str) -> str:
 
 def hash_of_stored(resolved: Mapping[str, Any], *, device: str, engine: str) -> str:
     """The same of plain data, as config.yaml holds them."""
-    determining = {key: value for key, value in resolved.items() if key not in IGNORED}
-    if determining.get("precision") == "ieee":
-        del determining["precision"]  # younger than the runs that there are, all of which are that
-    for group, none in YOUNGER.items():
-        if determining.get(group) == none:
-            del determining[group]  # likewise
+    determining = {
+        key: value for key, value in resolved.items() if key not in IGNORED and value != NEUTRAL.get(key, ...)
+    }
     return _hash(determining | {"device": device, "engine": engine})
 
 

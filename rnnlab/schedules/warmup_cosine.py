@@ -3,6 +3,7 @@
 import math
 
 from rnnlab.contract import CountOrZero, Share, component
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -11,6 +12,11 @@ class WarmupCosine:
 
     warmup: CountOrZero
     final_factor: Share
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.warmup >= plan.config.steps:
+            return {"warmup": f"Below steps={plan.config.steps}, or the learning rate never gets there"}
+        return None
 
     def factor(self, step: int, steps: int) -> float:
         """The factor on the learning rate of the step-th update (1-based) of `steps`."""

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Count, Positive, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.streams import CPU
 from rnnlab.tasks.task import Batch, Metric, drawn_evaluation_batches, drawn_training_batch
 
@@ -39,6 +40,15 @@ class Adding:
     metric: ClassVar[Metric] = Metric("accuracy", "share of the sums", "higher")
     unit: ClassVar[str] = "squared error"
     baseline: ClassVar[float] = 1 / 6
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.length < 2:
+            return {"length": "Two different steps are marked; at least 2"}
+        if self.shortest is not None and not 2 <= self.shortest < self.length:
+            return {"shortest": f"At least 2 and below task.length={self.length}, or null for equal lengths"}
+        if self.examples is not None and self.examples < self.batch:
+            return {"examples": f"A fixed set holds at least task.batch={self.batch}"}
+        return None
 
     @property
     def steps(self) -> int:

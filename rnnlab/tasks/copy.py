@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from rnnlab.contract import Count, Share, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.streams import CPU
 from rnnlab.tasks.task import Batch, Metric, drawn_evaluation_batches, drawn_training_batch, example_mean
 
@@ -44,6 +45,15 @@ class Copy:
     shortest: Count | None
     examples: Count | None
     solved_accuracy: Share
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.shortest is not None and self.shortest >= self.length:
+            return {"shortest": f"Below task.length={self.length}, or null for equal lengths"}
+        if self.examples is not None and self.examples < self.batch:
+            return {"examples": f"A fixed set holds at least task.batch={self.batch}"}
+        if not 2 <= self.alphabet <= 256:
+            return {"alphabet": "From 2 (one symbol carries nothing to remember) to 256"}
+        return None
 
     @property
     def inputs(self) -> int:

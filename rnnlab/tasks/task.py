@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab import streams
+from rnnlab.contract import ConfigError
 from rnnlab.streams import CPU
 
 
@@ -138,6 +139,18 @@ class Task(Protocol):
     def describe(self, generator: Generator) -> str:
         """One example, drawn as text."""
         ...
+
+
+def check_metric(task: Task) -> None:
+    """Refuse a metric that nobody could read, with ConfigError."""
+    metric: object = task.metric
+    if not isinstance(metric, Metric):
+        raise ConfigError(
+            f"task: its metric is {metric!r}. Give a Metric(name, unit, better) of rnnlab.tasks.task: whether higher "
+            "or lower is better nobody else knows."
+        )
+    if metric.name in RESERVED:
+        raise ConfigError(f"task: its metric may not be called {metric.name}, nor {', '.join(RESERVED)}.")
 
 
 @runtime_checkable

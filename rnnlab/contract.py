@@ -7,6 +7,8 @@ every one of them:
     class Norm:
         max_norm: Positive
 
+What several have in common they inherit, from each other or from a class that only gives fields, marked with `@fields`.
+
 `check_component` holds a configuration against that signature *without importing the component*: it reads the class
 from the source file, because importing torch takes seconds and a typing error should be told at once.
 """
@@ -18,7 +20,7 @@ import difflib
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, dataclass_transform
 
@@ -91,8 +93,9 @@ _MARK = "__rnnlab_component__"
 def component(cls: type[T]) -> type[T]:
     """Mark a class as a component, whose hyper-parameters are validated when it is made.
 
-    A class without a constructor becomes one that only holds hyper-parameters: keyword-only, frozen. One with a
-    constructor of its own or inherited, an nn.Module say, keeps it; its own is `checked`.
+    A class without a constructor becomes one that only holds hyper-parameters, its own and those it inherits:
+    keyword-only, frozen. One with a constructor of its own or inherited, an nn.Module say, keeps it; its own is
+    `checked`.
     """
     if not _has_constructor(cls):
         cls = pydantic_dataclass(kw_only=True, frozen=True, config=_STRICT)(cls)  # type: ignore[assignment]
@@ -100,6 +103,12 @@ def component(cls: type[T]) -> type[T]:
         cls.__init__ = checked(cls.__init__)  # type: ignore[misc]
     setattr(cls, _MARK, True)
     return cls
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def fields(cls: type[T]) -> type[T]:
+    """Mark a class as one that gives hyper-parameters to the components that inherit from it, and is none itself."""
+    return dataclass(kw_only=True, frozen=True)(cls)
 
 
 def _has_constructor(cls: type) -> bool:
@@ -205,15 +214,14 @@ def signature_of(target: str) -> dict[str, Any] | None:
 
     Read from the source file, not imported. None when there is no such class.
     """
-    node = definition(target)
-    return None if node is None else {name: _type_of(kind) for name, kind, _ in arguments(node)}
+    if definition(target) is None:
+        return None
+    return {name: _type_of(kind) for name, kind, _ in arguments(target)}
 
 
 def required_by(target: str) -> list[str]:
     """The hyper-parameters of a component that have no default."""
-    node = definition(target)
-    names = [] if node is None else [name for name, _, default in arguments(node) if default is None]
-    return [name for name in names if name not in CONTEXT]
+    return [name for name, _, default in arguments(target) if default is None and name not in CONTEXT]
 
 
 def _type_of(annotation: ast.expr | None) -> Any:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 MARKS = ("component", "checked")
 """Decorators of rnnlab.contract: of a component's class, or of its own constructor."""
+WITH_FIELDS = ("component", "fields")
+"""Those of a class whose annotations are fields: of others, as with dataclasses, they are none."""
 
 
 def definition(target: str) -> ast.ClassDef | None:
@@ -22,14 +24,64 @@ def definition(target: str) -> ast.ClassDef | None:
     A name that the module only imports is none, and neither is a function.
     """
     module, _, name = target.rpartition(".")
-    spec = located(module)
+    body = _statements(located(module))
+    return next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def _statements(spec: ModuleSpec | None) -> list[ast.stmt]:
+    """A module's, at its top level; none of what is no Python source."""
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
+        return []
     try:
-        tree = _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns)
+        return _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns).body
     except OSError:
-        return None
-    return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+        return []
+
+
+def lineage(target: str, below: tuple[str, ...] = ()) -> list[ast.ClassDef]:
+    """The class that MODULE.NAME names and all that it inherits from, in the order in which Python looks things up.
+
+    A base is looked for in the module that names it and where that imports it from; what is not found in a source,
+    such as `nn.Module`, is left out.
+
+    Args:
+        below: classes that inherit from this one.
+    """
+    module, _, name = target.rpartition(".")
+    if target in below:  # no class inherits from itself, and its module cannot be imported
+        return []
+    node, below = definition(target), (*below, target)
+    if node is None:
+        return lineage(_meant(module, name), below)
+    found = [node]
+    for base in node.bases:
+        found += lineage(_meant(module, ast.unparse(base).partition("[")[0]), below)
+    return list(dict.fromkeys(reversed(found)))[::-1]  # a base that two of them share comes after both
+
+
+def _meant(module: str, name: str) -> str:
+    """What a name in a module, such as `Base` or `other.Base`, is called from everywhere."""
+    first, dot, rest = name.partition(".")
+    return f"{_imports(module).get(first, f'{module}.{first}')}{dot}{rest}"
+
+
+def _imports(module: str) -> dict[str, str]:
+    """What the names stand for that a module imports at its top level."""
+    spec, found = located(module), dict[str, str]()
+    for node in _statements(spec):
+        match node:
+            case ast.Import(names):  # without another name, `import a.b` gives a
+                found |= {a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0] for a in names}
+            case ast.ImportFrom(origin, names, level):
+                origin = absolute(level, origin or "", (spec and spec.parent) or "")
+                found |= {alias.asname or alias.name: f"{origin}.{alias.name}" for alias in names}
+    return found
+
+
+def absolute(level: int, module: str, package: str) -> str:
+    """The module that an import names, in a module of this package, behind so many dots; '' for none."""
+    above = package.split(".")[: len(package.split(".")) + 1 - level] if level else []
+    return ".".join([*above, *([module] if module else [])])
 
 
 def lineage(target: str) -> Iterator[ast.ClassDef]:
@@ -101,24 +153,42 @@ def parse(content: bytes) -> ast.Module:
 
 def is_marked(node: ast.ClassDef) -> bool:
     """Whether the class, or its own constructor, has one of MARKS."""
-    own = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-    return any(_name(decorator) in MARKS for marked in (node, *own) for decorator in marked.decorator_list)
+    return any(_has_one_of(MARKS, marked) for marked in (node, *_constructors(node)))
 
 
-def _name(decorator: ast.expr) -> str:
-    return ast.unparse(decorator).rpartition(".")[2]
+def _constructors(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
 
 
-def arguments(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
-    """(name, annotation, default) of every keyword of a constructor, or of a class's fields where it has none."""
-    if isinstance(node, ast.FunctionDef):
-        keywords = [(a.arg, a.annotation, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
-        plain = [a for a in node.args.args if a.arg != "self"]
-        defaults = [None] * (len(plain) - len(node.args.defaults)) + list(node.args.defaults)
-        return [(a.arg, a.annotation, d) for a, d in zip(plain, defaults, strict=True)] + keywords
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return arguments(item)
+def _has_one_of(marks: tuple[str, ...], node: ast.ClassDef | ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator).rpartition(".")[2] in marks for decorator in node.decorator_list)
+
+
+Argument = tuple[str, ast.expr | None, ast.expr | None]
+"""(name, annotation, default)."""
+
+
+def arguments(target: str) -> list[Argument]:
+    """What a class is made with: the keywords of its constructor, or its fields where it has none.
+
+    Either may be inherited: the nearest constructor; fields in the order of dataclasses, a base's first.
+    """
+    classes = lineage(target)
+    for constructor in (own for node in classes for own in _constructors(node)):
+        return _keywords(constructor)
+    fields = [field for node in reversed(classes) if _has_one_of(WITH_FIELDS, node) for field in _fields(node)]
+    return list({field[0]: field for field in fields}.values())  # one that is declared again keeps its place
+
+
+def _keywords(constructor: ast.FunctionDef) -> list[Argument]:
+    given = constructor.args
+    plain = [a for a in given.args if a.arg != "self"]
+    defaults = [None] * (len(plain) - len(given.defaults)) + list(given.defaults)
+    named = [*zip(plain, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    return [(a.arg, a.annotation, default) for a, default in named]
+
+
+def _fields(node: ast.ClassDef) -> list[Argument]:
     return [
         (item.target.id, item.annotation, item.value)
         for item in node.body

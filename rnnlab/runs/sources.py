@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rnnlab.messages import listed, one_line
 from rnnlab.own_code import OwnCode, content
-from rnnlab.source import located, parse
+from rnnlab.source import absolute, located, parse
 
 
 def of_modules(modules: Iterable[str], packages: Collection[str] = ()) -> dict[str, str]:
@@ -73,8 +73,7 @@ def _imports(path: Path, within: str) -> tuple[str, ...]:
     names: list[str] = []
     for node in ast.walk(parse(content(path))):
         for level, module, parts in _named(node):
-            package = within.split(".")[: len(within.split(".")) + 1 - level] if level else []
-            base = ".".join([*package, *([module] if module else [])])
+            base = absolute(level, module, within)
             names += [base, *(f"{base}.{part}" for part in parts)] if base else []
     return tuple(dict.fromkeys(names))
 

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import pkgutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -82,29 +82,6 @@ def absolute(level: int, module: str, package: str) -> str:
     """The module that an import names, in a module of this package, behind so many dots; '' for none."""
     above = package.split(".")[: len(package.split(".")) + 1 - level] if level else []
     return ".".join([*above, *([module] if module else [])])
-
-
-def lineage(target: str) -> Iterator[ast.ClassDef]:
-    """The class that MODULE.NAME names, and those that it inherits from, as far as their sources are found."""
-    node = definition(target)
-    if node is not None:
-        yield node
-        for base in node.bases:
-            yield from lineage(_where(target.rpartition(".")[0], ast.unparse(base)))
-
-
-def _where(module: str, name: str) -> str:
-    """MODULE.NAME of a class by its name in a module that defines it or imports it from another."""
-    spec = located(module)
-    tree = (
-        _parsed(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns) if spec and spec.origin else ast.Module([], [])
-    )
-    for item in tree.body:
-        if isinstance(item, ast.ImportFrom) and item.module and not item.level:
-            for alias in item.names:
-                if name == (alias.asname or alias.name):
-                    return f"{item.module}.{alias.name}"
-    return f"{module}.{name}"
 
 
 def located(module: str) -> ModuleSpec | None:

@@ -34,13 +34,13 @@ class Written:
         """Raises UnknownYetError for whatever else a component may have."""
         if name in self._values:
             return self._values[name]
-        kind, value = _said(tuple(lineage(self._target)), name)
+        kind, value = _said(lineage(self._target), name)
         if kind == "property":
             return value(self)
         return functools.partial(value, self) if kind == "method" else value
 
 
-def _said(classes: tuple[ast.ClassDef, ...], name: str) -> tuple[str, Any]:
+def _said(classes: list[ast.ClassDef], name: str) -> tuple[str, Any]:
     """(`method`, `property` or `value`, what it is) of a member."""
     for node in classes:
         for item in node.body:

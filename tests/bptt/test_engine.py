@@ -162,18 +162,6 @@ def test_a_precision_is_refused_where_nothing_would_follow_it(taken, requested):
         taken(requested, precision="tf32")
 
 
-# Written down before there was a second engine: an autograd run that was begun then can be gone on with.
-OLD_IDS = {
-    (): "adding-lstm-tanh-orthogonal-norm-adam-b3d2502d",
-    ("cell=gru", "task=copy", "seeds=[3,5]", "dtype=float64"): "copy-gru-tanh-orthogonal-norm-adam-fb75754e",
-}
-
-
-@pytest.mark.parametrize(("overrides", "expected"), OLD_IDS.items(), ids=["defaults", "others"])
-def test_the_ids_of_autograd_runs_stay_what_they_were(overrides, expected):
-    assert run_id(validate(composed(*overrides)), device="cpu", engine="autograd", sources={}) == expected
-
-
 def test_threads_and_recompute_are_not_part_of_the_identity_and_the_engine_is():
     def identity(*overrides, engine="fused"):
         return run_id(validate(composed(*overrides)), device="cpu", engine=engine, sources={})

@@ -1,92 +1,27 @@
-"""From a configuration to objects: the one place where a `_target_` is made into something."""
+"""From a configuration to an experiment: what makes no sense is refused, sizes and engine are chosen."""
 
-import inspect
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from torch import nn
 
-from rnnlab.adjoints.rule import AdjointRule
-from rnnlab.bptt.engine import Engine, choose
-from rnnlab.cells.cell import Cell, Initialiser, initialise_cell
-from rnnlab.clipping.gradient_step import Clipping
-from rnnlab.contract import OURS, ConfigError, component_class, without_stack
-from rnnlab.dropout.dropout import Dropout
+from rnnlab.bptt.engine import choose
+from rnnlab.cells.cell import Cell
+from rnnlab.contract import ConfigError
+from rnnlab.experiment import Experiment
 from rnnlab.groups import COMPONENTS
-from rnnlab.interruption import obey
+from rnnlab.make import Configured, empty_model, make, make_cell, make_model, parameter_count
 from rnnlab.matching import Match, match
-from rnnlab.membership import lacks
 from rnnlab.memory.available import available
 from rnnlab.memory.need import Need, needed
 from rnnlab.memory.refuse import refuse_needy
 from rnnlab.memory.sketch import sketch
-from rnnlab.messages import one_line
-from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.plan import Plan, ask, refuse, why_not
 from rnnlab.probes.probe import Probe
 from rnnlab.processors import within_quota
-from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config
-from rnnlab.streams import generator
 from rnnlab.tasks.task import Task, check_metric
-from rnnlab.training.model import Model
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that a training loop needs, made from one configuration.
-
-    `config` is that configuration with cell.hidden chosen where match_parameters asked for it; `match` says how.
-    `sources` are hashes of the user's own code and data, which determine the results too.
-    `memory` is what training it needs at least.
-    """
-
-    config: Config
-    match: Match | None
-    memory: Need
-    task: Task
-    initialiser: Initialiser
-    input_initialiser: Initialiser
-    output_initialiser: Initialiser
-    bias_initialiser: Initialiser
-    parametrisation: Parametrisation
-    rule: AdjointRule
-    regulariser: Regulariser
-    dropout: Dropout
-    clipping: Clipping
-    gradient_noise: Any
-    optimiser: Any
-    schedule: Any
-    probes: dict[str, Probe]
-    device: torch.device
-    dtype: torch.dtype
-    engine: Engine
-    sources: dict[str, str]
-
-    @property
-    def last(self) -> int | None:
-        """How many trailing outputs a training step needs; None for all."""
-        return None if self.regulariser.needs else self.task.scored
-
-    def model(self, seeds: list[int], interrupted: Callable[[], bool] = lambda: False) -> Model:
-        """A freshly initialised population; replica r depends on seeds[r] alone.
-
-        Raises:
-            Interrupted: it was, which is asked before each replica is drawn.
-        """
-        config, replicas = self.config, len(seeds)
-        cell = make_cell(config.components, config.allowed_packages, replicas=replicas, inputs=self.task.inputs)
-        model = Model(cell, replicas=replicas, outputs=self.task.outputs).to(self.dtype)
-        for replica, seed in enumerate(seeds):
-            obey(interrupted)
-            draw = generator(seed, "init")
-            initialise_cell(cell, replica, self.initialiser, self.input_initialiser, self.bias_initialiser, draw)
-            model.initialise_readout(replica, self.output_initialiser, self.bias_initialiser, draw)
-        model.parametrise(self.parametrisation)
-        return model.to(self.device)
 
 
 def build(
@@ -175,56 +110,42 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
     """The configuration with the cell.hidden that match_parameters asks for in place of its own."""
     if config.match_parameters is None:
         return config, None
-    parametrisation = make(
-        "parametrisation", config.components["parametrisation"], config.allowed_packages, steps=task.steps
-    )
-
-    def sized(hidden: int) -> dict[str, dict[str, Any]]:
-        return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
 
     def count(hidden: int) -> int:
         try:
-            return parameter_count(_countable_model(sized(hidden), config.allowed_packages, task, parametrisation), 1)
+            return _parameters(config, hidden, task)
         except ConfigError as error:  # a cell that takes even sizes only, say
             raise ConfigError(
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
             ) from error
 
-    first = make_cell(sized(2), config.allowed_packages, replicas=1, inputs=task.inputs)
+    packages, parts = config.allowed_packages, _sized(config, 2)
+    first = make_cell(parts, packages, replicas=1, inputs=task.inputs)
+    parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
     ask(Plan(config, {"cell": first, "parametrisation": parametrisation}), "parametrisation")
     # rnnlab.schema refuses one unit in a population.
     least = 2 if len(config.seeds) > 1 else first.least
     found = match(config.match_parameters, count, least=least)
-    return replace(config, components=sized(found.hidden), match_parameters=None), found
+    return replace(config, components=_sized(config, found.hidden), match_parameters=None), found
 
 
-def empty_model(
-    parts: dict[str, dict[str, Any]], packages: Collection[str], task: Task, parametrisation: Parametrisation
-) -> Model:
-    """A model of one replica that has shapes and no numbers: on torch's device `meta`, where nothing is allocated.
-
-    Raises:
-        RuntimeError: it cannot be made there, since its making looks at numbers, or since they are too many to count.
-    """
-    with torch.device("meta"):
-        model = Model(make_cell(parts, packages, replicas=1, inputs=task.inputs), replicas=1, outputs=task.outputs)
-        model.parametrise(parametrisation)
-    return model
+def _sized(config: Config, hidden: int) -> Configured:
+    return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
 
 
-def _countable_model(
-    parts: dict[str, dict[str, Any]], packages: Collection[str], task: Task, parametrisation: Parametrisation
-) -> Model:
-    """An empty model, or where that cannot be, one with numbers."""
+def _parameters(config: Config, hidden: int, task: Task) -> int:
+    """Learned numbers of one replica with so many units."""
+    parts, packages = _sized(config, hidden), config.allowed_packages
+    parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
     try:
-        return empty_model(parts, packages, task, parametrisation)
+        return parameter_count(empty_model(parts, packages, task, parametrisation), 1)
     except (RuntimeError, ConfigError):  # a component of the user's own may need numbers
-        cell = make_cell(parts, packages, replicas=1, inputs=task.inputs)
-        if cell.recurrent:  # any draw will do; of zeros there is not every parametrisation
-            cell.weight_recurrent.data.uniform_(generator=torch.Generator().manual_seed(0))
-        model = Model(cell, replicas=1, outputs=task.outputs)
+        model = make_model(parts, packages, task, replicas=1)
+        for cell in model.cells.values():
+            if cell.recurrent:  # any draw will do; of zeros there is not every parametrisation
+                cell.weight_recurrent.data.uniform_(generator=torch.Generator().manual_seed(0))
         model.parametrise(parametrisation)
-        return model
+        return parameter_count(model, 1)
 
 
 def _looked_at(config: Config, task: Task) -> Cell:
@@ -265,21 +186,6 @@ def _overridden(plan: Plan, say: Callable[[str], None]) -> Config:
     return config
 
 
-def make_cell(
-    parts: dict[str, dict[str, Any]], packages: Collection[str] = (OURS,), *, replicas: int, inputs: int
-) -> Cell:
-    """The configured cell with its activation, all parameters zero."""
-    units = parts["cell"]["hidden"]
-    return make(
-        "cell",
-        parts["cell"],
-        packages,
-        replicas=replicas,
-        inputs=inputs,
-        activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
-    )
-
-
 def _probes(plan: Plan, say: Callable[[str], None]) -> dict[str, Probe]:
     """The configured probes that have something to look at: a bundle serves every cell."""
     config, kept = plan.config, dict[str, Probe]()
@@ -297,34 +203,6 @@ def _probes(plan: Plan, say: Callable[[str], None]) -> dict[str, Probe]:
     return kept
 
 
-def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), **context: Any) -> Any:
-    """Make one component: its hyper-parameters from the YAML, and of the context what its signature names.
-
-    Args:
-        key: where it stands in the configuration: `cell`, `probes.gates`.
-        packages: that components may come from.
-    Raises:
-        ConfigError: it is no component of the key's group, or cannot be made from these keys.
-    """
-    target = component_class(key, config["_target_"], packages)
-    _refuse_where(lacks(key, target), key, config)
-    named = inspect.signature(target).parameters
-    given = {name: value for name, value in config.items() if name != "_target_"}
-    given.update({name: value for name, value in context.items() if name in named})
-    try:
-        made = target(**given)
-    except (TypeError, ValueError) as error:
-        why = one_line(without_stack(error))
-        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {why}") from error
-    _refuse_where(lacks(key, made), key, config)
-    return made
-
-
-def _refuse_where(lacking: str, key: str, config: dict[str, Any]) -> None:
-    if lacking:
-        raise ConfigError(f"{key}._target_={config['_target_']}: not allowed. As {key} it {lacking}.")
-
-
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda: not allowed here. No CUDA device is available; allowed: auto, cpu.")
@@ -333,6 +211,3 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def parameter_count(model: nn.Module, replicas: int) -> int:
-    """Learned numbers of one replica."""
-    return sum(p.numel() for p in model.parameters()) // replicas

@@ -36,6 +36,13 @@ _ROWS = (
     Group("task", "What is learnt.", "rnnlab.tasks", ("rnnlab.tasks.task.Task",), keys=("batch",)),
     Group("cell", "The recurrent step itself.", "rnnlab.cells", ("rnnlab.cells.cell.Cell",), keys=("hidden",)),
     Group(
+        "architecture",
+        "How cells are wired.",
+        "rnnlab.architectures",
+        ("rnnlab.architectures.architecture.Architecture",),
+        neutral="rnnlab.architectures.single.Single",
+    ),
+    Group(
         "activation",
         "The nonlinearity phi of a cell.",
         "rnnlab.activations",

@@ -12,8 +12,8 @@ from torch import Tensor
 from rnnlab.build import make
 from rnnlab.cells.cell import Cell
 from rnnlab.clipping.gradient_step import GradientStep
-from rnnlab.training.loop import gradient_norm
-from rnnlab.training.model import Model
+from rnnlab.clipping.gradient_step import gradient_norm
+from rnnlab.architectures.model import Model
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

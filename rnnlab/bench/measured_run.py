@@ -21,11 +21,11 @@ import torch
 
 from rnnlab.bench.parts import Parts, replaced
 from rnnlab.build import Experiment
-from rnnlab.probes.adjoint_record import wants
+from rnnlab.runs.adjoints import wants
 from rnnlab.schema import Config
 from rnnlab.training import loop
 from rnnlab.training import run as session
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 WARM_UP = 20
 BLOCK = 10

@@ -17,7 +17,7 @@ from rich.table import Table
 from rnnlab.bench.timing import small_table
 from rnnlab.bench.work import configuration, torch_threads
 from rnnlab.build import build
-from rnnlab.probes.adjoint_record import AdjointRecord
+from rnnlab.runs.adjoints import AdjointRecord
 from rnnlab.probes.prober import Prober
 from rnnlab.schema import config_folder
 from rnnlab.training.loop import Progress, Result, Stopwatch, train

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule, Carries, greatest, meet
+from rnnlab.bptt.walk import walk
 from rnnlab.cells.cell import Cell, State
 
 
@@ -83,14 +84,12 @@ def steps_back(
     """The steps of `reverse_sweep`, the last one first."""
     rule = NoRule() if rule is None else rule
     T = len(input_TRBI)
-    trajectory = [tuple(s.detach() for s in (state or cell.zero_state(input_TRBI[0])))]
+    start = tuple(s.detach() for s in (state or cell.zero_state(input_TRBI[0])))
     with torch.no_grad():
-        for t in range(T):
-            new = cell.step(input_TRBI[t], trajectory[t])[1]
-            trajectory.append(_where(mask_TRB, t, new, trajectory[t]))
+        trajectory = [step.before for step in walk(cell, input_TRBI, start, mask_TRB)]
 
     names, parameters = zip(*cell.named_parameters(), strict=True)
-    carried = tuple(torch.zeros_like(s) for s in trajectory[0])
+    carried = tuple(torch.zeros_like(s) for s in start)
     direct_RB1 = input_TRBI.new_zeros(*input_TRBI.shape[1:3], 1, dtype=torch.float64)
     for t in reversed(range(T)):
         input_RBI = input_TRBI[t].detach().requires_grad_()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule, Carries, Compares, greatest, meet
+from rnnlab.bptt.walk import walk
 from rnnlab.cells.cell import Cell, State
 
 
@@ -75,27 +76,23 @@ def unroll(
     outer = T if last is None else last
     outputs: list[Tensor] = []
     direct = _Direct(input_TRBI.new_zeros(R, B, 1, dtype=torch.float64))
-    for t in range(T):
+
+    def enter(t: int, state: State) -> State:
         if rule.cuts(t):
             state = tuple(component.detach() for component in state)
-        if isinstance(rule, Carries):
-            state = _carrying(rule, cell, t, state)
-        output, new = cell.step(input_TRBI[t], state)
+        return _carrying(rule, cell, t, state) if isinstance(rule, Carries) else state
+
+    for t, step in enumerate(walk(cell, input_TRBI, state, mask_TRB, enter=enter)):
         if record or vectors or rule.acts:
-            # Before the mask: the total adjoint has the path through the step's other components too.
-            for s, component in enumerate(new):
+            # As made, before the mask: the total adjoint has the path through the step's other components too.
+            for s, component in enumerate(step.made):
                 if component.requires_grad:
                     norm_RB = None if norms is None else norms[s, t]
                     kept_RBH = None if adjoints is None else adjoints[s][t]
                     component.register_hook(_hook(rule, norm_RB, kept_RBH, direct))
-        if mask_TRB is not None:
-            live_RB1 = mask_TRB[t].unsqueeze(-1)
-            same_output = output is new[0]
-            new = tuple(torch.where(live_RB1, n, old) for n, old in zip(new, state, strict=True))
-            output = new[0] if same_output else output
-        state = new
+        state = step.after
         if t >= T - outer:
-            outputs.append(direct.watch(output) if isinstance(rule, Compares) else output)
+            outputs.append(direct.watch(step.output_RBH) if isinstance(rule, Compares) else step.output_RBH)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
     return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms, adjoints)
 

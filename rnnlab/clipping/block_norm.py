@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from rnnlab.architectures.model import PARAMETRISED
 from rnnlab.clipping.gradient_step import GradientStep, per_replica
 from rnnlab.contract import Positive, component
 
@@ -35,8 +36,8 @@ class BlockNormClipping:
 
 def blocks(step: GradientStep, name: str) -> list[Tensor]:
     """A parameter's gradient as views of its gate blocks, or as it is where it has none."""
-    gradient, cell = step.gradients[name], step.model.cell
-    if name.startswith("parametrised."):  # (R, N, ...)
+    gradient, (owner, *rest) = step.gradients[name], name.split(".")
+    if rest[:1] == [PARAMETRISED]:  # (R, N, ...)
         return list(gradient.unbind(1))
-    names = cell.blocks_of(gradient) if name.startswith("cell.") else ()
-    return [cell.block(gradient, block) for block in names] or [gradient]
+    cell = step.model.cells.get(owner)
+    return [cell.block(gradient, block) for block in cell.blocks_of(gradient)] or [gradient] if cell else [gradient]

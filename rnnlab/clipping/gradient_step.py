@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rnnlab.architectures.model import Model
 from rnnlab.device import waits
-from rnnlab.training.model import Model
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,9 @@ def shorten(step: GradientStep, max_norm: float | Tensor) -> Tensor:
     for gradient in step.gradients.values() if waits(clipped_R.device) or clipped_R.any() else []:
         gradient.mul_(per_replica(scale_R, gradient).to(gradient.dtype))
     return clipped_R
+
+
+def gradient_norm(gradients: list[Tensor]) -> Tensor:
+    """(R,) float64: each replica's norm over all its parameters, squares in float64."""
+    norms = [torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64) for g in gradients]
+    return torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from rnnlab.bptt.engine import Engine
 from rnnlab.tasks.adding import Adding
 from rnnlab.tasks.task import Batch, Task
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rnnlab.probes.adjoint_record import summarise
+from rnnlab.runs.adjoints import summarise
 
 HALF = math.log10(2)
 SMALLEST = float(np.finfo(np.float64).tiny)

@@ -27,7 +27,7 @@ from rnnlab.probes.saturation import Saturation
 from rnnlab.probes.weights import Weights
 from rnnlab.tasks.task import Batch
 from rnnlab.training.evaluate import evaluate
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 NEVER = {"every": 0, "first": 0, "per_decade": 0}
 """A diagnosis keeps no schedule."""

@@ -16,7 +16,7 @@ from rnnlab.cells.cell import Cell
 from rnnlab.cells.linear import LinearCell
 from rnnlab.probes.steps import Step, walk
 from rnnlab.tasks.task import Batch, Task
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rnnlab.cells.cell import Cell
 from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Dropped, Noise
+from rnnlab.dropout.dropout import Dropout, Noise
 from rnnlab.plan import Plan, Refusal
 
 
@@ -26,7 +26,7 @@ class _Masked(nn.Module):
 
 
 @component
-class Candidate:
+class Candidate(Dropout):
     """c_t = f c_{t-1} + i D(g_t) of an LSTM, h_t = z h_{t-1} + (1 - z) D(n_t) of a GRU, D(v) = v m / (1 - rate).
 
     m_i = 0 with probability `rate`, else 1, drawn anew for every time step, example and unit. What is dropped is what
@@ -45,13 +45,10 @@ class Candidate:
             return "It acts within a step, and knows the inside of cell=lstm and cell=gru alone"
         return None
 
-    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+    def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, _ = input_TRBI.shape
         name = "candidate_activation" if isinstance(cell, LSTM) else "activation"
         twin = copy.copy(cell)
         masked = _Masked(cell.get_submodule(name), noise.kept(self.rate, T, B, cell.hidden))
         twin._modules = {**cell._modules, name: masked}
-        return Dropped(twin, input_TRBI)
-
-    def expected(self, cell: Cell) -> Cell:
-        return cell
+        return twin, input_TRBI

@@ -3,9 +3,8 @@
 T time, R replica, B batch, I input, H hidden, K scored steps.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -42,36 +41,23 @@ class Noise:
         return [generator(seed, "dropout", self.step) for seed in self.seeds]
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """What a training step unrolls, and what its readout sees.
+class Dropout:
+    """Drops something in every training step. Every call of a cell is dropped in by itself."""
 
-    cell: for one sequence.
-    mask_KRBH: what the scored outputs are multiplied by; None for nothing.
-    """
-
-    cell: Cell
-    input_TRBI: Tensor
-    mask_KRBH: Tensor | None = None
-
-    def output(self, output_KRBH: Tensor) -> Tensor:
-        return output_KRBH if self.mask_KRBH is None else output_KRBH * self.mask_KRBH
-
-
-@runtime_checkable
-class Dropout(Protocol):
-    """Drops something in every training step."""
-
-    within: ClassVar[bool]
+    within: ClassVar[bool] = False
     """Whether it acts within a step, which only the autograd engine can serve."""
 
-    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
-        """For one training step over these inputs, of whose outputs the last `scored` are read."""
-        ...
+    def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
+        """The cell and the inputs as they are in one call of a training step."""
+        return cell, input_TRBI
+
+    def drop_outputs(self, output_KRBH: Tensor, noise: Noise) -> Tensor:
+        """What the readout sees of the net's last outputs in a training step."""
+        return output_KRBH
 
     def expected(self, cell: Cell) -> Cell:
         """The cell in evaluation."""
-        ...
+        return cell
 
 
 class Around(Cell):

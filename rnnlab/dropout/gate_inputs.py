@@ -9,12 +9,12 @@ from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
 from rnnlab.cells.rnn import RNN
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Dropped, HeardThroughMask, Noise
+from rnnlab.dropout.dropout import Dropout, HeardThroughMask, Noise
 from rnnlab.plan import Plan, Refusal
 
 
 @component
-class GateInputs:
+class GateInputs(Dropout):
     """D(x_t) and D(h_{t-1}) in the preactivations of all gates and of the candidate, D(v) = v m / (1 - rate).
 
     m_i = 0 with probability `rate`, else 1, drawn anew for every time step, example and component. The state is left
@@ -33,10 +33,7 @@ class GateInputs:
             return "It acts within a step, and knows the inside of cell=rnn, cell=lstm and cell=gru alone"
         return None
 
-    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+    def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, I = input_TRBI.shape
         mask_TRBI = noise.kept(self.rate, T, B, I)
-        return Dropped(HeardThroughMask(cell, noise.kept(self.rate, T, B, cell.hidden)), input_TRBI * mask_TRBI)
-
-    def expected(self, cell: Cell) -> Cell:
-        return cell
+        return HeardThroughMask(cell, noise.kept(self.rate, T, B, cell.hidden)), input_TRBI * mask_TRBI

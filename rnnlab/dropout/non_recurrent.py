@@ -1,20 +1,19 @@
 """Dropout of the non-recurrent connections (Zaremba, Sutskever & Vinyals 2014)."""
 
-from typing import ClassVar
 
 from torch import Tensor
 
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Dropped, Noise
+from rnnlab.dropout.dropout import Dropout, Noise
 
 
 @component
-class NonRecurrent:
-    """The cell sees D(x_t) and the readout D(h_t), D(v) = v m / (1 - p), m_i = 0 with probability p, else 1.
+class NonRecurrent(Dropout):
+    """Every cell sees D(x_t) and the readout D(h_t), D(v) = v m / (1 - p), m_i = 0 with probability p, else 1.
 
     m is drawn anew for every time step, example and component. h_t goes on to the next step whole, so what is
-    remembered is not disturbed as often as there are steps. Off in evaluation.
+    remembered is not disturbed as often as there are steps. Of layers, x_t is the output below. Off in evaluation.
 
     Args:
         inputs_rate, outputs_rate: p of x and of h, in [0, 1).
@@ -23,12 +22,11 @@ class NonRecurrent:
     inputs_rate: BelowOne
     outputs_rate: BelowOne
 
-    within: ClassVar[bool] = False
 
-    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+    def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, I = input_TRBI.shape
-        mask_TRBI = noise.kept(self.inputs_rate, T, B, I)
-        return Dropped(cell, input_TRBI * mask_TRBI, noise.kept(self.outputs_rate, scored, B, cell.hidden))
+        return cell, input_TRBI * noise.kept(self.inputs_rate, T, B, I)
 
-    def expected(self, cell: Cell) -> Cell:
-        return cell
+    def drop_outputs(self, output_KRBH: Tensor, noise: Noise) -> Tensor:
+        K, _, B, H = output_KRBH.shape
+        return output_KRBH * noise.kept(self.outputs_rate, K, B, H)

@@ -9,12 +9,12 @@ from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
 from rnnlab.cells.rnn import RNN
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Dropped, HeardThroughMask, Noise
+from rnnlab.dropout.dropout import Dropout, HeardThroughMask, Noise
 from rnnlab.plan import Plan, Refusal
 
 
 @component
-class Variational:
+class Variational(Dropout):
     """D(x_t), D(h_{t-1}) in all gates, and D(h_t) in the readout, D(v) = v m / (1 - p), with the same m at every step.
 
     m_i = 0 with probability p, else 1: one draw per sequence, for x, h_{t-1} and the readout's h_t each. What carries a
@@ -35,11 +35,12 @@ class Variational:
             return "It acts within a step, and knows the inside of cell=rnn, cell=lstm and cell=gru alone"
         return None
 
-    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+    def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         _, _, B, I = input_TRBI.shape
         mask_1RBI = noise.kept(self.inputs_rate, 1, B, I)
         masked = HeardThroughMask(cell, noise.kept(self.recurrent_rate, 1, B, cell.hidden))
-        return Dropped(masked, input_TRBI * mask_1RBI, noise.kept(self.outputs_rate, 1, B, cell.hidden))
+        return masked, input_TRBI * mask_1RBI
 
-    def expected(self, cell: Cell) -> Cell:
-        return cell
+    def drop_outputs(self, output_KRBH: Tensor, noise: Noise) -> Tensor:
+        _, _, B, H = output_KRBH.shape
+        return output_KRBH * noise.kept(self.outputs_rate, 1, B, H)

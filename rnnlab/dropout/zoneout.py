@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnnlab.cells.cell import Cell, State
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Around, Dropped, Noise
+from rnnlab.dropout.dropout import Around, Dropout, Noise
 
 
 class _Zoned(Around):
@@ -35,7 +35,7 @@ class _Expected(Around):
 
 
 @component
-class Zoneout:
+class Zoneout(Dropout):
     """s_t = m s_{t-1} + (1 - m) s~_t, s~_t the state that the cell makes, m_i = 1 with probability z, else 0.
 
     m is drawn anew for every time step, example, unit and state component; an LSTM's h~_t is made from c~_t. A unit
@@ -51,11 +51,11 @@ class Zoneout:
 
     within: ClassVar[bool] = True
 
-    def drop(self, cell: Cell, input_TRBI: Tensor, scored: int, noise: Noise) -> Dropped:
+    def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, _ = input_TRBI.shape
         widths = [component.shape[-1] for component in cell.zero_state(input_TRBI[0])]
         rates = zip(self._rates(cell), widths, strict=True)
-        return Dropped(_Zoned(cell, [noise.chosen(rate, T, B, width) for rate, width in rates]), input_TRBI)
+        return _Zoned(cell, [noise.chosen(rate, T, B, width) for rate, width in rates]), input_TRBI
 
     def expected(self, cell: Cell) -> Cell:
         return _Expected(cell, self._rates(cell))

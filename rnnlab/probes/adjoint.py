@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rnnlab.contract import CountOrZero, component
-from rnnlab.probes.adjoint_record import batch_mean, summarise
+from rnnlab.bptt.passage import batch_mean
+from rnnlab.runs.adjoints import summarise
 from rnnlab.probes.probe import Moment, Named
 
 QUANTILES = {"quantile_10": 0.1, "median": 0.5, "quantile_90": 0.9}

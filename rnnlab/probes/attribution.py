@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnlab import streams
 from rnnlab.contract import CountOrZero, component
-from rnnlab.probes.adjoint_record import batch_mean
+from rnnlab.bptt.passage import batch_mean
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Marks
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnnlab.adjoints.rule import AdjointRule, of_step
 from rnnlab.tasks.task import Batch
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 if TYPE_CHECKING:
     from rnnlab.build import Experiment

@@ -14,7 +14,7 @@ from rnnlab.interruption import obey
 from rnnlab.probes.probe import Moment, Named, Probe, due
 from rnnlab.tasks.task import Batch
 from rnnlab.training.form import check_form
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 if TYPE_CHECKING:

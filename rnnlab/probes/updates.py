@@ -13,8 +13,8 @@ from rnnlab.clipping.gradient_step import GradientStep
 from rnnlab.contract import CountOrZero, component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Batch
-from rnnlab.training.loop import gradient_norm
-from rnnlab.training.model import Model
+from rnnlab.clipping.gradient_step import gradient_norm
+from rnnlab.architectures.model import Model
 
 AT_ONCE = 2**24
 """Single examples' gradients are held for so many numbers at once (64 MB in float32), for one example at least."""

@@ -4,12 +4,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from rnnlab.bptt.passage import Call
 from rnnlab.contract import Positive, component
-from rnnlab.regularisers.regulariser import Seen, mean_over_steps
+from rnnlab.regularisers.regulariser import Regulariser, mean_over_steps
 
 
 @component
-class Activation:
+class Activation(Regulariser):
     """P = strength mean_{t,i} h_{t,i}^2 over steps and units; mean over the batch.
 
     h is the cell's output, before dropout. Steps that an example does not have do not count. (The paper writes a norm
@@ -21,9 +22,7 @@ class Activation:
 
     strength: Positive
 
-    acts: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("outputs",)
 
-    def penalty(self, seen: Seen) -> Tensor:
-        assert seen.output_TRBH is not None
-        return self.strength * mean_over_steps(seen.output_TRBH.square().mean(-1), seen.live())
+    def penalty(self, call: Call) -> Tensor:
+        return self.strength * mean_over_steps(call.unrolled.output_KRBH.square().mean(-1), call.live)

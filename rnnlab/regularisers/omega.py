@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from rnnlab.cells.rnn import RNN
+from rnnlab.bptt.passage import Call
 from rnnlab.contract import Positive, component
 from rnnlab.plan import Plan, Refusal
-from rnnlab.regularisers.regulariser import Seen
+from rnnlab.regularisers.regulariser import Regulariser
 
 
 @component
-class Omega:
+class Omega(Regulariser):
     """P = strength mean_t (|d_{t+1} diag(phi'(a_{t+1})) W^T|^2 / |d_{t+1}|^2 - 1)^2, d_t = dL/dh_t the total adjoint.
 
     The gradient is the immediate one, with respect to the W that is written there: d, phi' and the states are held
@@ -28,7 +29,6 @@ class Omega:
 
     strength: Positive
 
-    acts: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("outputs", "adjoints")
 
     def why_not(self, plan: Plan) -> Refusal:
@@ -38,15 +38,15 @@ class Omega:
             return "It is for the step h_t = phi(x_t U + h_{t-1} W + b) of cell=rnn"
         return None
 
-    def penalty(self, seen: Seen) -> Tensor:
-        cell, adjoint_TRBH, output_TRBH = seen.cell, seen.adjoint_TRBH, seen.output_TRBH
+    def penalty(self, call: Call) -> Tensor:
+        cell, adjoints, output_TRBH = call.cell, call.unrolled.adjoints, call.unrolled.output_KRBH.detach()
         assert isinstance(cell, RNN)
-        assert adjoint_TRBH is not None
-        assert output_TRBH is not None
+        assert adjoints is not None
+        adjoint_TRBH = adjoints[0]
         length_TRB1 = torch.linalg.vector_norm(adjoint_TRBH[1:], dim=-1, keepdim=True)
         tiny = torch.finfo(length_TRB1.dtype).tiny
-        live_TRB = (length_TRB1.squeeze(-1) > tiny) & (seen.live()[:-1] > 0)
-        slope_RNH = _slope(cell, _flat(seen.batch.input[1:]), _flat(output_TRBH[:-1]))
+        live_TRB = (length_TRB1.squeeze(-1) > tiny) & (call.live[:-1] > 0)
+        slope_RNH = _slope(cell, _flat(call.input_TRBI[1:].detach()), _flat(output_TRBH[:-1]))
         unit_RNH = _flat(adjoint_TRBH[1:] / length_TRB1.clamp(min=tiny))
         back_RNH = torch.bmm(unit_RNH * slope_RNH, cell.weight_recurrent.mT)
         apart_RN = (back_RNH.square().sum(-1) - 1).square().masked_fill(~_flat(live_TRB.unsqueeze(-1))[..., 0], 0)

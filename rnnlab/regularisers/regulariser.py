@@ -1,78 +1,53 @@
-"""What a regulariser is, and how its penalty is differentiated together with the loss.
+"""What a regulariser is: a penalty on every call of a cell, added to each replica's loss.
 
-T time, R replica, B batch, I input, H hidden, K kept steps.
+T time, R replica, B batch, H hidden.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from rnnlab.bptt.unroll import Unrolled
-from rnnlab.cells.cell import Cell
-from rnnlab.tasks.task import Batch
+from rnnlab.bptt.passage import Call, Passage
 
 NEEDS = ("outputs", "adjoints")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a regulariser may look at in a training step.
+class Regulariser:
+    """A penalty that is added to each replica's mean loss, summed over the calls of the net's cells.
 
-    cell: its recurrent weights are the effective ones that it computes with.
-    batch: what it was unrolled over.
-    output_TRBH: the output of every step; None unless it is needed.
-    adjoint_TRBH: the total adjoint of the output of every step; constant; None unless it is needed.
+    What is differentiated in training is the sum over the batch (the mean is taken later), so the penalty has weight B.
     """
 
-    cell: Cell
-    batch: Batch
-    output_TRBH: Tensor | None
-    adjoint_TRBH: Tensor | None
-
-    def live(self) -> Tensor:
-        """(T, R, B): 1 where an example has the step, else 0."""
-        input_TRBI = self.batch.input
-        return input_TRBI.new_ones(input_TRBI.shape[:3]) if self.batch.mask is None else self.batch.mask.to(input_TRBI)
-
-
-@runtime_checkable
-class Regulariser(Protocol):
-    """A penalty that is added to each replica's mean loss."""
-
-    acts: ClassVar[bool]
+    acts: ClassVar[bool] = True
     """False: there is none."""
-    needs: ClassVar[tuple[str, ...]]
+    needs: ClassVar[tuple[str, ...]] = ()
     """Which of NEEDS it looks at. One that needs adjoints penalises the recurrent weights alone."""
 
-    def penalty(self, seen: Seen) -> Tensor:
-        """(R,), per replica."""
-        ...
+    def penalty(self, call: Call) -> Tensor:
+        """(R,), of one call. `call.unrolled` has the outputs and the adjoints of every step where they are needed."""
+        raise NotImplementedError
 
+    def before(self, passage: Passage) -> Tensor:
+        """(R,), zeros without one: the penalty that goes back together with the loss."""
+        R = passage.calls[0].input_TRBI.shape[1]
+        if "adjoints" in self.needs or not self.acts:
+            return passage.calls[0].input_TRBI.new_zeros(R)
+        return self._sum(passage)
 
-def differentiate(
-    regulariser: Regulariser, cell: Cell, batch: Batch, unrolled: Unrolled, loss_RB: Tensor
-) -> Tensor | None:
-    """Accumulate the gradients of every example's loss and penalty; (R,) the penalty, None where there is none.
-
-    Every example's loss has weight one (the mean over the batch is taken later), so the penalty has weight B.
-    """
-    if not regulariser.acts:
-        loss_RB.sum().backward()
-        return None
-    B = loss_RB.shape[1]
-    output_TRBH = unrolled.output_KRBH if regulariser.needs else None
-    if "adjoints" not in regulariser.needs:
-        penalty_R = regulariser.penalty(Seen(cell, batch, output_TRBH, None))
-        (loss_RB.sum() + B * penalty_R.sum()).backward()
+    def after(self, passage: Passage) -> Tensor | None:
+        """(R,), where it needs the adjoints that the loss's backward pass has left: it goes back here, by itself."""
+        if "adjoints" not in self.needs:
+            return None
+        B = passage.calls[0].input_TRBI.shape[2]
+        penalty_R = self._sum(passage)
+        weights = [call.cell.weight_recurrent for call in passage.calls]
+        torch.autograd.backward(B * penalty_R.sum(), inputs=weights)
         return penalty_R.detach()
-    loss_RB.sum().backward()
-    assert output_TRBH is not None
-    assert unrolled.adjoints is not None
-    penalty_R = regulariser.penalty(Seen(cell, batch, output_TRBH.detach(), unrolled.adjoints[0]))
-    torch.autograd.backward(B * penalty_R.sum(), inputs=[cell.weight_recurrent])
-    return penalty_R.detach()
+
+    def _sum(self, passage: Passage) -> Tensor:
+        first, *others = (self.penalty(call) for call in passage.calls)
+        return sum(others, start=first)
 
 
 def mean_over_steps(value_TRB: Tensor, count_TRB: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from rnnlab.probes.adjoint_record import AdjointRecord
+from rnnlab.runs.adjoints import AdjointRecord
 from rnnlab.sinks.sink import Sink
 
 SECONDS_BETWEEN_LINES = 5.0

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rnnlab.probes.adjoint_record import AdjointRecord
+from rnnlab.runs.adjoints import AdjointRecord
 from rnnlab.runs.digest import Digest, Tally
 from rnnlab.runs.folder import plain, sync
 from rnnlab.sinks.sink import Sink

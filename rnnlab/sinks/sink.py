@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.probes.adjoint_record import AdjointRecord
+from rnnlab.runs.adjoints import AdjointRecord
 
 
 class Sink:

@@ -21,7 +21,7 @@ from torch.utils.tensorboard.summary import histogram_raw
 
 from rnnlab.build import Experiment
 from rnnlab.plotting import Figure
-from rnnlab.probes.adjoint_record import LIVE, AdjointRecord
+from rnnlab.runs.adjoints import LIVE, AdjointRecord
 from rnnlab.sinks import figures
 from rnnlab.sinks.gallery import Gallery
 from rnnlab.sinks.hparams import begun_and_ended, outcome

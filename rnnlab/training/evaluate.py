@@ -5,11 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rnnlab.bptt.engine import Engine
-from rnnlab.dropout.dropout import Dropout
+from rnnlab.architectures.model import Model
+from rnnlab.experiment import Experiment
 from rnnlab.interruption import obey
 from rnnlab.tasks.task import Batch, Task
-from rnnlab.training.model import Model
 
 
 def evaluation_set(
@@ -28,32 +27,27 @@ def evaluation_set(
 
 
 @torch.no_grad()
-def predict(model: Model, dropout: Dropout, task: Task, engine: Engine, batch: Batch) -> Tensor:
-    """(R, K, B, O): what a plain model makes of a batch with an axis R. Nothing is dropped."""
-    unrolled = engine.unroll(dropout.expected(model.cell), batch.input, mask_TRB=batch.mask, last=task.scored)
-    return model.readout(unrolled.output_KRBH)
+def predict(experiment: Experiment, model: Model, batch: Batch) -> Tensor:
+    """(R, K, B, O): what an effective model makes of a batch with an axis R. Nothing is dropped."""
+    return model(batch, experiment.passage(batch))
 
 
 @torch.no_grad()
 def evaluate(
-    model: Model,
-    dropout: Dropout,
-    task: Task,
-    engine: Engine,
-    batches: list[Batch],
-    replicas: int,
-    interrupted: Callable[[], bool] = lambda: False,
+    experiment: Experiment, model: Model, batches: list[Batch], interrupted: Callable[[], bool] = lambda: False
 ) -> tuple[Tensor, Tensor]:
     """(loss_R, metric_R): means over all examples. Nothing is dropped.
 
+    Args:
+        batches: without an axis R.
     Raises:
         Interrupted: it was, which is asked before each batch.
     """
-    model, losses, metrics = model.plain(), [], []
+    task, model, losses, metrics = experiment.task, model.effective(), [], []
     for batch in batches:
         obey(interrupted)
-        shared = batch.shared(replicas)
-        prediction = predict(model, dropout, task, engine, shared)
+        shared = batch.shared(len(model.bias_output))
+        prediction = predict(experiment, model, shared)
         losses.append(task.losses(prediction, shared))
         metrics.append(task.metrics(prediction, shared))
     return torch.cat(losses, dim=1).mean(1), torch.cat(metrics, dim=1).mean(1)

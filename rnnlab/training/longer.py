@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rnnlab.build import Experiment
 from rnnlab.messages import one_line
-from rnnlab.probes.adjoint_record import wants
+from rnnlab.runs.adjoints import wants
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.identity import hash_without_steps, technique
 from rnnlab.runs.record import Record

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnlab.architectures.model import PARAMETRISED, Model
 from rnnlab.clipping.gradient_step import Clipping, GradientStep
 from rnnlab.device import waits
 from rnnlab.training.form import check_form, check_optimiser
-from rnnlab.training.model import Model
 
 
 class Population:
@@ -44,7 +44,7 @@ class Population:
 
     def _optimiser(self, leaves: dict[int, list[Tensor]]) -> torch.optim.Optimizer:
         make = self.make_optimiser
-        recurrent = [n.endswith("weight_recurrent") or n.startswith("parametrised.") for n in self.names]
+        recurrent = [n.endswith("weight_recurrent") or f".{PARAMETRISED}." in n for n in self.names]
         return make(
             [
                 {
@@ -57,16 +57,16 @@ class Population:
             ]
         )
 
-    def gradients(self, plain: Model, examples: int) -> list[Tensor]:
+    def gradients(self, effective: Model, examples: int) -> list[Tensor]:
         """The gradients of each replica's mean loss, (R, ...) per parameter, from those of the summed loss.
 
         Every example's loss is differentiated with weight one, so that an adjoint is that of one example and an
         adjoint rule's threshold does not depend on the batch size; the mean is taken here.
 
         Args:
-            plain: the model's `plain()` that was differentiated. The gradient of its effective weights is left there.
+            effective: the model's `effective()` that was differentiated. The gradient of its effective weights is left there.
         """
-        self.model.pull_back(plain)
+        self.model.pull_back(effective)
         result = []
         for parameter in self.stacked:
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -74,16 +74,16 @@ class Population:
             parameter.grad = None
         return result
 
-    def plain_gradients(self, plain: Model, gradients: list[Tensor], examples: int) -> dict[str, Tensor]:
-        """The same by the names of the plain model, whose recurrent weights are the effective ones."""
+    def effective_gradients(self, effective: Model, gradients: list[Tensor], examples: int) -> dict[str, Tensor]:
+        """The same by the names of the effective model."""
         named = dict(zip(self.names, gradients, strict=True))
         return {
             name: named[name]
             if name in named
-            else torch.zeros_like(effective)
-            if effective.grad is None
-            else effective.grad / examples
-            for name, effective in plain.named_parameters()
+            else torch.zeros_like(parameter)
+            if parameter.grad is None
+            else parameter.grad / examples
+            for name, parameter in effective.named_parameters()
         }
 
     def clip(self, gradients: list[Tensor], norm_R: Tensor, fine_R: Tensor) -> Tensor:
@@ -182,12 +182,12 @@ class Population:
         Under a parametrisation also what stays fixed, and the recurrent weights that follow from both.
         """
         result = {n: leaf.detach() for n, leaf in zip(self.names, self.leaves[seed], strict=True)}
-        if self.model.parametrised is not None:
-            result |= self.fixed[seed]
-            of_weights = {
-                n.removeprefix("parametrised."): p for n, p in result.items() if n.startswith("parametrised.")
-            }
-            result["cell.weight_recurrent"] = self.model.parametrised.of_replica(of_weights)
+        result |= self.fixed[seed]
+        for name, cell in self.model.cells.items():
+            begin = f"{name}.{PARAMETRISED}."
+            parts = {n.removeprefix(begin): p for n, p in result.items() if n.startswith(begin)}
+            if parts:
+                result[f"{name}.weight_recurrent"] = getattr(cell, PARAMETRISED).of_replica(parts)
         return result
 
     def state_dict(self) -> dict[str, Any]:

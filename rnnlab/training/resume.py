@@ -14,7 +14,7 @@ from typing import Any
 
 from rnnlab.build import Experiment
 from rnnlab.messages import one_line, shown
-from rnnlab.probes.adjoint_record import AdjointRecord
+from rnnlab.runs.adjoints import AdjointRecord
 from rnnlab.probes.prober import Prober
 from rnnlab.runs.damage import DamagedError, free_name, set_aside
 from rnnlab.runs.digest import Digest

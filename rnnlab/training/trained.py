@@ -20,7 +20,7 @@ from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch
 from rnnlab.training import checkpoint
 from rnnlab.training.evaluate import predict
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from rnnlab.build import build, parameter_count
 from rnnlab.contract import ConfigError
 from rnnlab.schema import validate
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 
 H = 6
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from rnnlab.clipping.agc import unit_norm
 from rnnlab.clipping.block_norm import blocks
 from rnnlab.clipping.gradient_step import GradientStep
-from rnnlab.training.loop import gradient_norm
-from rnnlab.training.model import Model
+from rnnlab.clipping.gradient_step import gradient_norm
+from rnnlab.architectures.model import Model
 
 R, BOUND = 4, 0.5
 BOUNDED = {

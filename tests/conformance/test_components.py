@@ -13,7 +13,7 @@ from rnnlab.bptt.unroll import unroll
 from rnnlab.clipping.none import NoClipping
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, Marks, Task, stack
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 # Cells and activations

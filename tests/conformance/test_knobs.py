@@ -24,7 +24,7 @@ from rnnlab.probes.probe import due
 from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, stack
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 OTHER = {

@@ -8,8 +8,8 @@ import torch
 from support import DTYPES, component, drawn_cell, options, uniform
 
 from rnnlab.training import checkpoint
-from rnnlab.training.loop import gradient_norm
-from rnnlab.training.model import Model
+from rnnlab.clipping.gradient_step import gradient_norm
+from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 SEEDS = [4, 1, 7]

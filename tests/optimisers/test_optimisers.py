@@ -11,7 +11,7 @@ from torch import Tensor, optim
 
 from rnnlab.clipping.none import NoClipping
 from rnnlab.optimisers.muon import COEFFICIENTS, orthogonalised
-from rnnlab.training.model import Model
+from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 BETAS = {"beta1": 0.8, "beta2": 0.97, "eps": 1e-4}

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
-from rnnlab.training.loop import gradient_norm
-from rnnlab.training.model import Model
+from rnnlab.clipping.gradient_step import gradient_norm
+from rnnlab.architectures.model import Model
 
 R = 4
 SHAPES = {"odd": (5, 7, 3, 5), "narrow": (3, 1, 1, 2), "prime": (2, 13, 2, 17)}  # T, B, I, H

@@ -8,7 +8,8 @@ import torch
 from moments import moment
 from support import component
 
-from rnnlab.probes.adjoint_record import batch_mean, summarise
+from rnnlab.bptt.passage import batch_mean
+from rnnlab.runs.adjoints import summarise
 
 
 def measure(taken, **changes):

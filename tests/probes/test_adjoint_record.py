@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress
 
-from rnnlab.probes.adjoint_record import LIVE, Summary, summarise
+from rnnlab.runs.adjoints import LIVE, Summary, summarise
 
 
 @pytest.mark.parametrize("slope", [0.25, -0.1, 1e-3])

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 
 from rnnlab.build import Experiment, build
-from rnnlab.probes.adjoint_record import AdjointRecord, summarise
+from rnnlab.runs.adjoints import AdjointRecord, summarise
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.schema import validate
 from rnnlab.sinks import gallery

@@ -3,7 +3,7 @@
 from rnnlab.diagnose.findings import Findings, Replica
 from rnnlab.diagnose.remedies import clip, length_preserving, lower_rate
 from rnnlab.diagnose.verdict import Technique, Verdict, listed, new, said
-from rnnlab.probes.adjoint_record import LIVE
+from rnnlab.runs.adjoints import LIVE
 
 NAME = "dead replica"
 CONDITION = (

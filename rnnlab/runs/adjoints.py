@@ -17,14 +17,6 @@ def wants(step: int, every: int) -> bool:
     return every > 0 and (step == 1 or step % every == 0)
 
 
-def batch_mean(norm_STRB: Tensor, mask_TRB: Tensor | None) -> Tensor:
-    """(R, S, T) float64: the mean over the examples that have the step; NaN where none has it."""
-    if mask_TRB is None:
-        return norm_STRB.mean(-1).permute(2, 0, 1)
-    live = mask_TRB.to(norm_STRB.dtype)
-    return ((norm_STRB * live).sum(-1) / live.sum(-1)).permute(2, 0, 1)
-
-
 @dataclass(frozen=True)
 class Summary:
     """One state component's norms along a sequence, in five figures. NaN where one does not exist.

@@ -1,0 +1,90 @@
+"""The one place where a `_target_` is made into something."""
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnlab.architectures.model import Model
+from rnnlab.cells.cell import Cell
+from rnnlab.contract import OURS, ConfigError, component_class, without_stack
+from rnnlab.membership import lacks
+from rnnlab.messages import one_line
+from rnnlab.parametrisations.parametrisation import Parametrisation
+from rnnlab.tasks.task import Task
+
+Configured = dict[str, dict[str, Any]]
+"""Components as a configuration has them, by group."""
+
+
+def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), **context: Any) -> Any:
+    """Make one component: its hyper-parameters from the YAML, and of the context what its signature names.
+
+    Args:
+        key: where it stands in the configuration: `cell`, `probes.gates`.
+        packages: that components may come from.
+    Raises:
+        ConfigError: it is no component of the key's group, or cannot be made from these keys.
+    """
+    target = component_class(key, config["_target_"], packages)
+    _refuse_where(lacks(key, target), key, config)
+    named = inspect.signature(target).parameters
+    given = {name: value for name, value in config.items() if name != "_target_"}
+    given.update({name: value for name, value in context.items() if name in named})
+    try:
+        made = target(**given)
+    except (TypeError, ValueError) as error:
+        why = one_line(without_stack(error))
+        raise ConfigError(f"{key}: {target.__name__} cannot be made from its keys: {why}") from error
+    _refuse_where(lacks(key, made), key, config)
+    return made
+
+
+def _refuse_where(lacking: str, key: str, config: dict[str, Any]) -> None:
+    if lacking:
+        raise ConfigError(f"{key}._target_={config['_target_']}: not allowed. As {key} it {lacking}.")
+
+
+def make_cell(parts: Configured, packages: Collection[str] = (OURS,), *, replicas: int, inputs: int) -> Cell:
+    """The configured cell with its activation, all parameters zero."""
+    units = parts["cell"]["hidden"]
+    return make(
+        "cell",
+        parts["cell"],
+        packages,
+        replicas=replicas,
+        inputs=inputs,
+        activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
+    )
+
+
+def make_model(parts: Configured, packages: Collection[str], task: Task, *, replicas: int) -> Model:
+    """The configured net for a task, all parameters zero."""
+    return Model(
+        make("architecture", parts["architecture"], packages),
+        lambda inputs: make_cell(parts, packages, replicas=replicas, inputs=inputs),
+        replicas=replicas,
+        inputs=task.inputs,
+        outputs=task.outputs,
+    )
+
+
+def empty_model(
+    parts: Configured, packages: Collection[str], task: Task, parametrisation: Parametrisation
+) -> Model:
+    """A model of one replica that has shapes and no numbers: on torch's device `meta`, where nothing is allocated.
+
+    Raises:
+        RuntimeError: it cannot be made there, since its making looks at numbers, or since they are too many to count.
+    """
+    with torch.device("meta"):
+        model = make_model(parts, packages, task, replicas=1)
+        model.parametrise(parametrisation)
+    return model
+
+
+def parameter_count(model: nn.Module, replicas: int) -> int:
+    """Learned numbers of one replica."""
+    return sum(p.numel() for p in model.parameters()) // replicas

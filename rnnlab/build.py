@@ -12,7 +12,7 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.clipping.gradient_step import Clipping
-from rnnlab.contract import OURS, ConfigError, component_class, without_stack
+from rnnlab.contract import OURS, ConfigError, common_to, component_class, without_stack
 from rnnlab.dropout.dropout import Dropout
 from rnnlab.fit import refuse_unfit
 from rnnlab.interruption import obey
@@ -26,6 +26,7 @@ from rnnlab.messages import one_line
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import refuse_misfit
 from rnnlab.probes.probe import Probe
+from rnnlab.probes.timetable import Timetable
 from rnnlab.processors import within_quota
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.runs.sources import of_files, of_modules
@@ -40,6 +41,7 @@ class Experiment:
     """Everything that a training loop needs, made from one configuration.
 
     `config` is that configuration with cell.hidden chosen where match_parameters asked for it; `match` says how.
+    `timetables` say, by name, when each of the `probes` measures.
     `sources` are hashes of the user's own code and data, which determine the results too.
     `memory` is what training it needs at least.
     """
@@ -57,6 +59,7 @@ class Experiment:
     optimiser: Any
     schedule: Any
     probes: dict[str, Probe]
+    timetables: dict[str, Timetable]
     device: torch.device
     dtype: torch.dtype
     engine: Engine
@@ -183,6 +186,7 @@ def build(
         optimiser=optimiser,
         schedule=schedule,
         probes=probes,
+        timetables={name: Timetable.of(config.probes[name]) for name in probes},
         device=device,
         dtype=dtype,
         engine=engine,
@@ -360,6 +364,8 @@ def _lacks(cell: Cell, needs: tuple[str, ...]) -> tuple[str, str] | None:
 def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), **context: Any) -> Any:
     """Make one component: its hyper-parameters from the YAML, and of the context what its signature names.
 
+    Keys that its group has in common are not its own, and are left out.
+
     Args:
         key: where it stands in the configuration: `cell`, `probes.gates`.
         packages: that components may come from.
@@ -369,7 +375,7 @@ def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), 
     target = component_class(key, config["_target_"], packages)
     _refuse_where(lacks(key, target), key, config)
     named = inspect.signature(target).parameters
-    given = {name: value for name, value in config.items() if name != "_target_"}
+    given = {name: value for name, value in config.items() if name not in ("_target_", *common_to(key))}
     given.update({name: value for name, value in context.items() if name in named})
     try:
         made = target(**given)

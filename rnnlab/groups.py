@@ -12,12 +12,15 @@ class Group:
         package: of rnnlab, whose modules hold the group's components, and no other's.
         kinds: what a member is or satisfies: classes and protocols as MODULE.NAME, imported when they are asked for.
         options: the folder of configs/ with its options, where that is not called like the key.
+        common: MODULE.NAME of a class whose fields are keys of every member. They are for who uses the members: none of
+            them is made with these.
     """
 
     key: str
     package: str
     kinds: tuple[str, ...]
     options: str = ""
+    common: str = ""
 
 
 _INITIALISER = ("rnnlab.initialisers", ("rnnlab.cells.cell.Initialiser",))
@@ -37,7 +40,13 @@ _ROWS = (
     Group("adjoint", "rnnlab.adjoints", ("rnnlab.adjoints.rule.AdjointRule",)),
     Group("optimiser", "rnnlab.optimisers", ("rnnlab.optimisers.optimiser.Optimiser",)),
     Group("schedule", "rnnlab.schedules", ("rnnlab.schedules.schedule.Schedule",)),
-    Group("probes", "rnnlab.probes", ("rnnlab.probes.probe.Probe",), options="probe"),
+    Group(
+        "probes",
+        "rnnlab.probes",
+        ("rnnlab.probes.probe.Probe",),
+        options="probe",
+        common="rnnlab.probes.timetable.Timetable",
+    ),
 )
 GROUPS = {group.key: group for group in _ROWS}
 COMPONENTS = tuple(key for key in GROUPS if key != "probes")

@@ -29,8 +29,6 @@ from rnnlab.tasks.task import Batch
 from rnnlab.training.evaluate import evaluate
 from rnnlab.training.model import Model
 
-NEVER = {"every": 0, "first": 0, "per_decade": 0}
-"""A diagnosis keeps no schedule."""
 FAR = 1e3
 """Where an activation that saturates is flat for certain."""
 
@@ -96,13 +94,13 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
 def _figures(moment: Moment) -> dict[str, np.ndarray]:
     """PROBE.NAME, without the replica axis."""
     cell = moment.model.cell
-    probes = {"saturation": Saturation(saturated=FLAT, dead=DEAD, **NEVER), "attribution": Attribution(**NEVER)}
+    probes = {"saturation": Saturation(saturated=FLAT, dead=DEAD), "attribution": Attribution()}
     if cell.recurrent:
-        probes["contribution"] = Contribution(**NEVER)
+        probes["contribution"] = Contribution()
     if cell.blocks:
-        probes["weights"] = Weights(**NEVER)
+        probes["weights"] = Weights()
     if cell.gated:
-        probes["gates"] = Gates(**NEVER)
+        probes["gates"] = Gates()
     found: dict[str, Tensor] = {}
     for name, probe in probes.items():
         found |= {f"{name}.{key}": value for key, value in probe.measure(moment).items()}

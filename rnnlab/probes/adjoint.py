@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.probes.adjoint_record import batch_mean, summarise
 from rnnlab.probes.probe import Moment, Named
 
@@ -23,16 +23,7 @@ class Adjoint:
     (R, T), NaN where none has it; and of the mean `slope` (decades per step, above zero where the adjoint vanishes on
     its way back), `slope_error` (its standard error), `e_folding` (steps back over which it falls by a factor e),
     `first_live` (the first step, 0-based, with a norm of at least 1e-10) and `live` (the share of such steps).
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("adjoints",)
 

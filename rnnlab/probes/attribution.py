@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnlab import streams
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.probes.adjoint_record import batch_mean
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Marks
@@ -33,16 +33,7 @@ class Attribution:
     Norms are Frobenius norms, without any adjoint rule. With at most DIRECTIONS scored outputs they are exact; with
     more, |dy/dx_t|^2 is estimated by |d(v . y)/dx_t|^2, without bias, with DIRECTIONS random sign vectors v
     (Hutchinson 1990).
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 

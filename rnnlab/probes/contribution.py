@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.bptt.reverse import steps_back
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.probes.probe import Moment, Named
 
 
@@ -22,16 +22,7 @@ class Contribution:
     Per replica: `agreement` |sum_t G_t| / sum_t |G_t|, 1 where all steps pull the same way; `lag`, how many steps
     before the last the signal arises, the mean with weights |G_t|. Norms are Frobenius norms, L is the mean loss of
     the batch, before clipping, and the adjoint rule acts as it does in training.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("recurrent",)
 

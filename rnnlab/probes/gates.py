@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.steps import AllSteps, walk
 
@@ -37,16 +37,7 @@ class Gates:
     |p_t| / |v| and |g_t| / |v|. Adjoint rules do not act here. NaN where v is 0.
 
     Steps that an example does not have do not count. A cell without gates has nothing to measure.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("gates",)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import Count, CountOrZero, component
+from rnnlab.contract import Count, component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.spectrum import singular_values, spectral_radius
 from rnnlab.probes.trajectory import Trajectory, random_frame, spread
@@ -38,16 +38,10 @@ class Jacobian:
     Args:
         examples: of the batch, evenly spread.
         times: how many t, P; fewer where T-1 is less.
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
 
     examples: Count
     times: Count
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 

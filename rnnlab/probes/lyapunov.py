@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, Count, CountOrZero, Repeats, component
+from rnnlab.contract import BelowOne, Count, Repeats, component
 from rnnlab.probes.adjoint import summarise
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.trajectory import Trajectory, random_frame
@@ -49,18 +49,12 @@ class Lyapunov:
         examples: of the batch, evenly spread; all, if it has fewer.
         warm_up: share of an example's steps that do not count, in [0, 1), half of them at each end.
         blocks: of time, for the standard error; at most 1000.
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
 
     exponents: Count
     examples: Count
     warm_up: BelowOne
     blocks: Repeats
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("adjoints",)
 

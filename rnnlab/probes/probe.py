@@ -1,9 +1,8 @@
-"""What a probe is, when it runs, and what it gets to see.
+"""What a probe is, and what it gets to see.
 
 R replica, S state component, T time, B batch.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -60,12 +59,7 @@ class Moment:
 
 
 class Probe(Protocol):
-    """Measures something at some training steps.
-
-    A probe's file names every argument in its signature, the three of its schedule too: `every` (each so many updates;
-    0: never), `first` (each of the first so many) and `per_decade` (so many per decade of steps, evenly on a
-    logarithmic axis). See `due`.
-    """
+    """Measures something of a training step. At which steps is not its business: see rnnlab.probes.timetable."""
 
     needs: ClassVar[tuple[str, ...]]
     """Which of NEEDS it looks at; what none looks at is not made.
@@ -74,21 +68,6 @@ class Probe(Protocol):
     run whose cell has none the probe is left out.
     """
 
-    @property
-    def every(self) -> int: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def per_decade(self) -> int: ...
-
     def measure(self, moment: Moment) -> Named:
         """Tensors (R, ...) by name. Those of shape (R,) are also lines of metrics and TensorBoard's curves."""
         ...
-
-
-def due(probe: Probe, step: int) -> bool:
-    """Whether a probe's schedule has this step (1-based)."""
-    if step <= probe.first or (probe.every > 0 and step % probe.every == 0):
-        return True
-    nearest = round(probe.per_decade * math.log10(step))
-    return probe.per_decade > 0 and step == round(10 ** (nearest / probe.per_decade))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.interruption import obey
-from rnnlab.probes.probe import Moment, Named, Probe, due
+from rnnlab.probes.probe import Moment, Named, Probe
 from rnnlab.tasks.task import Batch
 from rnnlab.training.form import check_form
 from rnnlab.training.model import Model
@@ -42,8 +42,8 @@ class Prober:
         self._initial: Named | None = None
 
     def due(self, step: int) -> dict[str, Probe]:
-        """The probes that this step's schedule has."""
-        return {name: probe for name, probe in self.probes.items() if due(probe, step)}
+        """The probes whose timetable has this step."""
+        return {name: probe for name, probe in self.probes.items() if self.experiment.timetables[name].due(step)}
 
     def needs(self, step: int, what: str) -> bool:
         """Whether a probe that is due looks at one of NEEDS."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnlab.contract import CountOrZero, NonNegative, Positive, component
+from rnnlab.contract import NonNegative, Positive, component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.steps import AllSteps, side_by_side, walk
 
@@ -29,16 +29,10 @@ class Saturation:
         saturated: below this slope a unit counts as saturated, at one step of one example. (tanh's slope is at most 1
             and below 0.05 where |tanh| > 0.975; a sigmoid's is at most 1/4 and below 0.05 outside 0.053 to 0.947.)
         dead: up to this slope throughout, or this range of outputs, a unit counts as dead.
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
 
     saturated: Positive
     dead: NonNegative
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.clipping.gradient_step import GradientStep
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Batch
 from rnnlab.training.loop import gradient_norm
@@ -32,16 +32,7 @@ class Updates:
     weights are parametrised, of what is trained in their place, which is what is clipped.)
 
     Norms are Frobenius norms, gradients those before clipping.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("previous",)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.probes.spectrum import singular_values, spectral_radius
 
@@ -20,16 +20,7 @@ class Weights:
     Per block: `singular_values` (R, H), falling, and `spectral_radius`, the largest modulus of an eigenvalue;
     `distance_from_orthogonal` |W^T W - I| / sqrt(H), 0 for an orthogonal block and 1 for W = 0; `drift`
     |W - W_0| / |W_0|, from the weights that training began with (NaN where those are zero). Norms are Frobenius norms.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("initial", "blocks")
 

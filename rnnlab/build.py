@@ -18,6 +18,7 @@ from rnnlab.memory.refuse import refuse_needy
 from rnnlab.memory.sketch import sketch
 from rnnlab.plan import Plan, ask, refuse, why_not
 from rnnlab.probes.probe import Probe
+from rnnlab.probes.timetable import Timetable
 from rnnlab.processors import within_quota
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.schema import Config
@@ -80,12 +81,13 @@ def build(
         match=found,
         memory=memory,
         probes=probes,
+        timetables={name: Timetable.of(config.probes[name]) for name in probes},
         device=device,
         dtype=dtype,
         engine=engine,
         sources=sources_of(config, task),
         rule=rule,
-        **{group: plan.parts[group] for group in COMPONENTS if group not in ("cell", "activation", "adjoint")},
+        **{group: plan.parts[group] for group in COMPONENTS if group not in ("cell", "architecture", "activation", "adjoint")},
     )
 
 
@@ -209,5 +211,3 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-

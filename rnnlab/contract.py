@@ -107,7 +107,7 @@ def component(cls: type[T]) -> type[T]:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def fields(cls: type[T]) -> type[T]:
-    """Mark a class as one that gives hyper-parameters to the components that inherit from it, and is none itself."""
+    """Mark a class as no component itself, but one that gives keys to those: they inherit it, or their group has it."""
     return dataclass(kw_only=True, frozen=True)(cls)
 
 
@@ -224,6 +224,17 @@ def required_by(target: str) -> list[str]:
     return [name for name, _, default in arguments(target) if default is None and name not in CONTEXT]
 
 
+def common_to(key: str) -> dict[str, Any]:
+    """The keys, and their types, that all components of a key's group have beside their own."""
+    return signature_of(group_of(key).common) or {}
+
+
+def keys_of(key: str, target: str) -> dict[str, Any]:
+    """The keys, and their types, that a component has in a configuration."""
+    named = {**(signature_of(target) or {}), **common_to(key)}
+    return {name: kind for name, kind in named.items() if name not in CONTEXT}
+
+
 def _type_of(annotation: ast.expr | None) -> Any:
     if annotation is None:
         return None
@@ -299,21 +310,20 @@ def check_component(key: str, config: Mapping[str, Any], packages: Collection[st
     """
     target: Any = config.get("_target_")
     check_target(key, target, packages)
-    signature = signature_of(target) or {}
+    known = keys_of(key, target)
     result = {"_target_": target}
     for name, value in config.items():
         if name == "_target_":
             continue
-        if name not in signature or name in CONTEXT:
-            known = [n for n in signature if n not in CONTEXT]
+        if name not in known:
             option = target.rpartition(".")[0].rpartition(".")[2]
-            hint = meant(f"{key}.{name}", known)
+            hint = meant(f"{key}.{name}", list(known))
             raise ConfigError(
-                f"{key}.{shown(name)}={shown(value)}: no such key.{hint} '{option}' has: {listed(known)}."
+                f"{key}.{shown(name)}={shown(value)}: no such key.{hint} '{option}' has: {listed(list(known))}."
             )
-        kind = signature[name]
+        kind = known[name]
         result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
-    for name in required_by(target):
+    for name in (*required_by(target), *common_to(key)):
         if name not in result:
             raise ConfigError(f"{key}.{name}: missing. Give it a value: {key}.{name}=VALUE.")
     return result

@@ -24,7 +24,7 @@ def show(config: Config) -> None:
     Raises:
         ConfigError: that would be too long.
     """
-    from rnnlab.build import make
+    from rnnlab.make import make
     from rnnlab.streams import generator
 
     task = make("task", config.components["task"], config.allowed_packages)

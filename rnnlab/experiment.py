@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from rnnlab.adjoints.rule import AdjointRule
-from rnnlab.architectures.architecture import Architecture
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import Engine
 from rnnlab.bptt.passage import Passage, Update
@@ -20,6 +19,7 @@ from rnnlab.matching import Match
 from rnnlab.memory.need import Need
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.probes.probe import Probe
+from rnnlab.probes.timetable import Timetable
 from rnnlab.regularisers.regulariser import Regulariser
 from rnnlab.schema import Config
 from rnnlab.streams import generator
@@ -31,6 +31,7 @@ class Experiment:
     """Everything that a training loop needs, made from one configuration.
 
     `config` is that configuration with cell.hidden chosen where match_parameters asked for it; `match` says how.
+    `timetables` say, by name, when each of the `probes` measures.
     `sources` are hashes of the user's own code and data, which determine the results too.
     `memory` is what training it needs at least.
     """
@@ -52,6 +53,7 @@ class Experiment:
     optimiser: Any
     schedule: Any
     probes: dict[str, Probe]
+    timetables: dict[str, Timetable]
     device: torch.device
     dtype: torch.dtype
     engine: Engine

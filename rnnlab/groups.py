@@ -18,6 +18,8 @@ class Group:
             at it, a run is neither named nor identified by the group, so that a new group changes no run's identity.
         named: whether a run's name tells the option.
         stream: number of the random stream that a replica's draws come from; see rnnlab.streams.
+        common: MODULE.NAME of a class whose fields are keys of every member. They are for who uses the members: none of
+            them is made with these.
     """
 
     key: str
@@ -29,6 +31,7 @@ class Group:
     neutral: str = ""
     named: bool = True
     stream: int | None = None
+    common: str = ""
 
 
 _INITIALISER = ("rnnlab.initialisers", ("rnnlab.cells.cell.Initialiser",))
@@ -128,6 +131,7 @@ _ROWS = (
         "rnnlab.probes",
         ("rnnlab.probes.probe.Probe",),
         options="probe",
+        common="rnnlab.probes.timetable.Timetable",
         named=False,
     ),
 )

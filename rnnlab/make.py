@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnlab.architectures.model import Model
 from rnnlab.cells.cell import Cell
-from rnnlab.contract import OURS, ConfigError, component_class, without_stack
+from rnnlab.contract import OURS, ConfigError, common_to, component_class, without_stack
 from rnnlab.membership import lacks
 from rnnlab.messages import one_line
 from rnnlab.parametrisations.parametrisation import Parametrisation
@@ -22,6 +22,8 @@ Configured = dict[str, dict[str, Any]]
 def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), **context: Any) -> Any:
     """Make one component: its hyper-parameters from the YAML, and of the context what its signature names.
 
+    Keys that its group has in common are not its own, and are left out.
+
     Args:
         key: where it stands in the configuration: `cell`, `probes.gates`.
         packages: that components may come from.
@@ -31,7 +33,7 @@ def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), 
     target = component_class(key, config["_target_"], packages)
     _refuse_where(lacks(key, target), key, config)
     named = inspect.signature(target).parameters
-    given = {name: value for name, value in config.items() if name != "_target_"}
+    given = {name: value for name, value in config.items() if name not in ("_target_", *common_to(key))}
     given.update({name: value for name, value in context.items() if name in named})
     try:
         made = target(**given)
@@ -71,9 +73,7 @@ def make_model(parts: Configured, packages: Collection[str], task: Task, *, repl
     )
 
 
-def empty_model(
-    parts: Configured, packages: Collection[str], task: Task, parametrisation: Parametrisation
-) -> Model:
+def empty_model(parts: Configured, packages: Collection[str], task: Task, parametrisation: Parametrisation) -> Model:
     """A model of one replica that has shapes and no numbers: on torch's device `meta`, where nothing is allocated.
 
     Raises:

@@ -17,12 +17,14 @@ from rnnlab.contract import (
     Seed,
     check_component,
     check_value,
+    common_to,
     meant,
 )
 from rnnlab.groups import COMPONENTS, GROUPS, NEUTRAL, option_name
 from rnnlab.messages import listed, shown
 from rnnlab.packages import KEY, WHERE
 from rnnlab.plan import as_written, refuse
+from rnnlab.probes.timetable import Timetable
 
 SCALARS: dict[str, Any] = {
     "name": Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")],
@@ -139,10 +141,6 @@ def validate(raw: Mapping[str, Any], packages: Collection[str] = (OURS,)) -> Con
     return config
 
 
-SCHEDULE = ("every", "first", "per_decade")
-"""What every probe's schedule has."""
-
-
 def _scalar(raw: Mapping[str, Any], key: str, kind: Any) -> Any:
     section, _, leaf = key.partition(".")
     if leaf:
@@ -188,10 +186,10 @@ def _probes(node: Any, packages: Collection[str]) -> dict[str, dict[str, Any]]:
             )
     probes = {str(name): check_component(f"probes.{name}", probe, packages) for name, probe in (node or {}).items()}
     for name, probe in probes.items():
-        if not any(probe.get(key) for key in SCHEDULE):
+        if Timetable.of(probe).empty:
             raise ConfigError(
-                f"probes.{name}: not allowed. It would never run: {', '.join(SCHEDULE)} are all 0. Leave it out with "
-                f"~probes.{name}."
+                f"probes.{name}: not allowed. It would never run: {', '.join(common_to('probes'))} are all 0. Leave it "
+                f"out with ~probes.{name}."
             )
     return probes
 

@@ -3,9 +3,10 @@
 from support import composed
 
 from rnnlab.adjoints.rule import of_step
-from rnnlab.build import Experiment, build
+from rnnlab.build import build
+from rnnlab.experiment import Experiment
 from rnnlab.probes.probe import Moment
-from rnnlab.probes.prober import Prober
+from rnnlab.training.prober import Prober
 from rnnlab.schema import validate
 from rnnlab.tasks.task import stack
 from rnnlab.training.population import Population

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from rnnlab.build import make
+from rnnlab.make import make
 from rnnlab.cells.cell import Cell
 from rnnlab.clipping.gradient_step import GradientStep
 from rnnlab.clipping.gradient_step import gradient_norm

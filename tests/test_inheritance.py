@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnlab.build import make
+from rnnlab.make import make
 from rnnlab.contract import (
     ConfigError,
     Count,

@@ -5,7 +5,9 @@ import pytest
 from helpers import only_run, read, rnnlab
 from support import ACTIVATIONS, CELLS, composed
 
-from rnnlab.build import Experiment, build, parameter_count
+from rnnlab.build import build
+from rnnlab.experiment import Experiment
+from rnnlab.make import parameter_count
 from rnnlab.contract import ConfigError
 from rnnlab.matching import match
 from rnnlab.runs.identity import run_id

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from rnnlab.architectures.architecture import Architecture, MakeCell, Parts
 from rnnlab.bptt.passage import Passage
-from rnnlab.contract import Count, component
+from rnnlab.contract import Repeats, component
 from rnnlab.plan import Plan, Refusal
 
 
 @component
 class Bidirectional(Architecture):
-    """f_t = cell(x_t, f_{t-1}),  b_t = cell'(x_t, b_{t+1}),  y_t = [f_t; b_t] is what the next layer and the readout see.
+    """f_t = cell(x_t, f_{t-1}),  b_t = cell'(x_t, b_{t+1}),  y_t = [f_t; b_t] goes to the next layer, and the readout.
 
     As torch.nn's `bidirectional`. The steps of the backward cell are counted as it takes them: its first is the
     sequence's last.
@@ -24,12 +24,12 @@ class Bidirectional(Architecture):
             output, for a task that scores the last step alone.
     """
 
-    layers: Count
+    layers: Repeats
     read: Literal["steps", "ends"]
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.read == "steps" and plan.task.scored == 1:
-            return {"read": f"{plan.chosen('task')} scores the last step, where the backward cell has seen one; allowed: ends"}
+            return {"read": f"{plan.chosen('task')} scores the last step, of which b has seen no other; allowed: ends"}
         if self.read == "ends" and plan.task.scored > 1:
             return {"read": f"{plan.chosen('task')} scores {plan.task.scored} steps; allowed: steps"}
         return None
@@ -37,8 +37,8 @@ class Bidirectional(Architecture):
     def parts(self, cell: MakeCell, inputs: int) -> dict[str, nn.Module]:
         made: dict[str, nn.Module] = {}
         for k in range(self.layers):
-            for name in self._names(k):
-                made[name] = first = cell(inputs)
+            ahead, back = self._names(k)
+            made[ahead], made[back] = first, _ = cell(inputs), cell(inputs)
             inputs = 2 * first.hidden
         return made
 

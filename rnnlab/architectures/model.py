@@ -59,7 +59,11 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch, passage: Passage) -> Tensor:
         """(R, K, B, O): what is predicted at the scored steps."""
-        return self.readout(passage.leave(self.architecture.run(self.parts, batch.input, passage)))
+        return self.readout(self.outputs(batch, passage))
+
+    def outputs(self, batch: Batch, passage: Passage) -> Tensor:
+        """(K, R, B, H'): what the readout sees."""
+        return passage.leave(self.architecture.run(self.parts, batch.input, passage))
 
     def readout(self, output_KRBH: Tensor) -> Tensor:
         """(R, K, B, O): one product per replica over all its steps and examples."""

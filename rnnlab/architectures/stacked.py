@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from rnnlab.architectures.architecture import Architecture, MakeCell, Parts
 from rnnlab.bptt.passage import Passage
-from rnnlab.contract import Count, component
+from rnnlab.contract import Repeats, component
 
 
 @component
@@ -17,11 +17,12 @@ class Stacked(Architecture):
         layers: how many cells.
     """
 
-    layers: Count
+    layers: Repeats
 
     def parts(self, cell: MakeCell, inputs: int) -> dict[str, nn.Module]:
         first = cell(inputs)
-        return {"layer1": first} | {f"layer{k}": cell(first.hidden) for k in range(2, self.layers + 1)}
+        above = {f"layer{k}": cell(first.hidden) for k in range(2, self.layers + 1)}
+        return {"layer1": first, **above}
 
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:
         for k in range(1, self.layers + 1):

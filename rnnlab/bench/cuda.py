@@ -40,9 +40,9 @@ from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.precision import PRECISIONS
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled, unroll
-from rnnlab.build import Experiment
 from rnnlab.cells.cell import Cell
 from rnnlab.cells.torch_nn import to_torch
+from rnnlab.experiment import Experiment
 
 Unroller = Callable[..., Unrolled]
 CELLS = ("rnn", "gru", "lstm")

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
+from rnnlab.architectures.model import Model
 from rnnlab.bench.parts import Parts, replaced
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.runs.adjoints import wants
 from rnnlab.schema import Config
 from rnnlab.training import loop
 from rnnlab.training import run as session
-from rnnlab.architectures.model import Model
 
 WARM_UP = 20
 BLOCK = 10

@@ -29,7 +29,7 @@ from rich.table import Table
 from rnnlab.bench.measured_run import BLOCK, WARM_UP, MeasuredRun, whole_blocks
 from rnnlab.bench.timing import small_table
 from rnnlab.bench.work import BareStep, StepSeconds, torch_threads, training_configuration
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 
 TARGET = 0.05
 """The share that the overhead should not exceed."""

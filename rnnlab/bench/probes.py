@@ -17,12 +17,13 @@ from rich.table import Table
 from rnnlab.adjoints.rule import of_step
 from rnnlab.bench.timing import interleaved, small_table
 from rnnlab.bench.work import BareStep, torch_threads, training_configuration
-from rnnlab.build import Experiment, build
-from rnnlab.probes.probe import Probe, due
-from rnnlab.probes.prober import Prober
+from rnnlab.build import build
+from rnnlab.experiment import Experiment
+from rnnlab.probes.probe import Probe
 from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.tasks.task import stack
 from rnnlab.training.population import Population
+from rnnlab.training.prober import Prober
 
 TARGET = 0.02
 """The share of a run that the bundle `cheap` should not exceed."""
@@ -40,7 +41,7 @@ def measure(
         work = {name: _measurement(experiment, name, probe, Path(folder)) for name, probe in experiment.probes.items()}
         spreads = interleaved({"step": bare.run, **work}, repetitions, least_s=0.1)
     step_s = spreads.pop("step").median
-    times = {name: sum(due(probe, s) for s in range(1, steps + 1)) for name, probe in experiment.probes.items()}
+    times = {name: sum(map(table.due, range(1, steps + 1))) for name, table in experiment.timetables.items()}
     probes = {
         name: {
             "s": spread.median,
@@ -55,7 +56,7 @@ def measure(
 
 
 def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) -> Callable[[], None]:
-    """One probe's part of a step that its schedule has, on one fixed batch."""
+    """One probe's part of a step that its timetable has, on one fixed batch."""
     seeds, task = experiment.config.seeds, experiment.task
     population = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
     batch = stack([task.training_batch(s, 1) for s in seeds]).to(experiment.device, experiment.dtype)
@@ -68,7 +69,7 @@ def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) 
     gradients, norms = population.gradients(model, examples=loss_RB.shape[1]), unrolled.adjoint_norm_STRB
     prober = Prober(experiment, seeds)
     prober.probes = {name: probe}
-    step = next(s for s in range(2, 10**6) if due(probe, s))
+    step = next(s for s in range(2, 10**6) if experiment.timetables[name].due(s))
     before = partial(prober.before_update, population=population, model=model, batch=batch, gradients=gradients)
     files = ProbeFiles(folder / name, {})
     folder.joinpath(name).mkdir()

@@ -18,10 +18,12 @@ from rnnlab.bench.timing import small_table
 from rnnlab.bench.work import configuration, torch_threads
 from rnnlab.build import build
 from rnnlab.runs.adjoints import AdjointRecord
-from rnnlab.probes.prober import Prober
+from rnnlab.runs.progress import Progress, Result
 from rnnlab.schema import config_folder
-from rnnlab.training.loop import Progress, Result, Stopwatch, train
+from rnnlab.training.ledger import Stopwatch
+from rnnlab.training.loop import train
 from rnnlab.training.population import Population
+from rnnlab.training.prober import Prober
 
 PLAIN_CELL = "cell=rnn"
 WARM = 4  # the first steps of a block, not counted

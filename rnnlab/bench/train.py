@@ -19,7 +19,7 @@ from rnnlab.bench.measured_run import BLOCK, WARM_UP, MeasuredRun, whole_blocks
 from rnnlab.bench.targets import TRAIN
 from rnnlab.bench.timing import small_table
 from rnnlab.bench.work import configuration, torch_threads
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.schema import Config
 
 SEEDS = 8

@@ -19,8 +19,9 @@ from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.fused.library import KernelUnavailable
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled
-from rnnlab.build import Experiment, make_cell
 from rnnlab.cells.cell import Cell
+from rnnlab.experiment import Experiment
+from rnnlab.make import make_cell
 from rnnlab.schema import Config, config_folder, validate
 from rnnlab.tasks.task import Batch, stack
 

@@ -33,6 +33,7 @@ class Call:
     input_TRBI: in the order of the steps that it takes, before anything is dropped; mask_TRB: likewise, False where
         an example has no such step.
     unrolled: outputs and, after the backward pass, adjoints.
+    backward: whether its first step is the sequence's last.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Call:
     input_TRBI: Tensor
     mask_TRB: Tensor | None
     unrolled: Unrolled
+    backward: bool = False
 
     @property
     def prefix(self) -> str:
@@ -111,11 +113,11 @@ class Passage:
         unrolled = self.engine.unroll(
             acting, seen_TRBI, mask_TRB=mask_TRB, rule=self._rule_for(input_TRBI), record=self.record, last=last
         )
-        self.calls.append(Call(name, cell, input_TRBI, mask_TRB, unrolled))
+        self.calls.append(Call(name, cell, input_TRBI, mask_TRB, unrolled, backward))
         return unrolled
 
     def leave(self, output_KRBH: Tensor) -> Tensor:
-        """What the readout is given of the net's last outputs: those of the scored steps, with what is dropped there."""
+        """What the readout is given of the net's last outputs: those of the scored steps, in training with dropout."""
         if len(output_KRBH) > self.scored:
             output_KRBH = output_KRBH[-self.scored :]
         if self._dropout is None or self.update is None:

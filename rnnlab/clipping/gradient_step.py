@@ -20,7 +20,7 @@ class GradientStep:
     model: with the parameters from before the update.
     gradients: of each replica's mean loss by parameter name, (R, ...); a rule changes them in place.
     norm_R: each replica's norm over all of them, float64.
-    fine_R: bool, whether loss and gradient are finite, so that the replica may be updated. A rule that puts something
+    usable_R: bool, whether loss and gradient are finite, so that the replica may be updated. A rule that puts something
         finite in a gradient's place says so here, in place.
     memory: tensors (R, ...) by name, empty at the first step. What a rule puts in is there at the next step, follows
         the replicas when one of them ends, and is in the checkpoints.
@@ -29,7 +29,7 @@ class GradientStep:
     model: Model
     gradients: dict[str, Tensor]
     norm_R: Tensor
-    fine_R: Tensor
+    usable_R: Tensor
     memory: dict[str, Tensor]
 
 

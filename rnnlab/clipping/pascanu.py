@@ -47,4 +47,4 @@ class PascanuClipping:
             gradient = step.gradients[name]
             factor = self.shrink if name.endswith("weight_recurrent") else 0.0
             gradient.copy_(torch.where(per_replica(lost_R, gradient), factor * parameter.detach(), gradient))
-        step.fine_R.logical_or_(lost_R)
+        step.usable_R.logical_or_(lost_R)

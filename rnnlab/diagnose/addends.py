@@ -6,10 +6,11 @@ R replica (one), B batch.
 import torch
 from torch import Tensor
 
+from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import Engine
+from rnnlab.bptt.passage import Passage
 from rnnlab.tasks.adding import Adding
 from rnnlab.tasks.task import Batch, Task
-from rnnlab.architectures.model import Model
 
 
 @torch.no_grad()
@@ -23,8 +24,8 @@ def addends(model: Model, task: Task, engine: Engine, batches: list[Batch]) -> t
     numbers, answers = [], []
     for batch in batches:
         shared = batch.shared(1)
-        unrolled = engine.unroll(model.cell, shared.input, mask_TRB=shared.mask, last=task.scored)
-        answers.append(model.readout(unrolled.output_KRBH)[0, 0, :, 0])
+        passage = Passage(engine, scored=task.scored, mask_TRB=shared.mask)
+        answers.append(model(shared, passage)[0, 0, :, 0])
         numbers.append(_in_order(task.marked(batch), batch.input[..., 0]))
     x_N2, y_N = torch.cat(numbers), torch.cat(answers)
     design_N3 = torch.cat([x_N2, torch.ones_like(x_N2[:, :1])], dim=1)

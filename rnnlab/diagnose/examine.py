@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
-from rnnlab.build import Experiment, sources_of
+from rnnlab.bptt.passage import prefix
+from rnnlab.build import sources_of
 from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
 from rnnlab.diagnose.findings import Findings, Measured, Replica
@@ -19,6 +20,7 @@ from rnnlab.diagnose.history import histories
 from rnnlab.diagnose.measure import measure
 from rnnlab.diagnose.transport import carrier
 from rnnlab.diagnose.verdict import middle
+from rnnlab.experiment import Experiment
 from rnnlab.report.reading import Run
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import RunFolder
@@ -80,10 +82,8 @@ def examine(
         found = _measured(experiment, outcome.seed, state["population"]["weights"], batch, held_out)
         replicas.append(Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found))
     lag = _lag(task, batch)
-    name, rule = (
-        carrier(experiment.model(chosen[:1]).plain().cell),
-        of_step(experiment.rule, chosen[:1], 0, batch.input),
-    )
+    first, cell = next(iter(experiment.model(chosen[:1]).effective().cells.items()))
+    name, rule = f"{prefix(first)}{carrier(cell)}", of_step(experiment.rule, chosen[:1], 0, batch.input)
     return Findings(
         path=run.path,
         state=run.state,
@@ -94,6 +94,7 @@ def examine(
         lag=lag,
         marked=isinstance(task, Marks),
         scored=task.scored,
+        call=prefix(first),
         carrier=name,
         cuts=tuple(t for t in range(task.steps) if rule.cuts(t)),
         baseline=task.baseline,
@@ -139,7 +140,7 @@ def _measured(
     experiment: Experiment, seed: int, weights: dict[str, dict[str, Tensor]], batch: Batch, held_out: list[Batch]
 ) -> Measured | None:
     """None where a parameter is not finite."""
-    model = experiment.model([seed]).plain().double()
+    model = experiment.model([seed]).effective().double()
     try:
         ours = weights[str(seed)]
         if not all(weight.isfinite().all() for weight in ours.values()):

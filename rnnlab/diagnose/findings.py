@@ -40,6 +40,7 @@ class Measured:
         gain_T: the adjoint of the last step's loss at every step, relative to that at the last step: mean over examples
             of |dl/ds_t| / |dl/ds_T|, of the state component s that carries the gradient. NaN where no example has the
             step.
+        gains: the same of every cell of the net by its name, the one above first.
         causes: log10 of the factor that each cause has on the adjoint's way from t to t-1, (T,) by cause; they add up
             to the step's change of log10 gain. `slope` and `weights` of an ungated cell, `gate` and `detours` of a
             gated one; empty where neither split is exact.
@@ -57,6 +58,7 @@ class Measured:
 
     loss: float
     gain_T: np.ndarray
+    gains: dict[str, np.ndarray] = field(default_factory=dict)
     causes: dict[str, np.ndarray] = field(default_factory=dict)
     contribution_T: np.ndarray = field(default_factory=lambda: np.empty(0))
     units: dict[str, np.ndarray] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Findings:
         length: T, time steps; lag: how many steps before the last the earliest input lies that the answer depends on,
             in the median example; marked: whether the task tells (else all inputs count); scored: how many last steps
             are.
+        call: what begins the names of the cell that reads the input, whose figures these are: '' of the only one.
         carrier: the state component that carries the gradient.
         cuts: 0-based steps that nothing flows back from.
         baseline: loss of the best strategy that remembers nothing; unit: of the loss.
@@ -122,6 +125,7 @@ class Findings:
     replicas: list[Replica]
     recorded: dict[int, float] = field(default_factory=dict)
     examples: int = 0
+    call: str = ""
     changed: str = ""
 
     @property

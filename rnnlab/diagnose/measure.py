@@ -5,32 +5,29 @@ T time, R replica (one), B batch.
 
 import copy
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnlab.adjoints.rule import of_step
-from rnnlab.build import Experiment
+from rnnlab.architectures.model import Model
+from rnnlab.bptt.passage import Passage, Update, prefix
 from rnnlab.cells.cell import Cell
 from rnnlab.diagnose.addends import addends
 from rnnlab.diagnose.findings import Measured
-from rnnlab.diagnose.transport import transport
+from rnnlab.diagnose.transport import transports
 from rnnlab.diagnose.verdicts.dead_units import SLOPE as DEAD
 from rnnlab.diagnose.verdicts.saturated import SLOPE as FLAT
+from rnnlab.experiment import Experiment
 from rnnlab.probes.attribution import Attribution
 from rnnlab.probes.contribution import Contribution
 from rnnlab.probes.gates import Gates
-from rnnlab.probes.probe import Moment
+from rnnlab.probes.probe import Moment, Probe
 from rnnlab.probes.saturation import Saturation
 from rnnlab.probes.weights import Weights
 from rnnlab.tasks.task import Batch
 from rnnlab.training.evaluate import evaluate
-from rnnlab.architectures.model import Model
 
-NEVER = {"every": 0, "first": 0, "per_decade": 0}
-"""A diagnosis keeps no schedule."""
 FAR = 1e3
 """Where an activation that saturates is flat for certain."""
 
@@ -44,19 +41,23 @@ def measure(experiment: Experiment, seed: int, model: Model, batch: Batch, held_
     """
     still = copy.deepcopy(model).requires_grad_(False)
     moment = _moment(experiment, seed, model, batch)
-    way = transport(still, experiment.task, batch)
-    loss_R, _ = evaluate(still, experiment.dropout, experiment.task, experiment.engine, held_out, 1)
-    found = _figures(moment)
+    ways = transports(still, experiment.task, batch)
+    judged = next(iter(ways))  # the first, which reads the input
+    loss_R, _ = evaluate(experiment, still, held_out)
+    found, cells = _figures(moment), {prefix(name): cell for name, cell in model.cells.items()}
+    named = {f"{p}{name}": activation for p, cell in cells.items() for name, activation in cell.named_children()}
+    recurrent = [g.norm().item() for name, g in moment.gradients.items() if name.endswith("weight_recurrent")]
     return Measured(
         loss=loss_R.item(),
-        gain_T=way.gain_T,
-        causes=way.causes,
-        contribution_T=_shares(found.get("contribution.norm", np.empty(0))),
-        units=_units(model.cell, found),
-        saturated={n: float(found[f"saturation.{n}.saturated"]) for n, a in _activations(model.cell) if _flat_far(a)},
-        dead={n: float(found[f"saturation.{n}.dead"]) for n, _ in _activations(model.cell)},
-        weights=_weights(model.cell, found),
-        recurrent_gradient=moment.gradients.get("cell.weight_recurrent", torch.tensor(math.nan)).norm().item(),
+        gain_T=ways[judged].gain_T,
+        gains={p.rstrip("."): way.gain_T for p, way in ways.items()},
+        causes=ways[judged].causes,
+        contribution_T=_shares(found.get(f"contribution.{judged}norm", np.empty(0))),
+        units=_units(judged, cells[judged], found),
+        saturated={n: float(found[f"saturation.{n}.saturated"]) for n, a in named.items() if _flat_far(a)},
+        dead={n: float(found[f"saturation.{n}.dead"]) for n in named},
+        weights={k: v for p, cell in cells.items() for k, v in _weights(p, cell, found).items()},
+        recurrent_gradient=math.hypot(*recurrent) if recurrent else math.nan,
         addends=addends(still, experiment.task, experiment.engine, held_out),
         marked=float(found.get("attribution.precision_at_k", math.nan)),
         chance=float(found.get("attribution.chance", math.nan)),
@@ -65,20 +66,18 @@ def measure(experiment: Experiment, seed: int, model: Model, batch: Batch, held_
 
 def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Moment:
     """A training step on the batch that is never made."""
-    model = copy.deepcopy(model).requires_grad_(True)
-    unrolled = experiment.engine.unroll(
-        model.cell,
-        batch.input,
-        mask_TRB=batch.mask,
-        rule=of_step(experiment.rule, [seed], 0, batch.input),
-        last=experiment.task.scored,
-    )
-    loss = experiment.task.losses(model.readout(unrolled.output_KRBH), batch).mean()
+    model, task = copy.deepcopy(model).requires_grad_(True), experiment.task
+    update = Update([seed], 0)
+    passage = Passage(experiment.engine, scored=task.scored, mask_TRB=batch.mask, rule=experiment.rule, update=update)
+    loss = task.losses(model(batch, passage), batch).mean()
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    fresh = experiment.model([seed]).plain().double()
+    fresh = experiment.model([seed]).effective().double()
     return Moment(
-        experiment=experiment,
+        task=task,
+        engine=experiment.engine,
+        adjoint_rule=experiment.rule,
+        clipping=experiment.clipping,
         step=0,
         seeds=[seed],
         model=model,
@@ -86,7 +85,7 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
         gradients=dict(zip(names, gradients, strict=True)),
         trained_gradients={},
         updates={},
-        adjoint_norm_STRB=None,
+        adjoints=None,
         initial={name: p.detach() for name, p in fresh.named_parameters()},
         previous=None,
         memory={},
@@ -95,14 +94,14 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
 
 def _figures(moment: Moment) -> dict[str, np.ndarray]:
     """PROBE.NAME, without the replica axis."""
-    cell = moment.model.cell
-    probes = {"saturation": Saturation(saturated=FLAT, dead=DEAD, **NEVER), "attribution": Attribution(**NEVER)}
+    cell = next(iter(moment.model.cells.values()))
+    probes: dict[str, Probe] = {"saturation": Saturation(saturated=FLAT, dead=DEAD), "attribution": Attribution()}
     if cell.recurrent:
-        probes["contribution"] = Contribution(**NEVER)
+        probes["contribution"] = Contribution()
     if cell.blocks:
-        probes["weights"] = Weights(**NEVER)
+        probes["weights"] = Weights()
     if cell.gated:
-        probes["gates"] = Gates(**NEVER)
+        probes["gates"] = Gates()
     found: dict[str, Tensor] = {}
     for name, probe in probes.items():
         found |= {f"{name}.{key}": value for key, value in probe.measure(moment).items()}
@@ -115,10 +114,6 @@ def _shares(norm_T: np.ndarray) -> np.ndarray:
     return known_T / (known_T.sum() or 1.0)
 
 
-def _activations(cell: Cell) -> Iterator[tuple[str, nn.Module]]:
-    return cell.named_children()
-
-
 def _flat_far(activation: nn.Module) -> bool:
     """Whether an activation can saturate: it is flat at both ends."""
     units = next((p.shape[-1] for p in activation.parameters()), 1)
@@ -127,25 +122,26 @@ def _flat_far(activation: nn.Module) -> bool:
     return bool((slope.abs() < FLAT).all())
 
 
-def _units(cell: Cell, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The activations' mean slope and saturated share over all of them, and every gate's mean, per step."""
-    names = [name for name, _ in _activations(cell) if f"saturation.{name}.derivative_at_step" in found]
+def _units(judged: str, cell: Cell, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of a cell: its activations' mean slope and saturated share over all of them, and every gate's mean, per step."""
+    of_units, of_gates = f"saturation.{judged}", f"gates.{judged}"
+    names = [name for name, _ in cell.named_children() if f"{of_units}{name}.derivative_at_step" in found]
     result = {}
     for ours, theirs in (("slope", "derivative"), ("saturated", "saturated")):
-        curves = [found[f"saturation.{name}.{theirs}_at_step"] for name in names]
+        curves = [found[f"{of_units}{name}.{theirs}_at_step"] for name in names]
         if curves:
             result[ours] = np.mean(curves, axis=0)
-    gates = [name.split(".")[1] for name in found if name.startswith("gates.") and name.endswith(".mean_at_step")]
-    result |= {f"{gate} gate": found[f"gates.{gate}.mean_at_step"] for gate in gates}
+    means = [name for name in found if name.startswith(of_gates) and name.endswith(".mean_at_step")]
+    result |= {f"{m.removeprefix(of_gates).removesuffix('.mean_at_step')} gate": found[m] for m in means}
     for gate in list(cell.carried.values())[:1]:
         result["carrying gate"] = result[f"{gate} gate"]
     return result
 
 
-def _weights(cell: Cell, found: dict[str, np.ndarray]) -> dict[str, float]:
+def _weights(p: str, cell: Cell, found: dict[str, np.ndarray]) -> dict[str, float]:
     result = {}
     for block in cell.blocks:
-        result[f"{block}.largest singular value"] = float(found[f"weights.{block}.singular_values"][0])
-        result[f"{block}.spectral radius"] = float(found[f"weights.{block}.spectral_radius"])
-        result[f"{block}.moved since initialisation"] = float(found[f"weights.{block}.drift"])
+        result[f"{p}{block}.largest singular value"] = float(found[f"weights.{p}{block}.singular_values"][0])
+        result[f"{p}{block}.spectral radius"] = float(found[f"weights.{p}{block}.spectral_radius"])
+        result[f"{p}{block}.moved since initialisation"] = float(found[f"weights.{p}{block}.drift"])
     return result

@@ -56,8 +56,8 @@ def _behind(findings: Findings, seeds: Sequence[int], cause: str) -> str:
         return f" (mean slope {said(figure('units', 'slope'))})"
     if cause == "weights":
         largest, radius = (
-            figure("weights", "hidden.largest singular value"),
-            figure("weights", "hidden.spectral radius"),
+            figure("weights", f"{findings.call}hidden.largest singular value"),
+            figure("weights", f"{findings.call}hidden.spectral radius"),
         )
         known = not np.isnan(largest)
         return f" (largest singular value {said(largest)}, spectral radius {said(radius)})" if known else ""

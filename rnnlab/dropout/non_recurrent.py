@@ -1,6 +1,5 @@
 """Dropout of the non-recurrent connections (Zaremba, Sutskever & Vinyals 2014)."""
 
-
 from torch import Tensor
 
 from rnnlab.cells.cell import Cell
@@ -21,7 +20,6 @@ class NonRecurrent(Dropout):
 
     inputs_rate: BelowOne
     outputs_rate: BelowOne
-
 
     def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, I = input_TRBI.shape

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from rnnlab.architectures.model import Model
 from rnnlab.memory.available import Room
 from rnnlab.memory.size import size
 from rnnlab.schema import Config
 from rnnlab.tasks.task import CHUNK, Generated, Task, drawn_ahead
-from rnnlab.architectures.model import Model
 
 PHASES = ("backward", "update", "evaluation")
 """Moments at which different things are in memory: the backward pass's begin, the update, an evaluation."""

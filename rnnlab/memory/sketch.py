@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +15,13 @@ from rnnlab.bptt.scan import why_not as no_scan
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
+from rnnlab.make import Configured, empty_model, make, make_cell
 from rnnlab.memory.kept import TINY, numbers_per_step
 from rnnlab.memory.need import Sketch
 from rnnlab.schema import Config
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Generated
 
-Parts = dict[str, dict[str, Any]]
 MANY = 10**6
 """Parameters, more than any tiny cell has."""
 
@@ -35,8 +34,6 @@ def sketch(config: Config, device: torch.device) -> Sketch:
     Raises:
         ConfigError: a component refuses its sizes.
     """
-    from rnnlab.build import empty_model, make  # not at the top: build itself asks for sketches
-
     parts, packages = config.components, tuple(config.allowed_packages)
     task, rule, regulariser, dropout = (
         make(group, parts[group], packages) for group in ("task", "adjoint", "regulariser", "dropout")
@@ -53,14 +50,20 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
     plain = dropout.within or "adjoints" in regulariser.needs
-    cell = _tiny_cell(parts, packages)
+    cell, others = _tiny_cell(parts, packages), len(model.cells) - 1 if model else 0
     return Sketch(
         config=config,
         task=task,
         model=model,
         countless=countless,
-        states=len(cell.states) if cell else 0,
-        kept=_kept(config, cell, rule, device, (task.steps, task.batch, last), plain=plain) if cell else 0,
+        states=(1 + others) * len(cell.states) if cell else 0,
+        # The others' outputs are read at every step by the next.
+        kept=sum(
+            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), plain=plain)
+            for count, outputs in ((1, last), (others, task.steps))
+        )
+        if cell
+        else 0,
         remembered=_remembered(json.dumps(parts["optimiser"]), packages),
         drawn=_drawn(task) if isinstance(task, Generated) and task.examples else 0,
         last=last,
@@ -76,10 +79,8 @@ def _drawn(task: Generated) -> int:
     return torch.int64.itemsize + sum(math.prod(part.shape[1:]) * part.element_size() for part in parts)
 
 
-def _tiny_cell(parts: Parts, packages: tuple[str, ...], units: int = TINY[1]) -> Cell | None:
+def _tiny_cell(parts: Configured, packages: tuple[str, ...], units: int = TINY[1]) -> Cell | None:
     """A cell of this kind with few units; None where there is none, or where other sizes make it large."""
-    from rnnlab.build import make_cell
-
     few = {**parts, "cell": {**parts["cell"], "hidden": units}}
     try:
         with torch.device("meta"):
@@ -116,7 +117,7 @@ def _kept(
 @functools.lru_cache(maxsize=64)
 def _measured(kind: str, packages: tuple[str, ...], scans: bool) -> tuple[int, int]:
     """`numbers_per_step` of the components in a piece of JSON; none where one of the user's own cannot be so tiny."""
-    parts: Parts = json.loads(kind)
+    parts: Configured = json.loads(kind)
     cells = {units: cell for units in TINY if (cell := _tiny_cell(parts, packages, units))}
     try:
         return numbers_per_step(cells, scan_unroll if scans else unroll)
@@ -130,8 +131,6 @@ def _remembered(optimiser: str, packages: tuple[str, ...]) -> int:
 
     0 where one of the user's own cannot make a step with a leaf that is not of a model.
     """
-    from rnnlab.build import make
-
     made, found = make("optimiser", json.loads(optimiser), packages), []
     try:
         for recurrent in (False, True):

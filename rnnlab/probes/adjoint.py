@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import CountOrZero, component
 from rnnlab.bptt.passage import batch_mean
+from rnnlab.contract import component
+from rnnlab.probes.probe import Moment, Named, prefixed
 from rnnlab.runs.adjoints import summarise
-from rnnlab.probes.probe import Moment, Named
 
 QUANTILES = {"quantile_10": 0.1, "median": 0.5, "quantile_90": 0.9}
 
@@ -24,27 +24,19 @@ class Adjoint:
     (R, T), NaN where none has it; and of the mean `slope` (decades per step, above zero where the adjoint vanishes on
     its way back), `slope_error` (its standard error), `e_folding` (steps back over which it falls by a factor e),
     `first_live` (the first step, 0-based, with a norm of at least 1e-10) and `live` (the share of such steps).
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("adjoints",)
 
     def measure(self, moment: Moment) -> Named:
-        norm_STRB, mask_TRB, result = moment.adjoint_norm_STRB, moment.batch.mask, {}
-        assert norm_STRB is not None
-        mean_RST, smallest = batch_mean(norm_STRB, mask_TRB), torch.finfo(moment.batch.input.dtype).tiny
-        quantile_QRST = _quantiles(norm_STRB, mask_TRB)
-        for s, state in enumerate(moment.model.cell.states):
-            curves = {"mean": mean_RST[:, s], **dict(zip(QUANTILES, quantile_QRST[:, :, s], strict=True))}
-            result |= {f"{state}.{key}": value for key, value in (curves | _figures(mean_RST[:, s], smallest)).items()}
+        assert moment.adjoints is not None
+        smallest, result = torch.finfo(moment.batch.input.dtype).tiny, Named()
+        for call in moment.adjoints:
+            mean_RST = batch_mean(call.norm_STRB, call.mask_TRB)
+            quantile_QRST = _quantiles(call.norm_STRB, call.mask_TRB)
+            for s, state in enumerate(call.states):
+                curves = {"mean": mean_RST[:, s], **dict(zip(QUANTILES, quantile_QRST[:, :, s], strict=True))}
+                result |= prefixed(f"{call.prefix}{state}.", curves | _figures(mean_RST[:, s], smallest))
         return result
 
 

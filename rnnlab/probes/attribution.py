@@ -4,14 +4,15 @@ R replica, T time, K scored step, B batch, I input, O output, V direction.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from rnnlab import streams
-from rnnlab.contract import CountOrZero, component
 from rnnlab.bptt.passage import batch_mean
+from rnnlab.contract import component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Marks
 
@@ -33,21 +34,12 @@ class Attribution:
     Norms are Frobenius norms, without any adjoint rule. With at most DIRECTIONS scored outputs they are exact; with
     more, |dy/dx_t|^2 is estimated by |d(v . y)/dx_t|^2, without bias, with DIRECTIONS random sign vectors v
     (Hutchinson 1990).
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 
     def measure(self, moment: Moment) -> Named:
-        task, batch = moment.experiment.task, moment.batch
+        task, batch = moment.task, moment.batch
         norm_TRB = _norms(moment)
         result = {"norm": batch_mean(norm_TRB.unsqueeze(0), batch.mask)[:, 0]}
         if isinstance(task, Marks):
@@ -59,13 +51,12 @@ class Attribution:
 
 def _norms(moment: Moment) -> Tensor:
     """(T, R, B) float64."""
-    engine, task, model, batch = moment.experiment.engine, moment.experiment.task, moment.model, moment.batch
-    input_TRBI = batch.input.detach().clone().requires_grad_()
+    input_TRBI = moment.batch.input.detach().clone().requires_grad_()
+    batch = replace(moment.batch, input=input_TRBI)
     square_TRB = input_TRBI.new_zeros(input_TRBI.shape[:3], dtype=torch.float64)
     for direction_RKBO in _directions(moment):
         # Anew for each: the fused engine's graph can be differentiated once.
-        unrolled = engine.unroll(model.cell, input_TRBI, mask_TRB=batch.mask, last=task.scored)
-        along = (model.readout(unrolled.output_KRBH) * direction_RKBO).sum()
+        along = (moment.model(batch, moment.passage()) * direction_RKBO).sum()
         (derivative_TRBI,) = torch.autograd.grad(along, input_TRBI)
         square_TRB += derivative_TRBI.double().square().sum(-1)
     return square_TRB.sqrt()
@@ -73,7 +64,7 @@ def _norms(moment: Moment) -> Tensor:
 
 def _directions(moment: Moment) -> Iterator[Tensor]:
     """V directions (R, K, B, O) whose squared derivatives add up to the squared norm: unit vectors, or random signs."""
-    task, input_TRBI = moment.experiment.task, moment.batch.input
+    task, input_TRBI = moment.task, moment.batch.input
     shape_KBO = (task.scored, input_TRBI.shape[2], task.outputs)
     outputs = task.scored * task.outputs
     if outputs <= DIRECTIONS:

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rnnlab.bptt.passage import Call
 from rnnlab.bptt.reverse import steps_back
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.plan import Plan, Refusal
-from rnnlab.probes.probe import Moment, Named
+from rnnlab.probes.probe import Moment, Named, joined
 
 
 @component
@@ -23,16 +24,7 @@ class Contribution:
     Per replica: `agreement` |sum_t G_t| / sum_t |G_t|, 1 where all steps pull the same way; `lag`, how many steps
     before the last the signal arises, the mean with weights |G_t|. Norms are Frobenius norms, L is the mean loss of
     the batch, before clipping, and the adjoint rule acts as it does in training.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -40,30 +32,33 @@ class Contribution:
         return None if plan.cell.recurrent else f"{plan.chosen('cell')} has no recurrent weights"
 
     def measure(self, moment: Moment) -> Named:
-        cell, batch, cotangent_TRBH = moment.model.cell, moment.batch, _cotangent(moment)
-        total = moment.gradients["cell.weight_recurrent"].double()
-        T, R, B = cotangent_TRBH.shape[:3]
-        norm_RT, product_RT = total.new_zeros(R, T), total.new_zeros(R, T)
-        # One step's part at a time: all of them would be T times the weights.
-        rule = moment.rule(moment.seeds)
-        for back in steps_back(cell, batch.input, cotangent_TRBH, mask_TRB=batch.mask, rule=rule):
-            part = back.parameters["weight_recurrent"].double() / B
-            norm_RT[:, back.time] = part.flatten(1).norm(dim=1)
-            product_RT[:, back.time] = (part * total).flatten(1).sum(1)
-        return _figures(norm_RT, product_RT, total.flatten(1).norm(dim=1, keepdim=True), batch.mask)
+        return joined((call, _of_call(moment, call, direct_TRBH)) for call, direct_TRBH in _directs(moment))
 
 
-def _cotangent(moment: Moment) -> Tensor:
-    """(T, R, B, H): dL/d(output_t) of the summed loss, the later steps held fixed; zero where nothing is scored."""
-    task, model, batch = moment.experiment.task, moment.model, moment.batch
-    with torch.no_grad():
-        unrolled = moment.experiment.engine.unroll(model.cell, batch.input, mask_TRB=batch.mask, last=task.scored)
-    output_KRBH = unrolled.output_KRBH.detach().requires_grad_()
-    loss = task.losses(model.readout(output_KRBH), batch).sum()
-    (direct_KRBH,) = torch.autograd.grad(loss, output_KRBH)
-    cotangent_TRBH = direct_KRBH.new_zeros(len(batch.input), *direct_KRBH.shape[1:])
-    cotangent_TRBH[-task.scored :] = direct_KRBH
-    return cotangent_TRBH
+def _of_call(moment: Moment, call: Call, cotangent_TRBH: Tensor) -> Named:
+    total = moment.gradients[f"{call.name}.weight_recurrent"].double()
+    T, R, B = cotangent_TRBH.shape[:3]
+    norm_RT, product_RT = total.new_zeros(R, T), total.new_zeros(R, T)
+    # One step's part at a time: all of them would be T times the weights.
+    rule, input_TRBI = moment.rule(call.input_TRBI), call.input_TRBI.detach()
+    for back in steps_back(call.cell, input_TRBI, cotangent_TRBH, mask_TRB=call.mask_TRB, rule=rule):
+        part = back.parameters["weight_recurrent"].double() / B
+        norm_RT[:, back.time] = part.flatten(1).norm(dim=1)
+        product_RT[:, back.time] = (part * total).flatten(1).sum(1)
+    return _figures(norm_RT, product_RT, total.flatten(1).norm(dim=1, keepdim=True), call.mask_TRB)
+
+
+def _directs(moment: Moment) -> list[tuple[Call, Tensor]]:
+    """Of every call, (T, R, B, H): dL/d(output_t) of the summed loss with the call's own later steps held fixed."""
+    passage = moment.passage()
+    loss = moment.task.losses(moment.model(moment.batch, passage), moment.batch).sum()
+    directs = torch.autograd.grad(loss, [call.unrolled.output_KRBH for call in passage.calls])
+    found = []
+    for call, direct_KRBH in zip(passage.calls, directs, strict=True):
+        cotangent_TRBH = direct_KRBH.new_zeros(len(call.input_TRBI), *direct_KRBH.shape[1:])
+        cotangent_TRBH[-len(direct_KRBH) :] = direct_KRBH
+        found.append((call, cotangent_TRBH))
+    return found
 
 
 def _figures(norm_RT: Tensor, product_RT: Tensor, total_R1: Tensor, mask_TRB: Tensor | None) -> Named:

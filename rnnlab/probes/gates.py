@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 from rnnlab.plan import Plan, Refusal
-from rnnlab.probes.probe import Moment, Named
-from rnnlab.probes.steps import AllSteps, walk
+from rnnlab.probes.probe import Moment, Named, joined, prefixed
+from rnnlab.probes.steps import AllSteps, Path, paths
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the quantiles, which lie between two ordered values where need be."""
@@ -38,16 +38,7 @@ class Gates:
     |p_t| / |v| and |g_t| / |v|. Adjoint rules do not act here. NaN where v is 0.
 
     Steps that an example does not have do not count. A cell without gates has nothing to measure.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -56,26 +47,25 @@ class Gates:
 
     def measure(self, moment: Moment) -> Named:
         # A copy: what other probes differentiate must stay as it is. Parameters need no gradient here.
-        model, batch = copy.deepcopy(moment.model).requires_grad_(False), moment.batch
-        start = tuple(s.requires_grad_() for s in model.cell.zero_state(batch.input[0]))
-        steps = list(walk(model.cell, batch, start))
-        along = AllSteps.of(batch, steps)
-        with torch.no_grad():
-            gates = model.cell.gates(along.input_RNI, along.state)
-        result: Named = {}
-        for name, gate_RNH in gates.items():
-            figures = along.means("mean", gate_RNH) | _quantiles(along.apart(gate_RNH, absent=torch.nan))
-            result |= {f"{name}.{key}": value for key, value in figures.items()}
-        task = moment.experiment.task
-        output_KRBH = torch.stack([step.output_RBH for step in steps[-task.scored :]])
-        loss = task.losses(model.readout(output_KRBH), batch).sum()
-        for state, factor_RNH in model.cell.kept(gates).items():
-            made_TRBH = [step.made[model.cell.states.index(state)] for step in steps]
-            length_RH = 1 / (1 - along.unit_means(factor_RNH))
-            figures = {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}
-            figures |= _straight(loss, made_TRBH, along.apart(factor_RNH, absent=1.0), batch.mask)
-            result |= {f"{state}.{key}": value for key, value in figures.items()}
-        return result
+        model = copy.deepcopy(moment.model).requires_grad_(False)
+        taken, output_KRBH = paths(model, moment.batch, moment.task.scored)
+        loss = moment.task.losses(model.readout(output_KRBH), moment.batch).sum()
+        return joined((path.call, _of_call(path, loss)) for path in taken)
+
+
+def _of_call(path: Path, loss: Tensor) -> Named:
+    along, cell, result = AllSteps.of(path), path.call.cell, Named()
+    with torch.no_grad():
+        gates = cell.gates(along.input_RNI, along.state)
+    for name, gate_RNH in gates.items():
+        figures = along.means("mean", gate_RNH) | _quantiles(along.apart(gate_RNH, absent=torch.nan))
+        result |= prefixed(f"{name}.", figures)
+    for state, factor_RNH in cell.kept(gates).items():
+        length_RH = 1 / (1 - along.unit_means(factor_RNH))
+        figures = {"memory_length": length_RH, "memory_length_median": length_RH.median(-1).values}
+        figures |= _straight(loss, path.made(state), along.apart(factor_RNH, absent=1.0), path.call.mask_TRB)
+        result |= prefixed(f"{state}.", figures)
+    return result
 
 
 def _quantiles(gate_RTBH: Tensor) -> Named:

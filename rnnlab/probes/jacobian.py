@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import Count, CountOrZero, component
-from rnnlab.probes.probe import Moment, Named
+from rnnlab.bptt.passage import Call
+from rnnlab.contract import Count, component
+from rnnlab.probes.probe import Moment, Named, joined
 from rnnlab.probes.spectrum import singular_values, spectral_radius
 from rnnlab.probes.trajectory import Trajectory, random_frame, spread
 
@@ -38,21 +39,18 @@ class Jacobian:
     Args:
         examples: of the batch, evenly spread.
         times: how many t, P; fewer where T-1 is less.
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
 
     examples: Count
     times: Count
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 
     def measure(self, moment: Moment) -> Named:
-        trajectory = Trajectory(moment, self.examples)
+        return joined((call, self._of_call(moment, call)) for call in moment.calls)
+
+    def _of_call(self, moment: Moment, call: Call) -> Named:
+        trajectory = Trajectory(moment, call, self.examples)
         T, R = trajectory.input_TRBI.shape[:2]
         times = spread(min(1, T - 1), T - 1, self.times)
         steps = _side_by_side([_of_a_step(trajectory.jacobian(t)) for t in times])

@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, Count, CountOrZero, Repeats, component
-from rnnlab.probes.adjoint import summarise
-from rnnlab.probes.probe import Moment, Named
+from rnnlab.bptt.passage import Call
+from rnnlab.contract import BelowOne, Count, Repeats, component
+from rnnlab.probes.probe import Moment, Named, Recorded, prefixed
 from rnnlab.probes.trajectory import Trajectory, random_frame
+from rnnlab.runs.adjoints import summarise
 
 
 @component
@@ -49,23 +50,25 @@ class Lyapunov:
         examples: of the batch, evenly spread; all, if it has fewer.
         warm_up: share of an example's steps that do not count, in [0, 1), half of them at each end.
         blocks: of time, for the standard error; at most 1000.
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
 
     exponents: Count
     examples: Count
     warm_up: BelowOne
     blocks: Repeats
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("adjoints",)
 
     def measure(self, moment: Moment) -> Named:
-        trajectory = Trajectory(moment, self.examples)
+        assert moment.adjoints is not None
+        result = Named()
+        for call, adjoints in zip(moment.calls, moment.adjoints, strict=True):
+            figures = self._of_call(moment, call) | _measured_slopes(adjoints, self.warm_up, call.input_TRBI.dtype)
+            result |= prefixed(call.prefix, figures)
+        return result
+
+    def _of_call(self, moment: Moment, call: Call) -> Named:
+        trajectory = Trajectory(moment, call, self.examples)
         D = trajectory.before_TRBD.shape[-1]
         growth_TRBK = _growth(trajectory, random_frame(moment, trajectory, min(self.exponents, D)))
         steps_TRB, blocks = _steps_that_count(trajectory.live_TRB, self.warm_up, self.blocks)
@@ -82,7 +85,6 @@ class Lyapunov:
             "kaplan_yorke": kaplan_yorke(exponents_RK, D),
             "slope_predicted": -exponents_RK[:, 0] / math.log(10),
             "slope_standard_error": error_RK[:, 0] / math.log(10),
-            **_measured_slopes(moment, self.warm_up),
         }
 
 
@@ -127,15 +129,14 @@ def _standard_error(values_RNK: Tensor) -> Tensor:
     return (squares_RK / (count_RK - 1) / count_RK).sqrt()
 
 
-def _measured_slopes(moment: Moment, warm_up: float) -> Named:
+def _measured_slopes(adjoints: Recorded, warm_up: float, dtype: torch.dtype) -> Named:
     """(R,) per state component."""
-    norm_STRB, mask_TRB = moment.adjoint_norm_STRB, moment.batch.mask
-    assert norm_STRB is not None
+    norm_STRB, mask_TRB = adjoints.norm_STRB, adjoints.mask_TRB
     live_TRB = torch.ones_like(norm_STRB[0], dtype=torch.bool) if mask_TRB is None else mask_TRB
     steps_TRB, _ = _steps_that_count(live_TRB, warm_up, blocks=1)
     norm_SRBT = norm_STRB.where(steps_TRB, math.nan).permute(0, 2, 3, 1)
-    smallest = torch.finfo(moment.batch.input.dtype).tiny
+    smallest = torch.finfo(dtype).tiny
     slopes = [summarise(norm_T, smallest).slope for norm_T in norm_SRBT.flatten(0, 2).cpu().numpy()]
     slope_SRB = torch.tensor(slopes, dtype=torch.float64, device=norm_SRBT.device).view(norm_SRBT.shape[:3])
     slope_SR = slope_SRB.nanmean(-1)
-    return {f"{state}.slope_measured": slope_SR[s] for s, state in enumerate(moment.model.cell.states)}
+    return {f"{state}.slope_measured": slope_SR[s] for s, state in enumerate(adjoints.states)}

@@ -1,46 +1,64 @@
-"""What a probe is, when it runs, and what it gets to see.
+"""What a probe is, and what it gets to see.
 
-R replica, S state component, T time, B batch.
+T time, R replica, S state component, B batch.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from functools import cached_property
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import AdjointRule, of_step
-from rnnlab.tasks.task import Batch
 from rnnlab.architectures.model import Model
-
-if TYPE_CHECKING:
-    from rnnlab.build import Experiment
+from rnnlab.bptt.engine import Engine
+from rnnlab.bptt.passage import Call, Passage, Update, recorded
+from rnnlab.clipping.gradient_step import Clipping
+from rnnlab.tasks.task import Batch, Task
 
 Named = dict[str, Tensor]
 NEEDS = ("adjoints", "initial", "previous")
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """The adjoint norms of one call in the training step, (S, T, R, B) float64; mask_TRB: which steps there are."""
+
+    prefix: str
+    states: tuple[str, ...]
+    norm_STRB: Tensor
+    mask_TRB: Tensor | None
+
+    @classmethod
+    def of(cls, call: Call) -> "Recorded":
+        return cls(call.prefix, call.cell.states, recorded(call), call.mask_TRB)
+
+
+@dataclass(frozen=True)
 class Moment:
     """One training step of the replicas that took it. Everything is a copy: a probe may do with it what it likes.
 
-    experiment: task, adjoint rule, engine and the rest.
+    task, engine, adjoint_rule, clipping: the experiment's.
     step: which update, 1-based; seeds: (R,).
     model: with the parameters from before the update. Where recurrent weights are parametrised, here and below they are
-        the effective ones that the cell computes with, `cell.weight_recurrent`.
+        the effective ones that the cells compute with, `CELL.weight_recurrent`.
     batch: what the step was trained on, (T, R, B, I).
     gradients: of each replica's mean loss by parameter name, (R, ...), before clipping.
     trained_gradients: likewise, of what is trained: of a parametrisation's parameters in place of what they make.
     updates: what the update added to each parameter.
-    adjoint_norm_STRB: float64, as `Unrolled` has it; None unless a probe needs `adjoints`.
+    adjoints: of every call; None unless a probe needs `adjoints`.
     initial: the parameters that training began with; None unless a probe needs `initial`.
     previous: the gradients of the step before; None unless a probe needs `previous`, and at the first step.
     memory: what the clipping rule remembered before this step; see rnnlab.clipping.gradient_step.
     interrupted: to be asked by what takes long, see rnnlab.interruption.obey: the step is taken back then.
     """
 
-    experiment: "Experiment"
+    task: Task
+    engine: Engine
+    adjoint_rule: AdjointRule
+    clipping: Clipping
     step: int
     seeds: list[int]
     model: Model
@@ -48,43 +66,53 @@ class Moment:
     gradients: Named
     trained_gradients: Named
     updates: Named
-    adjoint_norm_STRB: Tensor | None
+    adjoints: list[Recorded] | None
     initial: Named | None
     previous: Named | None
     memory: Named
     interrupted: Callable[[], bool] = lambda: False
 
-    def rule(self, seeds: list[int]) -> AdjointRule:
-        """The adjoint rule that this step went by, for replicas with these seeds."""
-        return of_step(self.experiment.rule, seeds, self.step, self.batch.input)
+    @cached_property
+    def calls(self) -> list[Call]:
+        """What every call of a cell was given, with nothing dropped; without a graph."""
+        passage = self.passage()
+        with torch.no_grad():
+            self.model(self.batch, passage)
+        return passage.calls
+
+    def passage(self) -> Passage:
+        """For the batch through the model, with nothing dropped and no adjoint rule."""
+        return Passage(self.engine, scored=self.task.scored, mask_TRB=self.batch.mask)
+
+    def passage_as_trained(self, batch: Batch, seeds: list[int]) -> Passage:
+        """With the adjoint rule that this step went by, for replicas with these seeds."""
+        update = Update(seeds, self.step)
+        return Passage(self.engine, scored=self.task.scored, mask_TRB=batch.mask, rule=self.adjoint_rule, update=update)
+
+    def rule(self, input_TRBI: Tensor) -> AdjointRule:
+        """The adjoint rule that this step went by in a call with such inputs."""
+        return of_step(self.adjoint_rule, self.seeds, self.step, input_TRBI)
 
 
 class Probe(Protocol):
-    """Measures something at some training steps.
+    """Measures something of a training step. At which steps is not its business: see rnnlab.probes.timetable.
 
-    A probe's file names every argument in its signature, the three of its schedule too: `every` (each so many updates;
-    0: never), `first` (each of the first so many) and `per_decade` (so many per decade of steps, evenly on a
-    logarithmic axis). See `due`. One that says `why_not`, see rnnlab.plan, is left out.
+    Figures of a cell are named with its prefix: see `joined`. One that says `why_not`, see rnnlab.plan, is left out.
     """
 
     needs: ClassVar[tuple[str, ...]]
     """Which of NEEDS it looks at; what none looks at is not made."""
-
-    @property
-    def every(self) -> int: ...
-    @property
-    def first(self) -> int: ...
-    @property
-    def per_decade(self) -> int: ...
 
     def measure(self, moment: Moment) -> Named:
         """Tensors (R, ...) by name. Those of shape (R,) are also lines of metrics and TensorBoard's curves."""
         ...
 
 
-def due(probe: Probe, step: int) -> bool:
-    """Whether a probe's schedule has this step (1-based)."""
-    if step <= probe.first or (probe.every > 0 and step % probe.every == 0):
-        return True
-    nearest = round(probe.per_decade * math.log10(step))
-    return probe.per_decade > 0 and step == round(10 ** (nearest / probe.per_decade))
+def prefixed(prefix: str, figures: Named) -> Named:
+    """Figures of one cell, by their names among those of a net with several."""
+    return {f"{prefix}{name}": value for name, value in figures.items()}
+
+
+def joined(figures: Iterable[tuple[Call, Named]]) -> Named:
+    """Figures of every call, likewise."""
+    return {name: value for call, of_call in figures for name, value in prefixed(call.prefix, of_call).items()}

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnlab.contract import CountOrZero, NonNegative, Positive, component
-from rnnlab.probes.probe import Moment, Named
-from rnnlab.probes.steps import AllSteps, side_by_side, walk
+from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.probes.probe import Moment, Named, joined
+from rnnlab.probes.steps import AllSteps, Path, paths, side_by_side
 
 
 @component
@@ -29,36 +29,34 @@ class Saturation:
         saturated: below this slope a unit counts as saturated, at one step of one example. (tanh's slope is at most 1
             and below 0.05 where |tanh| > 0.975; a sigmoid's is at most 1/4 and below 0.05 outside 0.053 to 0.947.)
         dead: up to this slope throughout, or this range of outputs, a unit counts as dead.
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
 
     saturated: Positive
     dead: NonNegative
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ()
 
     def measure(self, moment: Moment) -> Named:
-        cell, batch = copy.deepcopy(moment.model.cell).requires_grad_(False), moment.batch
-        arguments: dict[str, list[Tensor]] = {name: [] for name, _ in cell.named_children()}
-        hooks = [
-            activation.register_forward_pre_hook(partial(_keep, arguments[name]))
-            for name, activation in cell.named_children()
-        ]
+        model = copy.deepcopy(moment.model).requires_grad_(False)
+        activations = [child for cell in model.cells.values() for child in cell.children()]
+        arguments: dict[nn.Module, list[Tensor]] = {activation: [] for activation in activations}
+        hooks = [a.register_forward_pre_hook(partial(_keep, given)) for a, given in arguments.items()]
         with torch.no_grad():
-            along = AllSteps.of(batch, list(walk(cell, batch, cell.zero_state(batch.input[0]))))
-            gates = cell.gates(along.input_RNI, along.state)
+            taken, _ = paths(model, moment.batch, moment.task.scored)
         for hook in hooks:
             hook.remove()
+        return joined((path.call, self._of_call(path, arguments)) for path in taken)
+
+    def _of_call(self, path: Path, arguments: dict[nn.Module, list[Tensor]]) -> Named:
+        along, cell, result = AllSteps.of(path), path.call.cell, Named()
+        with torch.no_grad():
+            gates = cell.gates(along.input_RNI, along.state)
         slopes = {
-            name: _slope(cell.get_submodule(name), side_by_side(given)) for name, given in arguments.items() if given
+            name: _slope(activation, side_by_side(arguments[activation]))
+            for name, activation in cell.named_children()
+            if arguments[activation]
         }
         slopes |= {name: (gate * (1 - gate), gate) for name, gate in gates.items()}
-        result: Named = {}
         for name, (slope_RNH, output_RNH) in slopes.items():
             saturated_RNH = (slope_RNH.abs() < self.saturated).to(slope_RNH.dtype)
             figures = along.means("derivative", slope_RNH) | along.means("saturated", saturated_RNH)

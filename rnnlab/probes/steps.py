@@ -1,71 +1,77 @@
-"""The path that a training step's sequences took through the states, for probes that look at single time steps.
+"""The paths that a batch takes through the states of a net's cells, for probes that look at single time steps.
 
 T time, R replica, B batch, N all steps and examples, I input, H hidden.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rnnlab.architectures.model import Model
+from rnnlab.bptt.engine import Engine
+from rnnlab.bptt.passage import Call, Passage
+from rnnlab.bptt.unroll import Unrolled
+from rnnlab.bptt.walk import Step, walk
 from rnnlab.cells.cell import Cell, State
 from rnnlab.tasks.task import Batch
 
 
-@dataclass(frozen=True)
-class Step:
-    """One time step.
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The steps of one call, with the graph that leads from them to the prediction, where one is kept."""
 
-    before: the state that it starts from.
-    made: the state that the cell makes of it; an example that does not have the step carries `before` on instead.
-    output_RBH: as `unroll` returns it.
+    call: Call
+    steps: list[Step]
+
+    def made(self, state: str) -> list[Tensor]:
+        """A state component as the cell made it, (R, B, H) per step."""
+        return [step.made[self.call.cell.states.index(state)] for step in self.steps]
+
+
+def paths(model: Model, batch: Batch, scored: int) -> tuple[list[Path], Tensor]:
+    """The path of every call, and what the readout sees (K, R, B, H'). Nothing is dropped and no adjoint rule acts.
+
+    The initial states require a gradient, so that there is one of every state, whatever parameters do.
     """
+    walked: list[list[Step]] = []
 
-    before: State
-    made: State
-    output_RBH: Tensor
+    def unroll(cell: Cell, input_TRBI: Tensor, *, mask_TRB: Tensor | None, last: int | None, **_: object) -> Unrolled:
+        start = tuple(state.requires_grad_() for state in cell.zero_state(input_TRBI[0]))
+        steps = list(walk(cell, input_TRBI, start, mask_TRB))
+        walked.append(steps)
+        kept = steps if last is None else steps[-last:]
+        return Unrolled(torch.stack([step.output_RBH for step in kept]), steps[-1].after, None)
 
-
-def walk(cell: Cell, batch: Batch, state: State) -> Iterator[Step]:
-    """The steps of a batch's sequences, in a plain loop of the cell: the definition that the engines share.
-
-    Args:
-        state: the initial one.
-    """
-    for t, input_RBI in enumerate(batch.input):
-        output, made = cell.step(input_RBI, state)
-        after = made
-        if batch.mask is not None:
-            live_RB1 = batch.mask[t].unsqueeze(-1)
-            after = tuple(torch.where(live_RB1, new, old) for new, old in zip(made, state, strict=True))
-        yield Step(state, made, after[0] if output is made[0] else output)
-        state = after
+    passage = Passage(Engine("autograd", "its steps are looked at", 1, unroll), scored=scored, mask_TRB=batch.mask)
+    output_KRBH = model.outputs(batch, passage)
+    return [Path(call, steps) for call, steps in zip(passage.calls, walked, strict=True)], output_KRBH
 
 
 @dataclass(frozen=True)
 class AllSteps:
     """All time steps and examples side by side, N = T * B with T outermost, as one batch that a cell steps at once.
 
-    input_RNI, state: what the steps start from.
+    call: that they are of; input_RNI, state: what the steps start from.
     """
 
-    batch: Batch
+    call: Call
     input_RNI: Tensor
     state: State
 
     @classmethod
-    def of(cls, batch: Batch, steps: list[Step]) -> "AllSteps":
-        components = zip(*(step.before for step in steps), strict=True)
-        return cls(batch, _flat(batch.input), tuple(side_by_side(c) for c in components))
+    def of(cls, path: Path) -> "AllSteps":
+        components = zip(*(step.before for step in path.steps), strict=True)
+        return cls(path.call, _flat(path.call.input_TRBI.detach()), tuple(side_by_side(c) for c in components))
 
     def apart(self, values_RNH: Tensor, *, absent: float) -> Tensor:
         """(R, T, B, H) of what a cell makes of them; `absent` at steps that an example does not have."""
-        T, R, B, _ = self.batch.input.shape
+        T, R, B, _ = self.call.input_TRBI.shape
         values_RTBH = values_RNH.detach().view(R, T, B, -1)
-        if self.batch.mask is None:
+        if self.call.mask_TRB is None:
             return values_RTBH
-        return values_RTBH.masked_fill(~self.batch.mask.transpose(0, 1).unsqueeze(-1), absent)
+        return values_RTBH.masked_fill(~self.call.mask_TRB.transpose(0, 1).unsqueeze(-1), absent)
 
     def means(self, name: str, values_RNH: Tensor) -> dict[str, Tensor]:
         """NAME (R,) and NAME_at_step (R, T), float64, over units, examples and steps; NaN for a step that none has."""
@@ -80,8 +86,9 @@ class AllSteps:
 
     def _live(self) -> Tensor:
         """(R, T): how many examples have a step."""
-        T, R, B, _ = self.batch.input.shape
-        return self.batch.input.new_full((R, T), B) if self.batch.mask is None else self.batch.mask.sum(-1).T
+        T, R, B, _ = self.call.input_TRBI.shape
+        mask_TRB = self.call.mask_TRB
+        return self.call.input_TRBI.new_full((R, T), B) if mask_TRB is None else mask_TRB.sum(-1).T
 
 
 def side_by_side(values: Sequence[Tensor]) -> Tensor:

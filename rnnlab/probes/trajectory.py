@@ -10,13 +10,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from rnnlab.bptt.passage import Call
+from rnnlab.bptt.walk import walk
 from rnnlab.interruption import obey
 from rnnlab.probes.probe import Moment
 from rnnlab.streams import generator
 
 
 class Trajectory:
-    """Some examples of a moment's batch, run again in float64 with the moment's parameters.
+    """Some examples of a call, run again in float64 with the moment's parameters.
 
     Of a cell it takes no more than `step` and that autograd can go back through it, as training must. A direction is
     carried by a copy of its example in the batch, so one backward pass serves K directions: as fast as a vectorised
@@ -29,12 +31,12 @@ class Trajectory:
         Interrupted: the moment says so, which is asked at each time step, here and in `pull`.
     """
 
-    def __init__(self, moment: Moment, examples: int) -> None:
+    def __init__(self, moment: Moment, call: Call, examples: int) -> None:
         self.interrupted = moment.interrupted
-        self.cell = copy.deepcopy(moment.model.cell).double().requires_grad_(False)
-        chosen = spread(0, moment.batch.input.shape[2] - 1, examples)
-        self.input_TRBI = moment.batch.input[:, :, chosen].double()
-        mask = moment.batch.mask
+        self.cell = copy.deepcopy(call.cell).double().requires_grad_(False)
+        chosen = spread(0, call.input_TRBI.shape[2] - 1, examples)
+        self.input_TRBI = call.input_TRBI[:, :, chosen].double()
+        mask = call.mask_TRB
         T, R, B, _ = self.input_TRBI.shape
         self.live_TRB = self.input_TRBI.new_ones(T, R, B, dtype=torch.bool) if mask is None else mask[:, :, chosen]
         self.widths = [component.shape[-1] for component in self.cell.zero_state(self.input_TRBI[0])]
@@ -73,12 +75,11 @@ class Trajectory:
 
     def _run(self) -> Tensor:
         """The state before every step."""
-        state_RBD, before = torch.cat(self.cell.zero_state(self.input_TRBI[0]), dim=-1), []
+        before = []
         with torch.no_grad():
-            for input_RBI, live_RB in zip(self.input_TRBI, self.live_TRB, strict=True):
+            for step in walk(self.cell, self.input_TRBI, self.cell.zero_state(self.input_TRBI[0]), self.live_TRB):
                 obey(self.interrupted)
-                before.append(state_RBD)
-                state_RBD = torch.where(live_RB.unsqueeze(-1), self._step(input_RBI, state_RBD), state_RBD)
+                before.append(torch.cat(step.before, dim=-1))
         return torch.stack(before)
 
 

@@ -9,12 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnlab.clipping.gradient_step import GradientStep
-from rnnlab.contract import CountOrZero, component
+from rnnlab.architectures.model import Model
+from rnnlab.clipping.gradient_step import GradientStep, gradient_norm
+from rnnlab.contract import component
 from rnnlab.probes.probe import Moment, Named
 from rnnlab.tasks.task import Batch
-from rnnlab.clipping.gradient_step import gradient_norm
-from rnnlab.architectures.model import Model
 
 AT_ONCE = 2**24
 """Single examples' gradients are held for so many numbers at once (64 MB in float32), for one example at least."""
@@ -32,16 +31,7 @@ class Updates:
     weights are parametrised, of what is trained in their place, which is what is clipped.)
 
     Norms are Frobenius norms, gradients those before clipping.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("previous",)
 
@@ -76,7 +66,7 @@ def _clip(moment: Moment) -> Named:
     gradients = {name: g.clone() for name, g in moment.trained_gradients.items()}
     norm_R = gradient_norm([*gradients.values()])
     step = GradientStep(moment.model, gradients, norm_R.clone(), torch.isfinite(norm_R), dict(moment.memory))
-    moment.experiment.clipping(step)
+    moment.clipping(step)
     return {"gradient_norm": norm_R, "clip_factor": gradient_norm([*gradients.values()]) / norm_R}
 
 
@@ -101,13 +91,9 @@ def example_gradients(moment: Moment, chunk_N: Tensor) -> Named:
     Args:
         chunk_N: which, counted over replicas and within them over their examples.
     """
-    experiment, batch = moment.experiment, _single(moment.batch, chunk_N)
-    replica_N = chunk_N // moment.batch.input.shape[2]
-    model, rule = _replicated(moment.model, replica_N), moment.rule([moment.seeds[r] for r in replica_N.tolist()])
-    unrolled = experiment.engine.unroll(
-        model.cell, batch.input, mask_TRB=batch.mask, rule=rule, last=experiment.task.scored
-    )
-    loss = experiment.task.losses(model.readout(unrolled.output_KRBH), batch).sum()
+    batch, replica_N = _single(moment.batch, chunk_N), chunk_N // moment.batch.input.shape[2]
+    model, seeds = _replicated(moment.model, replica_N), [moment.seeds[r] for r in replica_N.tolist()]
+    loss = moment.task.losses(model(batch, moment.passage_as_trained(batch, seeds)), batch).sum()
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return dict(zip(names, gradients, strict=True))

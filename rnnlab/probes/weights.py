@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.contract import CountOrZero, component
+from rnnlab.bptt.passage import prefix
+from rnnlab.contract import component
 from rnnlab.plan import Plan, Refusal
-from rnnlab.probes.probe import Moment, Named
+from rnnlab.probes.probe import Moment, Named, prefixed
 from rnnlab.probes.spectrum import singular_values, spectral_radius
 
 
@@ -21,16 +22,7 @@ class Weights:
     Per block: `singular_values` (R, H), falling, and `spectral_radius`, the largest modulus of an eigenvalue;
     `distance_from_orthogonal` |W^T W - I| / sqrt(H), 0 for an orthogonal block and 1 for W = 0; `drift`
     |W - W_0| / |W_0|, from the weights that training began with (NaN where those are zero). Norms are Frobenius norms.
-
-    Args:
-        every: updates between two measurements; 0: never.
-        first: measure at each of the first so many updates.
-        per_decade: measurements per decade of updates.
     """
-
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
 
     needs: ClassVar[tuple[str, ...]] = ("initial",)
 
@@ -39,11 +31,12 @@ class Weights:
 
     def measure(self, moment: Moment) -> Named:
         assert moment.initial is not None
-        cell, result = moment.model.cell, {}
-        for name in cell.blocks:
-            now = cell.block(cell.weight_recurrent.detach(), name).double()
-            begun = cell.block(moment.initial["cell.weight_recurrent"], name).double()
-            result |= {f"{name}.{key}": value for key, value in _figures(now, begun).items()}
+        result = Named()
+        for cell_name, cell in moment.model.cells.items():
+            for name in cell.blocks:
+                now = cell.block(cell.weight_recurrent.detach(), name).double()
+                begun = cell.block(moment.initial[f"{cell_name}.weight_recurrent"], name).double()
+                result |= prefixed(f"{prefix(cell_name)}{name}.", _figures(now, begun))
         return result
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.cells.rnn import RNN
 from rnnlab.bptt.passage import Call
+from rnnlab.cells.rnn import RNN
 from rnnlab.contract import Positive, component
 from rnnlab.plan import Plan, Refusal
 from rnnlab.regularisers.regulariser import Regulariser

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 LIVE = 1e-10
 """A step is live when its adjoint norm is at least this; Pascanu et al. 2013 count squares of 1e-20 and more."""
@@ -90,10 +89,10 @@ class AdjointRecord:
         self.step: list[int] = []
         self.norm_RST: list[np.ndarray] = []
 
-    def add(self, step: int, active: list[int], norm_RST: Tensor) -> np.ndarray:
+    def add(self, step: int, active: list[int], norm_RST: np.ndarray) -> np.ndarray:
         """Store one probed step; replicas that have ended hold NaN. Returns what was stored, (R, S, T)."""
         full = np.full((len(self.seeds), len(self.states), self.length), np.nan)
-        full[[self.seeds.index(s) for s in active]] = norm_RST.cpu().numpy()
+        full[[self.seeds.index(s) for s in active]] = norm_RST
         self.step.append(step)
         self.norm_RST.append(full)
         return full

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch.utils.tensorboard.summary import hparams
 
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.schema import COMPONENTS
 from rnnlab.tasks.task import Metric
 

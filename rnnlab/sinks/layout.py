@@ -11,7 +11,7 @@ from typing import Any
 from tensorboard.compat.proto import summary_pb2, tensor_pb2, types_pb2
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 
 _charts: Any = layout_pb2  # classes made at run time, unseen by a type checker
 _messages: Any = summary_pb2

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.plotting import Figure
 from rnnlab.sinks import probe_figures
 from rnnlab.sinks.figures import median_over_seeds

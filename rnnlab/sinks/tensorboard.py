@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_END_INF
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import histogram_raw
 
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.plotting import Figure
 from rnnlab.runs.adjoints import LIVE, AdjointRecord
 from rnnlab.sinks import figures

@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
-from rnnlab.contract import ConfigError, InUseError, RunError, check_value, signature_of
+from rnnlab.contract import ConfigError, InUseError, RunError, check_value, keys_of
 from rnnlab.runs.folder import process_lock
 from rnnlab.runs.safe_files import refuse_irregular
 from rnnlab.schema import SCALARS
@@ -71,7 +71,7 @@ def for_whole_numbers(key: str, low: float, high: float, config: Mapping[str, An
     for part in section.split(".") if section else ():
         node = node.get(part) if isinstance(node, Mapping) else None
     node = node if isinstance(node, Mapping) else {}
-    kind = SCALARS.get(key) or (signature_of(str(node.get("_target_", ""))) or {}).get(leaf)
+    kind = SCALARS.get(key) or (keys_of(section, str(node["_target_"])).get(leaf) if "_target_" in node else None)
     if kind is None:
         return isinstance(node.get(leaf), int)
 

@@ -162,8 +162,10 @@ class Ledger:
         result.clipped = result.updates = 0
         if replica.penalty is not None:
             row["penalty"] = replica.penalty
-        for s, state in enumerate(self.record.states if adjoints is not None else ()):
-            norm_T = adjoints[self.record.seeds.index(replica.seed)][s]
+        if adjoints is None:
+            return row
+        norm_ST = adjoints[self.record.seeds.index(replica.seed)]
+        for state, norm_T in zip(self.record.states, norm_ST, strict=True):
             summary = summarise(norm_T, torch.finfo(self.experiment.dtype).tiny)
             row[f"adjoint_slope_{state}"] = summary.slope
             row[f"adjoint_ratio_{state}"] = summary.ratio

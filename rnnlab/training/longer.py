@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.messages import one_line
 from rnnlab.runs.adjoints import wants
 from rnnlab.runs.damage import DamagedError

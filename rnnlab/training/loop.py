@@ -68,9 +68,7 @@ def train(
         watch.start()
         step, seeds = ledger.step + 1, list(population.active)
         try:
-            due = ledger.take(
-                training_step(experiment, population, prober, batches(seeds, step), step, interrupted)
-            )
+            due = ledger.take(training_step(experiment, population, prober, batches(seeds, step), step, interrupted))
         except Interrupted:
             ledger.read(population)
             end_step()

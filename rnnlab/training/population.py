@@ -64,7 +64,7 @@ class Population:
         adjoint rule's threshold does not depend on the batch size; the mean is taken here.
 
         Args:
-            effective: the model's `effective()` that was differentiated. The gradient of its effective weights is left there.
+            effective: the model's `effective()` that was differentiated; its gradients are left there.
         """
         self.model.pull_back(effective)
         result = []
@@ -86,19 +86,22 @@ class Population:
             for name, parameter in effective.named_parameters()
         }
 
-    def clip(self, gradients: list[Tensor], norm_R: Tensor, fine_R: Tensor) -> Tensor:
-        """Clip in place; (R,) bool, which replicas were clipped. See `GradientStep` for the arguments."""
-        named = dict(zip(self.names, gradients, strict=True))
-        return self.clipping(GradientStep(self.model, named, norm_R, fine_R, self.memory))
+    def clip(self, gradients: list[Tensor], norm_R: Tensor, usable_R: Tensor) -> tuple[Tensor, Tensor]:
+        """Clip in place; (R,) bool, which replicas were clipped, and whose gradients are usable after that.
 
-    def step(self, gradients: list[Tensor], fine_R: Tensor, lr_factor: float) -> Tensor:
+        See `GradientStep` for the arguments.
+        """
+        step = GradientStep(self.model, dict(zip(self.names, gradients, strict=True)), norm_R, usable_R, self.memory)
+        return self.clipping(step), step.usable_R
+
+    def step(self, gradients: list[Tensor], usable_R: Tensor, lr_factor: float) -> Tensor:
         """Update every healthy replica; the others stay as they are, from the first step that was not fine.
 
         Nothing here waits for a device: on one the unhealthy replicas are updated too, and taken back.
 
         Args:
             gradients: one tensor (R, ...) per parameter.
-            fine_R: bool, whether a replica's loss and gradient are finite, or made so.
+            usable_R: bool, whether a replica's loss and gradient are finite, or made so.
             lr_factor: the schedule's.
         Returns:
             (R,) bool: which replicas are healthy: all was fine, and every update left finite parameters.
@@ -115,8 +118,8 @@ class Population:
             if "without overflow" not in str(error):
                 raise
             # The size of the step is no number of this dtype: other optimisers make the parameters infinite then.
-            fine_R = torch.zeros_like(fine_R)
-        self.healthy_R = self.healthy_R & fine_R
+            usable_R = torch.zeros_like(usable_R)
+        self.healthy_R = self.healthy_R & usable_R
         self.take_back(before)
         return self.healthy_R
 

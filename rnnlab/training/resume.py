@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnlab.build import Experiment
+from rnnlab.experiment import Experiment
 from rnnlab.messages import one_line, shown
 from rnnlab.runs.adjoints import AdjointRecord
-from rnnlab.probes.prober import Prober
 from rnnlab.runs.damage import DamagedError, free_name, set_aside
 from rnnlab.runs.digest import Digest
+from rnnlab.runs.progress import Progress, Result
 from rnnlab.runs.record import PROBED, Record
 from rnnlab.runs.safe_files import wrong_kinds
 from rnnlab.training import checkpoint
-from rnnlab.training.loop import Progress, Result
 from rnnlab.training.population import Population
+from rnnlab.training.prober import Prober
 
 
 @dataclass
@@ -53,7 +53,7 @@ def beginning(experiment: Experiment, interrupted: Callable[[], bool] = lambda: 
     """Before the first update. Raises Interrupted where it was, while the weights are drawn."""
     seeds = experiment.config.seeds
     population = Population(experiment.model(seeds, interrupted), seeds, experiment.optimiser, experiment.clipping)
-    record = AdjointRecord(seeds, population.model.cell.states, experiment.task.steps)
+    record = AdjointRecord(seeds, population.model.states, experiment.task.steps)
     return Standing(
         population, Progress(0, {seed: Result() for seed in seeds}), record, Prober(experiment, seeds), b"", {}
     )

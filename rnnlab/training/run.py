@@ -11,16 +11,19 @@ from typing import Any
 import torch
 
 from rnnlab.bptt.engine import ENGINES
-from rnnlab.build import Experiment, build, parameter_count
+from rnnlab.build import build
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.entrance import UNTRAINED
+from rnnlab.experiment import Experiment
 from rnnlab.interruption import Interrupted, unfinished
+from rnnlab.make import parameter_count
 from rnnlab.memory.lack import lacks_memory
 from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now, write_atomically
 from rnnlab.runs.identity import configuration_hash, hash_of_stored, run_id, technique
+from rnnlab.runs.progress import Progress
 from rnnlab.runs.record import Record
 from rnnlab.runs.sources import changed
 from rnnlab.schema import Config
@@ -31,8 +34,9 @@ from rnnlab.sinks.probe_files import ProbeFiles
 from rnnlab.sinks.sink import Sink
 from rnnlab.tasks.task import evaluated_on
 from rnnlab.training import checkpoint
+from rnnlab.training.ledger import Stopwatch
 from rnnlab.training.longer import Shorter, shorter, without_steps
-from rnnlab.training.loop import Progress, Stopwatch, train
+from rnnlab.training.loop import train
 from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
 
 RUNS = Path("runs")

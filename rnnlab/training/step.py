@@ -36,9 +36,7 @@ def training_step(
     """
     config, task, seeds = experiment.config, experiment.task, list(population.active)
     recording = wants(step, config.probe_every)
-    passage = experiment.passage(
-        batch, update=Update(seeds, step), record=recording or prober.needs(step, "adjoints")
-    )
+    passage = experiment.passage(batch, update=Update(seeds, step), record=recording or prober.needs(step, "adjoints"))
     model = population.model.effective()
 
     loss_RB = task.losses(model(batch, passage), batch)

@@ -12,15 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rnnlab.build import Experiment, build
+from rnnlab.architectures.model import Model
+from rnnlab.build import build
 from rnnlab.contract import OURS, RunError
+from rnnlab.experiment import Experiment
 from rnnlab.runs.record import Record
 from rnnlab.runs.safe_files import refuse_links
 from rnnlab.schema import Config, validate
 from rnnlab.tasks.task import Batch
 from rnnlab.training import checkpoint
 from rnnlab.training.evaluate import predict
-from rnnlab.architectures.model import Model
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Trained:
             batch: as the task's `evaluation_batches` has it, without an axis R.
         """
         shared = batch.shared(len(self.experiment.config.seeds))
-        return predict(self.model, self.experiment.dropout, self.experiment.task, self.experiment.engine, shared)
+        return predict(self.experiment, self.model, shared)
 
 
 def load(run: str | Path, packages: Sequence[str] = (OURS,)) -> Trained:
@@ -65,7 +66,7 @@ def load(run: str | Path, packages: Sequence[str] = (OURS,)) -> Trained:
     if state is None:
         raise RunError(f"{folder}: there is no checkpoint that can be read.")
     experiment = to_look_at(config)
-    model = experiment.model(config.seeds).plain()
+    model = experiment.model(config.seeds).effective()
     for replica, seed in enumerate(config.seeds):
         put(state["population"]["weights"].get(str(seed), {}), model, replica)
     return Trained(experiment, model, state["progress"]["step"])
@@ -79,7 +80,7 @@ def to_look_at(config: Config) -> Experiment:
 
 @torch.no_grad()
 def put(weights: dict[str, Tensor], model: Model, replica: int) -> None:
-    """One seed's weights of a checkpoint into a plain model.
+    """One seed's weights of a checkpoint into an effective model.
 
     Raises:
         RunError: they are of another net.

@@ -235,15 +235,14 @@ def test_overhead_leaves_nothing_wrapped(bench):
 
 
 def test_probes_costs_what_its_schedules_say(bench, in_tmp_path):
-    from support import component, options
+    from support import leaf, options
 
-    from rnnlab.probes.probe import due
+    from rnnlab.probes.timetable import Timetable
 
     result = bench("probes", "--cell", "gru", *TINY, "--bundle", "full", "--steps", "1200", "--repetitions", "1")
     assert set(result["probes"]) == set(options("probe"))
     for name, of in result["probes"].items():
-        probe = component("probe", name)
-        assert of["measurements"] == sum(due(probe, step) for step in range(1, 1201))
+        assert of["measurements"] == sum(map(Timetable.of(leaf("probe", name)).due, range(1, 1201)))
         assert of["share"] == pytest.approx(of["s"] * of["measurements"] / (1200 * result["step_s"]))
         assert of["spread"][0] <= of["s"] <= of["spread"][1]
     assert result["share"] == pytest.approx(sum(of["share"] for of in result["probes"].values()))

@@ -5,7 +5,8 @@ import torch
 from support import CELLS, composed, drawn_cell, options
 from torch import Tensor
 
-from rnnlab.build import build, parameter_count
+from rnnlab.build import build
+from rnnlab.make import parameter_count
 from rnnlab.contract import ConfigError
 from rnnlab.schema import validate
 from rnnlab.architectures.model import Model

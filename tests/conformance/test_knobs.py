@@ -12,15 +12,16 @@ import pytest
 import torch
 from moments import moment
 from support import component, drawn_cell, gradient_step, leaf, leaves, uniform
+from support import key as at
 from torch import Tensor
 
 from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.clipping.none import NoClipping
-from rnnlab.contract import signature_of
+from rnnlab.contract import keys_of
 from rnnlab.dropout.dropout import Noise
-from rnnlab.probes.probe import due
+from rnnlab.probes.timetable import Timetable
 from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, stack
@@ -51,7 +52,7 @@ def another(group: str, option: str, key: str, value: Any) -> Any:
     """An allowed value that differs from the one in the YAML."""
     if (group, key) in OTHER:
         return OTHER[group, key]
-    kind = (signature_of(leaf(group, option)["_target_"]) or {})[key]
+    kind = keys_of(at(group, option), leaf(group, option)["_target_"])[key]
     choices = getattr(kind, "__args__", ())
     if isinstance(value, bool):
         return not value
@@ -177,7 +178,7 @@ def observe_task(config: dict[str, Any]) -> list[Tensor]:
 
 def observe_probe(config: dict[str, Any]) -> list[Tensor]:
     made = component("probe", option_of(config), **hyper(config))
-    steps = torch.tensor([due(made, step) for step in range(1, 1101)])
+    steps = torch.tensor([Timetable.of(config).due(step) for step in range(1, 1101)])
     taken = moment("initialiser=xavier", steps=2)
     return [steps, *(value for _, value in sorted(made.measure(taken).items()))]
 

@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import get_object
 from support import CONFIGS, GROUPS, choice, composed, key, leaf, leaves, options
 
-from rnnlab.contract import CONTEXT, ConfigError, Finite, check_component, signature_of
+from rnnlab.contract import CONTEXT, ConfigError, Finite, check_component, keys_of, signature_of
 from rnnlab.schema import COMPONENTS, group_syntax, validate
 
 BUNDLES = sorted(p.stem for p in (CONFIGS / "probes").glob("*.yaml"))
@@ -54,7 +54,7 @@ def test_its_yaml_spells_out_every_hyper_parameter_of_the_signature(group: str, 
     given = leaf(group, option)
     real = get_object(given["_target_"])
     arguments = [name for name, p in inspect.signature(real).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    assert set(given) - {"_target_"} == set(arguments) - set(CONTEXT)
+    assert set(given) == {"_target_", *keys_of(key(group, option), given["_target_"])}
     assert list(signature_of(given["_target_"]) or []) == arguments, "what is read from the source is what is called"
 
 
@@ -100,7 +100,7 @@ def test_a_missing_hyper_parameter_is_named(group: str, option: str, name: str) 
 @pytest.mark.parametrize("wrong", [[1], {"a": 1}, -3.5, float("nan"), "½"], ids=repr)
 @pytest.mark.parametrize(("group", "option", "name"), HYPER_PARAMETERS)
 def test_a_value_of_the_wrong_kind_is_refused(group: str, option: str, name: str, wrong: Any) -> None:
-    kind = (signature_of(leaf(group, option)["_target_"]) or {})[name]
+    kind = keys_of(key(group, option), leaf(group, option)["_target_"])[name]
     if (wrong == -3.5 and kind == Finite) or (wrong == "½" and name == "source"):
         pytest.skip("allowed for this one")
     at = key(group, option)

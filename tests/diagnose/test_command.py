@@ -195,13 +195,10 @@ class Clip:
 """
 LOOK = """
 from typing import ClassVar
-from rnnlab.contract import CountOrZero, component
+from rnnlab.contract import component
 
 @component
 class Look:
-    every: CountOrZero
-    first: CountOrZero
-    per_decade: CountOrZero
     needs: ClassVar = ()
 
     def measure(self, moment):

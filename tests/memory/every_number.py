@@ -18,7 +18,7 @@ from typing import Any
 
 from support import composed, key, leaf, leaves
 
-from rnnlab.contract import CONTEXT, ConfigError, check_value, signature_of
+from rnnlab.contract import ConfigError, check_value, keys_of
 from rnnlab.schema import SCALARS, validate
 
 WHOLE = (1e9, 1e15, 10**20)
@@ -64,9 +64,8 @@ def cases() -> list[Case]:
         raw = composed(*SMALL, company)
         *above, last = key(group, option).split(".")
         (raw[above[0]] if above else raw)[last] = given
-        for name, kind in (signature_of(given["_target_"]) or {}).items():
-            if name not in CONTEXT:
-                found.append((raw, (*above, last, name), numbers(kind)))
+        for name, kind in keys_of(key(group, option), given["_target_"]).items():
+            found.append((raw, (*above, last, name), numbers(kind)))
     found += [(composed(*SMALL), tuple(scalar.split(".")), numbers(kind)) for scalar, kind in SCALARS.items()]
     return [*found, (composed(*SMALL), ("seeds",), WHOLE)]
 

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.unroll import numbers_kept
-from rnnlab.build import Experiment, build, empty_model
+from rnnlab.experiment import Experiment
+from rnnlab.build import build
+from rnnlab.make import empty_model
 from rnnlab.contract import ConfigError
 from rnnlab.memory.kept import kept_bytes
 from rnnlab.schema import validate

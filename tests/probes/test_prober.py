@@ -5,11 +5,14 @@ import pytest
 import torch
 from helpers import adjoints, metrics, only_run, read_probes, rnnlab, weights
 from hydra.utils import get_object
-from support import component, leaf, options
+from support import composed, leaf, options
 
 from rnnlab import device
-from rnnlab.probes.probe import due
+from rnnlab.build import build
+from rnnlab.contract import ConfigError
+from rnnlab.probes.timetable import Timetable
 from rnnlab.runs.digest import digest
+from rnnlab.schema import validate
 from rnnlab.sinks.probe_files import ProbeFiles
 
 PROBES = options("probe")
@@ -109,18 +112,42 @@ def test_reading_late_gives_the_same_files(in_tmp_path, monkeypatch):
         ({"every": 0, "first": 0, "per_decade": 0}, []),
     ],
 )
-@pytest.mark.parametrize("name", PROBES)
-def test_the_schedule(name, schedule, steps):
-    probe = component("probe", name, **schedule)
-    assert [step for step in range(1, 21) if due(probe, step)] == steps
+def test_a_timetable(schedule, steps):
+    assert [step for step in range(1, 21) if Timetable(**schedule).due(step)] == steps
+    assert Timetable(**schedule).empty == (not steps)
 
 
 def test_per_decade_spreads_evenly_on_a_logarithmic_axis():
-    probe = component("probe", "weights", every=0, first=0, per_decade=10)
-    steps = np.array([step for step in range(1, 100_001) if due(probe, step)])
+    steps = np.array(list(filter(Timetable(every=0, first=0, per_decade=10).due, range(1, 100_001))))
     assert len(steps) == pytest.approx(50, abs=5)  # the first steps are too close together to have ten per decade
     late = np.log10(steps[steps > 50])
     np.testing.assert_allclose(np.diff(late), 0.1, atol=0.01)
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_is_made_without_its_timetable_which_is_the_experiment_s(name):
+    raw = composed(f"+probe@probes.{name}={name}", f"probes.{name}.every=7", "cell=lstm")
+    experiment = build(validate(raw))
+    assert experiment.timetables[name].every == 7
+    for key in ("every", "first", "per_decade"):
+        assert not hasattr(experiment.probes[name], key)
+
+
+@pytest.mark.parametrize("key", ["every", "first", "per_decade"])
+def test_the_keys_of_a_timetable_are_checked_like_a_probe_s_own(key):
+    raw = composed("+probe@probes.gates=gates")
+    with pytest.raises(ConfigError, match=rf"^probes\.gates\.{key}=-1: not allowed"):
+        validate({**raw, "probes": {"gates": {**raw["probes"]["gates"], key: -1}}})
+    del raw["probes"]["gates"][key]
+    with pytest.raises(ConfigError, match=rf"^probes\.gates\.{key}: missing"):
+        validate(raw)
+
+
+def test_a_timetable_is_no_probe():
+    raw = composed("+probe@probes.gates=gates")
+    raw["probes"]["gates"]["_target_"] = "rnnlab.probes.timetable.Timetable"
+    with pytest.raises(ConfigError, match="It is no component"):
+        validate(raw)
 
 
 def test_a_probe_that_would_never_run_is_refused(in_tmp_path, capsys):

@@ -9,7 +9,7 @@ from rnnlab.build import build
 from rnnlab.schema import validate
 from rnnlab.sinks.hparams import hyper_parameters, outcome, ranges
 from rnnlab.tasks.task import Metric
-from rnnlab.training.loop import Result
+from rnnlab.runs.progress import Result
 
 ACCURACY = Metric("accuracy", "share", "higher")
 

@@ -13,14 +13,15 @@ from support import composed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from rnnlab.build import Experiment, build
+from rnnlab.build import build
+from rnnlab.experiment import Experiment
 from rnnlab.runs.adjoints import AdjointRecord, summarise
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.schema import validate
 from rnnlab.sinks import gallery
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.tensorboard import BUCKETS, OFFSET, TensorBoard, middle, profile
-from rnnlab.training.loop import Result
+from rnnlab.runs.progress import Result
 
 PROFILE = f"adjoint/profile_over_t_log10_plus_{OFFSET}_h"
 STATES = ("h", "c")

@@ -9,7 +9,7 @@ from helpers import TINY, only_run, read, rnnlab
 
 from rnnlab.sinks.hparams import outcome
 from rnnlab.tasks.task import RESERVED, Metric
-from rnnlab.training.loop import Result
+from rnnlab.runs.progress import Result
 
 ROOT = Path(__file__).parents[2]
 

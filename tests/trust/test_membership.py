@@ -4,7 +4,8 @@ import pytest
 from support import GROUPS as FOLDERS
 from support import choice, composed, key, leaf, options
 
-from rnnlab.build import build, make
+from rnnlab.build import build
+from rnnlab.make import make
 from rnnlab.contract import ConfigError
 from rnnlab.schema import COMPONENTS, validate
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support import ROOT, leaf, leaves
 
-from rnnlab.build import make
+from rnnlab.make import make
 from rnnlab.contract import ConfigError, check_component, check_target, component_class
 from rnnlab.groups import GROUPS
 

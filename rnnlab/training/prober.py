@@ -5,20 +5,19 @@ R replica.
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnlab.interruption import obey
-from rnnlab.probes.probe import Moment, Named, Probe, due
+from rnnlab.architectures.model import Model
+from rnnlab.bptt.passage import Passage
+from rnnlab.experiment import Experiment
+from rnnlab.interruption import Interrupted, obey
+from rnnlab.probes.probe import Moment, Named, Probe, Recorded
 from rnnlab.tasks.task import Batch
 from rnnlab.training.form import check_form
-from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
-
-if TYPE_CHECKING:
-    from rnnlab.build import Experiment
 
 Measured = dict[str, Tensor]
 """PROBE.NAME: tensor (R, ...)."""
@@ -32,7 +31,7 @@ class Prober:
         seeds: of all replicas.
     """
 
-    def __init__(self, experiment: "Experiment", seeds: list[int]) -> None:
+    def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
         self.experiment, self.seeds = experiment, list(seeds)
         self.probes: Mapping[str, Probe] = experiment.probes
         self._previous: Named | None = (
@@ -40,10 +39,11 @@ class Prober:
         )
         self._previous_seeds: list[int] = []
         self._initial: Named | None = None
+        self._undo: tuple[dict[str, Any], dict[str, Any]] | None = None  # before the update that is measured
 
     def due(self, step: int) -> dict[str, Probe]:
-        """The probes that this step's schedule has."""
-        return {name: probe for name, probe in self.probes.items() if due(probe, step)}
+        """The probes whose timetable has this step."""
+        return {name: probe for name, probe in self.probes.items() if self.experiment.timetables[name].due(step)}
 
     def needs(self, step: int, what: str) -> bool:
         """Whether a probe that is due looks at one of NEEDS."""
@@ -55,25 +55,30 @@ class Prober:
         population: Population,
         model: Model,
         batch: Batch,
+        passage: Passage,
         gradients: list[Tensor],
-        adjoint_norm_STRB: Tensor | None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> Moment | None:
         """Copies of what the update, or clipping, is about to change; None where no probe is due.
 
         Args:
-            model: the population's plain one, which was differentiated.
+            model: the population's effective one, which was differentiated; passage: of the batch through it.
             gradients: of what is trained.
             interrupted: asked while it is measured.
         """
+        self._undo = None
         if not (self.due(step) or self.needs(step + 1, "previous")):
             self._previous = None
             return None
-        named = population.plain_gradients(model, gradients, examples=batch.input.shape[2])
+        named = population.effective_gradients(model, gradients, examples=batch.input.shape[2])
         moment = None
         if self.due(step):
+            self._undo = population.snapshot(), self.state_dict()
             moment = Moment(
-                experiment=self.experiment,
+                task=self.experiment.task,
+                engine=self.experiment.engine,
+                adjoint_rule=self.experiment.rule,
+                clipping=self.experiment.clipping,
                 step=step,
                 seeds=list(population.active),
                 model=copy.deepcopy(model),
@@ -81,7 +86,7 @@ class Prober:
                 gradients={name: g.detach().clone() for name, g in named.items()},
                 trained_gradients={n: g.detach().clone() for n, g in zip(population.names, gradients, strict=True)},
                 updates={},
-                adjoint_norm_STRB=adjoint_norm_STRB if self.needs(step, "adjoints") else None,
+                adjoints=[Recorded.of(call) for call in passage.calls] if self.needs(step, "adjoints") else None,
                 initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
                 previous=self._previous_of(population.active) if self.needs(step, "previous") else None,
                 memory={name: remembered.clone() for name, remembered in population.memory.items()},
@@ -93,15 +98,28 @@ class Prober:
             self._previous_seeds = list(population.active)
         return moment
 
-    def measure(self, moment: Moment, population: Population) -> Measured:
-        """What the due probes find, once the update is done.
+    def measure(self, moment: Moment | None, population: Population) -> Measured:
+        """What the due probes find, once the update is done; nothing where none is due.
 
         Raises:
             Interrupted: it was, which is asked before each probe, and at each time step of those that go through time.
+                The update is taken back.
         """
+        if moment is None:
+            return {}
+        try:
+            return self._measured(moment, population)
+        except Interrupted:
+            assert self._undo is not None
+            before, looking_back = self._undo
+            population.restore(before)
+            self.load_state_dict(looking_back, population)
+            raise
+
+    def _measured(self, moment: Moment, population: Population) -> Measured:
         before = dict(moment.model.named_parameters())
         with torch.no_grad():
-            after = population.model.plain().named_parameters()
+            after = population.model.effective().named_parameters()
         moment.updates.update({name: p.detach() - before[name].detach() for name, p in after})
         result: Measured = {}
         for name, probe in self.due(moment.step).items():
@@ -113,7 +131,7 @@ class Prober:
 
     def _initial_of(self, active: list[int]) -> Named:
         if self._initial is None:
-            fresh = self.experiment.model(self.seeds).plain()  # a function of the seeds, after a resume too
+            fresh = self.experiment.model(self.seeds).effective()  # a function of the seeds, after a resume too
             self._initial = {name: p.detach() for name, p in fresh.named_parameters()}
         return {name: p[[self.seeds.index(s) for s in active]] for name, p in self._initial.items()}
 
@@ -137,8 +155,8 @@ class Prober:
             raise ValueError("its probes saw other seeds")
         if previous is not None:
             with torch.no_grad():
-                plain = dict(population.model.plain().named_parameters())
-            rows = {name: p.detach()[:1].expand(len(seeds), *p.shape[1:]) for name, p in plain.items()}
+                effective = dict(population.model.effective().named_parameters())
+            rows = {name: p.detach()[:1].expand(len(seeds), *p.shape[1:]) for name, p in effective.items()}
             check_form("gradients of the step before", previous, rows if population.active else previous)
             if not set(population.active) <= set(seeds):
                 raise ValueError("its probes did not see all seeds")

@@ -87,7 +87,11 @@ def build(
         engine=engine,
         sources=sources_of(config, task),
         rule=rule,
-        **{group: plan.parts[group] for group in COMPONENTS if group not in ("cell", "architecture", "activation", "adjoint")},
+        **{
+            group: plan.parts[group]
+            for group in COMPONENTS
+            if group not in ("cell", "architecture", "activation", "adjoint")
+        },
     )
 
 

@@ -2,14 +2,14 @@
 
 from support import composed
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.build import build
 from rnnlab.experiment import Experiment
 from rnnlab.probes.probe import Moment
-from rnnlab.training.prober import Prober
 from rnnlab.schema import validate
 from rnnlab.tasks.task import stack
 from rnnlab.training.population import Population
+from rnnlab.training.prober import Prober
+from rnnlab.training.step import training_step
 
 SMALL = (
     "cell.hidden=5", "task.length=9", "task.batch=4", "dtype=float64", "seeds=2", "engine=autograd", "steps=10",
@@ -25,7 +25,7 @@ def moment(*overrides: str, steps: int = 1, prepare=None) -> Moment:
     """The last of so many training steps, and all that a probe may need, whether or not one is due.
 
     Args:
-        prepare: called with the population before the first step, to set its parameters.
+        prepare: called with the model before the first step, to set its parameters.
     """
     experiment = small_experiment(*overrides)
     seeds, task = experiment.config.seeds, experiment.task
@@ -33,32 +33,22 @@ def moment(*overrides: str, steps: int = 1, prepare=None) -> Moment:
     if prepare is not None:
         prepare(population.model)
     prober = _AllAreDue(experiment, seeds)
-    made = None
     for step in range(1, steps + 1):
-        model = population.model.plain()
         batch = stack([task.training_batch(s, step) for s in seeds]).to(experiment.device, experiment.dtype)
-        unrolled = experiment.engine.unroll(
-            model.cell,
-            batch.input,
-            mask_TRB=batch.mask,
-            rule=of_step(experiment.rule, seeds, step, batch.input),
-            record=True,
-            last=task.scored,
-        )
-        loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
-        loss_RB.sum().backward()
-        gradients = population.gradients(model, examples=loss_RB.shape[1])
-        made = prober.before_update(step, population, model, batch, gradients, unrolled.adjoint_norm_STRB)
-        population.step(gradients, loss_RB.mean(1).isfinite(), 1.0)
-        assert made is not None
-        prober.measure(made, population)
-    assert made is not None
-    return made
+        training_step(experiment, population, prober, batch, step)
+    assert prober.moment is not None
+    return prober.moment
 
 
 class _AllAreDue(Prober):
+    moment: Moment | None = None
+
     def due(self, step: int):
         return dict(self.probes)
 
     def needs(self, step: int, what: str) -> bool:
         return True
+
+    def measure(self, moment: Moment | None, population: Population):
+        self.moment = moment
+        return super().measure(moment, population)

@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from rnnlab.make import make
-from rnnlab.cells.cell import Cell
-from rnnlab.clipping.gradient_step import GradientStep
-from rnnlab.clipping.gradient_step import gradient_norm
 from rnnlab.architectures.model import Model
+from rnnlab.architectures.single import Single
+from rnnlab.cells.cell import Cell
+from rnnlab.clipping.gradient_step import GradientStep, gradient_norm
+from rnnlab.make import make
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -111,17 +111,23 @@ def drawn_cell(
     return made
 
 
+def net_of(cell: Cell, *, outputs: int) -> Model:
+    """A net of this one cell."""
+    replicas = len(cell.weight_input)
+    return Model(Single(), lambda inputs: cell, replicas=replicas, inputs=cell.inputs, outputs=outputs)
+
+
 def gradient_step(
     *, bound: float = 1.0, seed: int = 0, memory: dict[str, Tensor] | None = None, dtype: torch.dtype = torch.float64
 ) -> GradientStep:
     """Gradients from U(-bound, bound) of two replicas of a small LSTM and its readout, for a clipping rule."""
-    model = Model(drawn_cell("lstm", replicas=2, dtype=dtype), replicas=2, outputs=2).to(dtype)
+    model = net_of(drawn_cell("lstm", replicas=2, dtype=dtype), outputs=2).to(dtype)
     with torch.no_grad():
         model.weight_output.copy_(uniform(2, 4, 2, seed=99))
     named = enumerate(model.named_parameters())
     gradients = {name: uniform(*p.shape, seed=100 * seed + k, bound=bound, dtype=dtype) for k, (name, p) in named}
-    norm_R, fine_R = gradient_norm([*gradients.values()]), torch.ones(2, dtype=torch.bool)
-    return GradientStep(model, gradients, norm_R, fine_R, {} if memory is None else memory)
+    norm_R, usable_R = gradient_norm([*gradients.values()]), torch.ones(2, dtype=torch.bool)
+    return GradientStep(model, gradients, norm_R, usable_R, {} if memory is None else memory)
 
 
 def right_aligned_mask(steps: int, replicas: int, batch: int) -> Tensor:

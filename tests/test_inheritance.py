@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from rnnlab.make import make
 from rnnlab.contract import (
     ConfigError,
     Count,
@@ -21,6 +20,7 @@ from rnnlab.contract import (
     required_by,
     signature_of,
 )
+from rnnlab.make import make
 
 BASES = '''
 from torch import nn

@@ -6,9 +6,9 @@ from helpers import only_run, read, rnnlab
 from support import ACTIVATIONS, CELLS, composed
 
 from rnnlab.build import build
+from rnnlab.contract import ConfigError
 from rnnlab.experiment import Experiment
 from rnnlab.make import parameter_count
-from rnnlab.contract import ConfigError
 from rnnlab.matching import match
 from rnnlab.runs.identity import run_id
 from rnnlab.runs.record import Record

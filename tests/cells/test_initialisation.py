@@ -5,11 +5,11 @@ import torch
 from support import CELLS, composed, drawn_cell, options
 from torch import Tensor
 
-from rnnlab.build import build
-from rnnlab.make import parameter_count
-from rnnlab.contract import ConfigError
-from rnnlab.schema import validate
 from rnnlab.architectures.model import Model
+from rnnlab.build import build
+from rnnlab.contract import ConfigError
+from rnnlab.make import parameter_count
+from rnnlab.schema import validate
 
 H = 6
 

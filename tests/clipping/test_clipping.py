@@ -5,14 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support import DTYPES, component, drawn_cell, options, uniform
+from support import DTYPES, component, drawn_cell, net_of, options, uniform
 from torch import Tensor
 
+from rnnlab.architectures.model import Model
 from rnnlab.clipping.agc import unit_norm
 from rnnlab.clipping.block_norm import blocks
-from rnnlab.clipping.gradient_step import GradientStep
-from rnnlab.clipping.gradient_step import gradient_norm
-from rnnlab.architectures.model import Model
+from rnnlab.clipping.gradient_step import GradientStep, gradient_norm
 
 R, BOUND = 4, 0.5
 BOUNDED = {
@@ -26,7 +25,7 @@ BOUNDED = {
 
 def model(replicas: int = R, dtype: torch.dtype = torch.float64) -> Model:
     """An LSTM and a readout whose every parameter is drawn."""
-    made = Model(drawn_cell("lstm", replicas=replicas, dtype=dtype), replicas=replicas, outputs=2).to(dtype)
+    made = net_of(drawn_cell("lstm", replicas=replicas, dtype=dtype), outputs=2).to(dtype)
     with torch.no_grad():
         for k, parameter in enumerate(made.parameters()):
             parameter.copy_(uniform(R, *parameter.shape[1:], seed=50 + k)[:replicas])
@@ -51,7 +50,7 @@ def only(step: GradientStep, r: int) -> GradientStep:
         for parameter, all_of_them in zip(single.parameters(), step.model.parameters(), strict=True):
             parameter.copy_(all_of_them[one])
     gradients = {name: g[one].clone() for name, g in step.gradients.items()}
-    return GradientStep(single, gradients, step.norm_R[one].clone(), step.fine_R[one].clone(), {})
+    return GradientStep(single, gradients, step.norm_R[one].clone(), step.usable_R[one].clone(), {})
 
 
 def clip(option: str, step: GradientStep, **hyper: float) -> tuple[dict[str, Tensor], Tensor]:
@@ -74,7 +73,7 @@ def excess(option: str, step: GradientStep, gradients: dict[str, Tensor]) -> Ten
             for n, p in step.model.named_parameters()
         ]
         return torch.stack([n.flatten(1).amax(1) for n in norms]).amax(0) / BOUND
-    parts = GradientStep(step.model, gradients, step.norm_R, step.fine_R, {})
+    parts = GradientStep(step.model, gradients, step.norm_R, step.usable_R, {})
     return torch.stack([gradient_norm([b]) for name in gradients for b in blocks(parts, name)]).amax(0) / BOUND
 
 
@@ -98,7 +97,7 @@ def test_the_bound_holds_and_below_it_nothing_changes(option: str, dtype: torch.
 def test_twice_is_once(option: str) -> None:
     step = given()
     once, _ = clip(option, step)
-    again = GradientStep(step.model, once, gradient_norm([*once.values()]), step.fine_R, {})
+    again = GradientStep(step.model, once, gradient_norm([*once.values()]), step.usable_R, {})
     for name, value in clip(option, again)[0].items():
         torch.testing.assert_close(value, once[name], rtol=1e-15, atol=0)
 
@@ -125,11 +124,11 @@ def test_a_replica_is_clipped_as_it_would_be_alone_step_after_step(option: str, 
     for number in range(35):
         step = given(dtype, seed=number, sizes=(1e3, 5.0 * (number % 7), 0.01, 1.0 + 40 * (number == 30)))
         singles = [only(step, r) for r in range(R)]
-        taken = GradientStep(step.model, step.gradients, step.norm_R, step.fine_R, together)
+        taken = GradientStep(step.model, step.gradients, step.norm_R, step.usable_R, together)
         clipped_R = rule(taken)
         any_clipped |= bool(clipped_R.any())
         for r, single in enumerate(singles):
-            solo = GradientStep(single.model, single.gradients, single.norm_R, single.fine_R, alone[r])
+            solo = GradientStep(single.model, single.gradients, single.norm_R, single.usable_R, alone[r])
             assert rule(solo).tolist() == [clipped_R[r]]
             for name, gradient in single.gradients.items():
                 assert torch.equal(taken.gradients[name][r], gradient[0]), (number, name)
@@ -157,7 +156,7 @@ def test_a_gradient_of_zero_stays_zero(option: str) -> None:
     rule, memory = component("clipping", option), {}
     for _ in range(30):
         step = given(sizes=(0.0, 0.0, 0.0, 0.0))
-        step = GradientStep(step.model, step.gradients, step.norm_R, step.fine_R, memory)
+        step = GradientStep(step.model, step.gradients, step.norm_R, step.usable_R, memory)
         assert not rule(step).any()
         assert all((g == 0).all() for g in step.gradients.values())
 
@@ -232,7 +231,7 @@ def through(option: str, norms: list[float], **hyper: float) -> list[float]:
         step = given(seed=1, sizes=(1.0, 1.0, 1.0, 1.0))
         for gradient in step.gradients.values():
             gradient.mul_((norm / step.norm_R).view(R, 1, 1))
-        step = GradientStep(step.model, step.gradients, step.norm_R.new_full((R,), norm), step.fine_R, memory)
+        step = GradientStep(step.model, step.gradients, step.norm_R.new_full((R,), norm), step.usable_R, memory)
         rule(step)
         found.append(gradient_norm([*step.gradients.values()])[0].item())
     return found
@@ -266,9 +265,9 @@ def test_pascanu_shrinks_recurrent_weights_where_the_norm_is_not_believed(wrong:
     step = given()
     step.gradients["cell.bias"][2] = wrong
     step.norm_R[2] = wrong
-    step.fine_R[2] = False
+    step.usable_R[2] = False
     clipped_R = component("clipping", "pascanu", shrink=0.1)(step)
-    assert step.fine_R.all(), "the replica may be updated"
+    assert step.usable_R.all(), "the replica may be updated"
     assert clipped_R[2]
     for name, gradient in step.gradients.items():
         expected = 0.1 * step.model.cell.weight_recurrent[2] if "recurrent" in name else torch.zeros_like(gradient[2])
@@ -277,7 +276,7 @@ def test_pascanu_shrinks_recurrent_weights_where_the_norm_is_not_believed(wrong:
 
 def test_agc_takes_a_unit_s_one_input_weight_for_its_incoming_weights() -> None:
     """And not the weights of all units for one: an exploding unit leaves the others alone."""
-    made = Model(drawn_cell("lstm", inputs=1), replicas=1, outputs=2).double()
+    made = net_of(drawn_cell("lstm", inputs=1), outputs=2).double()
     gradients = {n: torch.zeros_like(p) for n, p in made.named_parameters()}
     gradients["cell.weight_input"][0, 0, :2] = torch.tensor([1000.0, 1e-4])
     step = GradientStep(made, gradients, gradient_norm([*gradients.values()]), torch.ones(1, dtype=torch.bool), {})
@@ -288,10 +287,10 @@ def test_agc_takes_a_unit_s_one_input_weight_for_its_incoming_weights() -> None:
 
 
 def test_block_norm_keeps_gates_apart_under_a_parametrisation_too() -> None:
-    made = Model(drawn_cell("lstm"), replicas=1, outputs=2).double()
+    made = net_of(drawn_cell("lstm"), outputs=2).double()
     made.parametrise(component("parametrisation", "exponential"))
     gradients = {n: torch.zeros_like(p) for n, p in made.named_parameters()}
-    (name,) = (n for n in gradients if n.startswith("parametrised."))
+    (name,) = (n for n in gradients if ".parametrised." in n)
     gradients[name][0, 0, 0], gradients[name][0, 1, 0] = 1e6, 0.25
     step = GradientStep(made, gradients, gradient_norm([*gradients.values()]), torch.ones(1, dtype=torch.bool), {})
     result, _ = clip("block_norm", step)
@@ -300,7 +299,7 @@ def test_block_norm_keeps_gates_apart_under_a_parametrisation_too() -> None:
 
 def test_a_parameter_without_entries_is_no_obstacle() -> None:
     """What a parametrisation has below the diagonal of one unit's block."""
-    made = Model(drawn_cell("rnn", hidden=1), replicas=1, outputs=2).double()
+    made = net_of(drawn_cell("rnn", hidden=1), outputs=2).double()
     made.parametrise(component("parametrisation", "exponential"))
     gradients = {n: torch.ones_like(p) for n, p in made.named_parameters()}
     assert min(g.numel() for g in gradients.values()) == 0

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from support import ACTIVATIONS, CELLS, component, drawn_cell, leaf, options, right_aligned_mask, uniform
+from support import ACTIVATIONS, CELLS, component, drawn_cell, leaf, net_of, options, right_aligned_mask, uniform
 from torch import Tensor, nn
 
 from rnnlab.bptt.reverse import reverse_sweep
@@ -13,7 +13,6 @@ from rnnlab.bptt.unroll import unroll
 from rnnlab.clipping.none import NoClipping
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, Marks, Task, stack
-from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 # Cells and activations
@@ -218,7 +217,7 @@ def population(option: str, seeds: tuple[int, ...] = (0, 1), **changes: object) 
     made = component("optimiser", option, **changes)
     replicas = len(seeds)
     cell = drawn_cell("rnn", replicas=replicas)
-    model = Model(cell, replicas=replicas, outputs=1).double()
+    model = net_of(cell, outputs=1).double()
     with torch.no_grad():
         for k, parameter in enumerate(model.parameters()):
             parameter.copy_(uniform(*parameter.shape, seed=50 + k))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from moments import moment
-from support import component, drawn_cell, gradient_step, leaf, leaves, uniform
+from support import component, drawn_cell, gradient_step, leaf, leaves, net_of, uniform
 from support import key as at
 from torch import Tensor
 
@@ -25,7 +25,6 @@ from rnnlab.probes.timetable import Timetable
 from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, stack
-from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 OTHER = {
@@ -130,7 +129,7 @@ def observe_clipping(config: dict[str, Any]) -> list[Tensor]:
         if number == 30:
             step.gradients["cell.bias"][1] = torch.inf
             step.norm_R[1] = torch.inf
-        result += [rule(step), step.fine_R, *step.gradients.values()]
+        result += [rule(step), step.usable_R, *step.gradients.values()]
     return result
 
 
@@ -152,7 +151,7 @@ def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
 
 
 def observe_optimiser(config: dict[str, Any]) -> list[Tensor]:
-    model = Model(drawn_cell("rnn"), replicas=1, outputs=2).double()
+    model = net_of(drawn_cell("rnn"), outputs=2).double()
     trained = Population(model, [0], component("optimiser", option_of(config), **hyper(config)), NoClipping())
     for step in range(7):  # more than RAdam's first ones
         scale = 10.0 ** (-step)

@@ -5,11 +5,10 @@ import io
 
 import pytest
 import torch
-from support import DTYPES, component, drawn_cell, options, uniform
+from support import DTYPES, component, drawn_cell, net_of, options, uniform
 
-from rnnlab.training import checkpoint
 from rnnlab.clipping.gradient_step import gradient_norm
-from rnnlab.architectures.model import Model
+from rnnlab.training import checkpoint
 from rnnlab.training.population import Population
 
 SEEDS = [4, 1, 7]
@@ -24,7 +23,7 @@ def population(group: str, option: str, seeds: list[int], dtype: torch.dtype) ->
     """A GRU and a readout; every parameter is a function of its replica's seed."""
     parts = {"optimiser": component("optimiser", "sgd"), "clipping": component("clipping", "none")}
     parts[group] = component(group, option, **SOONER.get(option, {}))
-    model = Model(drawn_cell("gru", replicas=len(seeds), hidden=5), replicas=len(seeds), outputs=2).to(dtype)
+    model = net_of(drawn_cell("gru", replicas=len(seeds), hidden=5), outputs=2).to(dtype)
     with torch.no_grad():
         for k, parameter in enumerate(model.parameters()):
             for r, seed in enumerate(seeds):
@@ -45,9 +44,9 @@ def train(trained: Population, *steps: int) -> None:
             for k, p in enumerate(trained.stacked)
         ]
         norm_R = gradient_norm(gradients)
-        fine_R = norm_R > 0
-        trained.clip(gradients, norm_R, fine_R)
-        trained.step(gradients, fine_R, 1.0)
+        usable_R = norm_R > 0
+        trained.clip(gradients, norm_R, usable_R)
+        trained.step(gradients, usable_R, 1.0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

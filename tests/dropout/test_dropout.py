@@ -24,8 +24,8 @@ def noise(step: int = 1, seeds: list[int] = SEEDS) -> Noise:
 
 
 def outputs(dropout: Dropout, cell: Cell, given: Noise, inputs: Tensor = INPUTS, scored: int = T) -> Tensor:
-    dropped = dropout.drop(cell, inputs, scored, given)
-    return dropped.output(unroll(dropped.cell, dropped.input_TRBI, last=scored).output_KRBH)
+    dropped, seen = dropout.drop(cell, inputs, given)
+    return dropout.drop_outputs(unroll(dropped, seen, last=scored).output_KRBH, given)
 
 
 def test_masks_keep_the_mean() -> None:
@@ -64,14 +64,14 @@ def test_a_rate_of_zero_changes_nothing(option: str) -> None:
 @pytest.mark.technique("dropout=non_recurrent")
 def test_non_recurrent_dropout_leaves_the_state_whole() -> None:
     cell = drawn_cell("lstm", replicas=R)
-    dropped = component("dropout", "non_recurrent", inputs_rate=0.0, outputs_rate=0.5).drop(cell, INPUTS, 2, noise())
-    assert dropped.cell is cell
+    dropout, given = component("dropout", "non_recurrent", inputs_rate=0.0, outputs_rate=0.5), noise()
+    assert dropout.drop(cell, INPUTS, given)[0] is cell
     plain = unroll(cell, INPUTS, last=2).output_KRBH
-    found = dropped.output(plain)
+    found = dropout.drop_outputs(plain, given)
     assert ((found == 0) | torch.isclose(found, 2 * plain)).all()
     assert 0.3 < (found == 0).double().mean() < 0.7
-    inputs = component("dropout", "non_recurrent", inputs_rate=0.5, outputs_rate=0.0).drop(cell, INPUTS, 2, noise())
-    assert 0.3 < (inputs.input_TRBI == 0).double().mean() < 0.7
+    _, seen = component("dropout", "non_recurrent", inputs_rate=0.5, outputs_rate=0.0).drop(cell, INPUTS, noise())
+    assert 0.3 < (seen == 0).double().mean() < 0.7
 
 
 @pytest.mark.technique("dropout=variational")
@@ -94,13 +94,13 @@ def test_variational_dropout_is_one_net_of_fewer_connections_for_the_whole_seque
 def test_gate_inputs_leave_the_straight_path_of_the_cell_state() -> None:
     """It is the cell's own step with other x and h, and c as it is."""
     cell, rate = drawn_cell("lstm", replicas=R), 0.5
-    dropped = component("dropout", "gate_inputs", rate=rate).drop(cell, INPUTS, T, noise())
+    dropped, seen = component("dropout", "gate_inputs", rate=rate).drop(cell, INPUTS, noise())
     again = noise()
     inputs, heard = again.kept(rate, T, B, 3), again.kept(rate, T, B, H)
     state = cell.zero_state(INPUTS[0])
     for t in range(T):
         state = cell.step(INPUTS[t] * inputs[t], (state[0] * heard[t], state[1]))[1]
-    found = unroll(dropped.cell, dropped.input_TRBI).state
+    found = unroll(dropped, seen).state
     for ours, expected in zip(found, state, strict=True):
         torch.testing.assert_close(ours, expected)
 
@@ -109,7 +109,7 @@ def test_gate_inputs_leave_the_straight_path_of_the_cell_state() -> None:
 def test_the_candidate_is_dropped_and_the_memory_is_not() -> None:
     for option in ("lstm", "gru"):
         cell = drawn_cell(option, replicas=R)
-        dropped = component("dropout", "candidate", rate=0.5).drop(cell, INPUTS, T, noise())
+        dropped, _ = component("dropout", "candidate", rate=0.5).drop(cell, INPUTS, noise())
         mask, state = noise().kept(0.5, T, B, H), cell.zero_state(INPUTS[0])
         for t in range(T):
             gates, (_, *rest), old = cell.gates(INPUTS[t], state), cell.step(INPUTS[t], state)[1], state
@@ -119,14 +119,14 @@ def test_the_candidate_is_dropped_and_the_memory_is_not() -> None:
             else:
                 carried = gates["update"] * old[0]
                 state = (carried + (cell.step(INPUTS[t], state)[0] - carried) * mask[t],)
-        torch.testing.assert_close(unroll(dropped.cell, INPUTS).state, state)
+        torch.testing.assert_close(unroll(dropped, INPUTS).state, state)
         assert cell.get_submodule("activation" if option == "gru" else "candidate_activation") is not None
 
 
 @pytest.mark.technique("dropout=zoneout")
 def test_zoned_out_units_keep_state_and_gradient() -> None:
     cell, dropout = drawn_cell("lstm", replicas=R), component("dropout", "zoneout", output_rate=0.3, memory_rate=0.6)
-    dropped = dropout.drop(cell, INPUTS, T, noise())
+    dropped, _ = dropout.drop(cell, INPUTS, noise())
     again = noise()
     keeps = [again.chosen(0.3, T, B, H), again.chosen(0.6, T, B, H)]
     state, mean = cell.zero_state(INPUTS[0]), cell.zero_state(INPUTS[0])
@@ -135,11 +135,11 @@ def test_zoned_out_units_keep_state_and_gradient() -> None:
         state = tuple(torch.where(keep[t], old, n) for keep, old, n in zip(keeps, state, new, strict=True))
         fresh = cell.step(INPUTS[t], mean)[1]
         mean = tuple(z * old + (1 - z) * n for z, old, n in zip((0.3, 0.6), mean, fresh, strict=True))
-    torch.testing.assert_close(unroll(dropped.cell, INPUTS).state, state)
+    torch.testing.assert_close(unroll(dropped, INPUTS).state, state)
     torch.testing.assert_close(unroll(dropout.expected(cell), INPUTS).state, mean)
-    still = component("dropout", "zoneout", output_rate=0.999999, memory_rate=0.999999).drop(cell, INPUTS, T, noise())
+    still, _ = component("dropout", "zoneout", output_rate=0.999999, memory_rate=0.999999).drop(cell, INPUTS, noise())
     start = tuple(uniform(R, B, H, seed=k).requires_grad_() for k in range(2))
-    end = unroll(still.cell, INPUTS, state=start).state
+    end = unroll(still, INPUTS, state=start).state
     torch.autograd.backward(sum(s.sum() for s in end))
     assert all(torch.equal(s.grad, torch.ones_like(s)) for s in start if s.grad is not None)
 
@@ -162,8 +162,8 @@ def test_evaluation_drops_nothing_and_training_does(option, in_tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["dropout=candidate", "cell=rnn"], "dropout=candidate: not allowed with cell=rnn. It acts within a step"),
-        (["dropout=zoneout", "regulariser=omega", "cell=rnn"], "regulariser=omega: not allowed with dropout=zoneout."),
+        (["dropout=candidate", "cell=rnn"], "dropout=candidate: not allowed. It acts within a step"),
+        (["dropout=zoneout", "regulariser=omega", "cell=rnn"], "regulariser=omega: not allowed."),
         (
             ["dropout=zoneout", "engine=fused"],
             "engine=fused: not allowed here, because it does not serve dropout=zoneout",

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.unroll import numbers_kept
-from rnnlab.experiment import Experiment
 from rnnlab.build import build
-from rnnlab.make import empty_model
 from rnnlab.contract import ConfigError
+from rnnlab.experiment import Experiment
+from rnnlab.make import empty_model
 from rnnlab.memory.kept import kept_bytes
 from rnnlab.schema import validate
 

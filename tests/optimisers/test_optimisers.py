@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from support import component, drawn_cell, uniform
+from support import component, drawn_cell, net_of, uniform
 from torch import Tensor, optim
 
 from rnnlab.clipping.none import NoClipping
 from rnnlab.optimisers.muon import COEFFICIENTS, orthogonalised
-from rnnlab.architectures.model import Model
 from rnnlab.training.population import Population
 
 BETAS = {"beta1": 0.8, "beta2": 0.97, "eps": 1e-4}
@@ -42,7 +41,7 @@ SAME: dict[str, tuple[dict[str, Any], Callable[..., optim.Optimizer]]] = {
 
 def population(option: str, **changes: object) -> Population:
     cell = drawn_cell("lstm", hidden=5)
-    model = Model(cell, replicas=1, outputs=2).double()
+    model = net_of(cell, outputs=2).double()
     with torch.no_grad():
         model.weight_output.copy_(uniform(1, 5, 2, seed=9))
     return Population(model, [0], component("optimiser", option, **changes), NoClipping())

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from support import CELLS, DTYPES, PAIRS, component, drawn_cell, right_aligned_mask, uniform
+from support import CELLS, DTYPES, PAIRS, component, drawn_cell, net_of, right_aligned_mask, uniform
 from torch import Tensor
 
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.clipping.gradient_step import gradient_norm
-from rnnlab.architectures.model import Model
 
 R = 4
 SHAPES = {"odd": (5, 7, 3, 5), "narrow": (3, 1, 1, 2), "prime": (2, 13, 2, 17)}  # T, B, I, H
@@ -75,7 +74,7 @@ def test_unrolling_with_mask_and_rule(option: str, rule: str) -> None:
 def test_the_readout(K: int, B: int, H: int, dtype: torch.dtype, outputs: int) -> None:
     def read(replica: slice) -> dict[str, Tensor]:
         replicas = len(range(R)[replica])
-        model = Model(drawn_cell("rnn", replicas=replicas, hidden=H, dtype=dtype), replicas=replicas, outputs=outputs)
+        model = net_of(drawn_cell("rnn", replicas=replicas, hidden=H, dtype=dtype), outputs=outputs)
         model = model.to(dtype)
         with torch.no_grad():
             model.weight_output.copy_(uniform(R, H, outputs, seed=3)[replica])

@@ -13,7 +13,9 @@ from rnnlab.runs.adjoints import summarise
 
 
 def measure(taken, **changes):
-    return component("probe", "adjoint").measure(dataclasses.replace(taken, **changes))
+    (recorded,) = taken.adjoints
+    changed = dataclasses.replace(taken, adjoints=[dataclasses.replace(recorded, **changes)])
+    return component("probe", "adjoint").measure(changed)
 
 
 def loss_from(taken, t, state):
@@ -21,7 +23,7 @@ def loss_from(taken, t, state):
     model, batch = taken.model, taken.batch
     for input_RBI in batch.input[t:]:
         output, state = model.cell.step(input_RBI, state)
-    return taken.experiment.task.losses(model.readout(output.unsqueeze(0)), batch)
+    return taken.task.losses(model.readout(output.unsqueeze(0)), batch)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
@@ -45,7 +47,7 @@ def test_curves_and_figures_agree_with_numpy(shortest):
     found = measure(taken)
     for s, state in enumerate(("h", "c")):
         for r in range(2):
-            columns = taken.adjoint_norm_STRB[s, :, r].numpy()
+            columns = taken.adjoints[0].norm_STRB[s, :, r].numpy()
             mask = np.ones((9, 7), bool) if taken.batch.mask is None else taken.batch.mask[:, r].numpy()
             for t, (norm_B, mask_B) in enumerate(zip(columns, mask, strict=True)):
                 there = norm_B[mask_B] if mask_B.any() else np.array([np.nan])
@@ -60,7 +62,7 @@ def test_curves_and_figures_agree_with_numpy(shortest):
 
 def test_the_mean_is_what_the_run_s_record_has():
     taken = moment("cell=lstm", "task.shortest=3")
-    recorded = batch_mean(taken.adjoint_norm_STRB, taken.batch.mask)
+    recorded = batch_mean(taken.adjoints[0].norm_STRB, taken.batch.mask)
     found = measure(taken)
     for s, state in enumerate(("h", "c")):
         torch.testing.assert_close(found[f"{state}.mean"], recorded[:, s], rtol=0, atol=0, equal_nan=True)
@@ -69,7 +71,7 @@ def test_the_mean_is_what_the_run_s_record_has():
 @pytest.mark.parametrize("value", [0.0, float("inf"), float("nan")])
 def test_zeros_infinite_norms_and_none_at_all(value):
     taken = moment("cell=rnn")
-    found = measure(taken, adjoint_norm_STRB=torch.full_like(taken.adjoint_norm_STRB, value))
+    found = measure(taken, norm_STRB=torch.full_like(taken.adjoints[0].norm_STRB, value))
     expected = torch.full((2, 9), value, dtype=torch.float64)
     for name in ("mean", "quantile_10", "median", "quantile_90"):
         torch.testing.assert_close(found[f"h.{name}"], expected, equal_nan=True)
@@ -81,6 +83,6 @@ def test_one_infinite_example_leaves_the_median_alone():
     taken = moment("cell=rnn", "task.batch=5")
     norm = torch.arange(1.0, 6.0, dtype=torch.float64).expand(1, 9, 2, 5).clone()
     norm[..., 4] = torch.inf
-    found = measure(taken, adjoint_norm_STRB=norm)
+    found = measure(taken, norm_STRB=norm)
     assert (found["h.median"] == 3).all()
     assert (found["h.quantile_90"] == torch.inf).all()

@@ -40,7 +40,7 @@ def loss_with_one_copy_changed(taken, time, weight):
         output, new = (other if t == time else model.cell).step(input_RBI, state)
         live = torch.ones_like(batch.input[t, ..., :1]).bool() if batch.mask is None else batch.mask[t].unsqueeze(-1)
         state = tuple(torch.where(live, n, old) for n, old in zip(new, state, strict=True))
-    return taken.experiment.task.losses(model.readout(output.unsqueeze(0)), batch).mean(1)
+    return taken.task.losses(model.readout(output.unsqueeze(0)), batch).mean(1)
 
 
 @pytest.mark.parametrize("setting", [["cell=lstm"], ["cell=gru", "task.shortest=3"]], ids=" ".join)

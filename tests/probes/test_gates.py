@@ -137,7 +137,7 @@ def test_without_recurrent_weights_all_of_it_is_straight_and_with_shut_gates_not
 def test_it_is_refused_alone_for_a_cell_without_gates_and_left_out_of_a_bundle(in_tmp_path, capsys):
     assert rnnlab("cell=rnn", "+probe@probes.gates=gates") == 2
     message = capsys.readouterr().err
-    assert "probes.gates: not allowed with cell=rnn" in message
+    assert "probes.gates: not allowed. cell=rnn has no gates" in message
     assert "cell=lstm" in message
     assert rnnlab("cell=rnn", "probes=full", "steps=2", "name=bundle") == 0
     assert "probes.gates measures nothing here: cell=rnn has no gates." in "".join(capsys.readouterr())

@@ -143,6 +143,7 @@ def test_measuring_leaves_the_moment_as_it_was():
 
 
 def test_pull_is_a_row_times_the_jacobian():
-    trajectory = Trajectory(moment("cell=lstm"), 3)
+    taken = moment("cell=lstm")
+    trajectory = Trajectory(taken, taken.calls[0], 3)
     rows = torch.randn(2, 3, 4, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(trajectory.pull(5, rows), rows @ trajectory.jacobian(5))

@@ -60,7 +60,7 @@ def test_an_orthogonal_linear_net_neither_grows_nor_fades():
 def test_all_exponents_add_up_to_the_volume(setting):
     taken = moment(*setting)
     found = probe(exponents=99, examples=99, warm_up=0.0).measure(taken)
-    trajectory = Trajectory(taken, 99)
+    trajectory = Trajectory(taken, taken.calls[0], 99)
     log_volume = torch.stack([torch.linalg.slogdet(trajectory.jacobian(t))[1] for t in range(len(taken.batch.input))])
     expected = (log_volume.sum(0) / trajectory.live_TRB.sum(0)).mean(-1)  # log 1 where an example has no step
     torch.testing.assert_close(found["exponents"].sum(1), expected)
@@ -71,7 +71,7 @@ def test_the_first_exponents_lie_within_the_singular_values_of_the_jacobian_prob
     taken = moment("cell=lstm")
     D, T = 10, len(taken.batch.input)
     product = component("probe", "jacobian", examples=1, times=1).measure(taken)  # of the steps 1 to T-1
-    first = torch.linalg.svdvals(Trajectory(taken, 1).jacobian(0)).log()[:, 0]
+    first = torch.linalg.svdvals(Trajectory(taken, taken.calls[0], 1).jacobian(0)).log()[:, 0]
     ends = {name: product[f"product.log10_{name}"][:, 0, 0] * math.log(10) for name in ("largest", "smallest")}
     found = probe(exponents=D, examples=1, warm_up=0.0).measure(taken)["exponents"] * T
     assert (found[:, 0] <= ends["largest"] + first[:, 0]).all()

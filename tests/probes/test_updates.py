@@ -23,13 +23,13 @@ def measured(taken):
 
 def one_by_one(taken):
     """(R, B, ...) by name: every example's gradient from a backward pass of its own."""
-    model, task, batch = taken.model, taken.experiment.task, taken.batch
+    model, task, batch = taken.model, taken.task, taken.batch
     result = {name: [] for name in taken.gradients}
     for b in range(batch.input.shape[2]):
         mask = None if batch.mask is None else batch.mask[:, :, b : b + 1]
         alone = Batch(batch.input[:, :, b : b + 1], batch.target[:, :, b : b + 1], mask)
-        unrolled = taken.experiment.engine.unroll(
-            model.cell, alone.input, mask_TRB=mask, rule=taken.experiment.rule, last=task.scored
+        unrolled = taken.engine.unroll(
+            model.cell, alone.input, mask_TRB=mask, rule=taken.adjoint_rule, last=task.scored
         )
         model.zero_grad()
         task.losses(model.readout(unrolled.output_KRBH), alone).sum().backward()

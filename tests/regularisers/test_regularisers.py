@@ -7,41 +7,51 @@ from moments import small_experiment
 from support import component, drawn_cell, options, right_aligned_mask, uniform
 from torch import Tensor
 
+from rnnlab.bptt.engine import autograd_engine
+from rnnlab.bptt.passage import Call, Passage
 from rnnlab.bptt.reverse import reverse_sweep
-from rnnlab.bptt.unroll import unroll
+from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
-from rnnlab.regularisers.regulariser import Regulariser, Seen, differentiate
-from rnnlab.tasks.task import Batch
+from rnnlab.regularisers.regulariser import Regulariser
 
 T, R, B, H = 6, 2, 3, 4
 ALL = [option for option in options("regulariser") if option != "none"]
-NOTHING = torch.zeros(1)
 
 
 def made(option: str, **changes: object) -> Regulariser:
     return component("regulariser", option, **changes)
 
 
-def batch(masked: bool = False) -> Batch:
-    return Batch(uniform(T, R, B, 3, seed=1), NOTHING, right_aligned_mask(T, R, B) if masked else None)
+Given = tuple[Tensor, Tensor | None]
+"""Inputs and mask."""
 
 
-def seen(output_TRBH: Tensor, mask: Tensor | None = None) -> Seen:
-    given = Batch(torch.zeros(*output_TRBH.shape[:3], 1, dtype=output_TRBH.dtype), NOTHING, mask)
-    return Seen(drawn_cell("rnn"), given, output_TRBH, None)
+def batch(masked: bool = False) -> Given:
+    return uniform(T, R, B, 3, seed=1), right_aligned_mask(T, R, B) if masked else None
 
 
-def penalty(regulariser: Regulariser, cell: Cell, given: Batch, adjoint: Tensor | None = None) -> Tensor:
-    output = unroll(cell, given.input, mask_TRB=given.mask).output_KRBH
-    return regulariser.penalty(Seen(cell, given, output, adjoint))
+def called(cell: Cell, given: Given, output: Tensor, adjoint: Tensor | None = None) -> Call:
+    return Call("cell", cell, *given, Unrolled(output, (), None, None if adjoint is None else (adjoint,)))
 
 
-def gradients(regulariser: Regulariser, cell: Cell, given: Batch) -> dict[str, Tensor]:
+def seen(output_TRBH: Tensor, mask: Tensor | None = None) -> Call:
+    inputs = torch.zeros(*output_TRBH.shape[:3], 1, dtype=output_TRBH.dtype)
+    return called(drawn_cell("rnn"), (inputs, mask), output_TRBH)
+
+
+def penalty(regulariser: Regulariser, cell: Cell, given: Given, adjoint: Tensor | None = None) -> Tensor:
+    output = unroll(cell, given[0], mask_TRB=given[1]).output_KRBH
+    return regulariser.penalty(called(cell, given, output, adjoint))
+
+
+def gradients(regulariser: Regulariser, cell: Cell, given: Given) -> dict[str, Tensor]:
     """Of each replica's mean loss with its penalty."""
     cell.zero_grad()
-    unrolled = unroll(cell, given.input, mask_TRB=given.mask, vectors=True)
-    differentiate(regulariser, cell, given, unrolled, unrolled.output_KRBH[-1].square().sum(-1))
+    passage = Passage(autograd_engine("tests", vectors=True), scored=1, mask_TRB=given[1], whole=True)
+    output = passage("cell", cell, given[0]).output_KRBH
+    (output[-1].square().sum() + B * regulariser.before(passage).sum()).backward()
+    regulariser.after(passage)
     return {name: p.grad / B for name, p in cell.named_parameters() if p.grad is not None}
 
 
@@ -115,20 +125,21 @@ def test_omega_is_its_equation_with_everything_but_w_held(activation: str) -> No
         batch(masked=True),
         made("omega", strength=0.7),
     )
-    unrolled = unroll(cell, given.input, mask_TRB=given.mask, vectors=True)
+    inputs, mask = given
+    unrolled = unroll(cell, inputs, mask_TRB=mask, vectors=True)
     cotangent = torch.zeros(T, R, B, H, dtype=torch.float64)
     cotangent[-1] = 2 * unrolled.output_KRBH[-1].detach()
-    d = reverse_sweep(cell, given.input, cotangent, mask_TRB=given.mask).adjoint_STRBH[0]
+    d = reverse_sweep(cell, inputs, cotangent, mask_TRB=mask).adjoint_STRBH[0]
     h = unrolled.output_KRBH.detach()
     W = cell.weight_recurrent.detach().clone().requires_grad_()
     expected = []
     for r in range(R):
         terms = []
         for t in range(1, T):
-            a = cell.preactivation(given.input[t], h[t - 1]).detach().requires_grad_()
+            a = cell.preactivation(inputs[t], h[t - 1]).detach().requires_grad_()
             (slope,) = torch.autograd.grad(cell.activation(a).sum(), a)
             for b in range(B):
-                if given.mask is not None and given.mask[t - 1, r, b] and d[t, r, b].norm() > 0:
+                if mask is not None and mask[t - 1, r, b] and d[t, r, b].norm() > 0:
                     back = (d[t, r, b] * slope[r, b]) @ W[r].T
                     terms.append(((back @ back) / (d[t, r, b] @ d[t, r, b]) - 1) ** 2)
         expected.append(0.7 * torch.stack(terms).mean())
@@ -169,8 +180,8 @@ def test_the_logged_loss_is_the_task_s_and_the_penalty_is_beside_it(option, in_t
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["regulariser=omega", "cell=lstm"], "regulariser=omega: not allowed with cell=lstm. It is for the step"),
-        (["regulariser=l2", "parametrisation=cayley"], "regulariser=l2: not allowed with parametrisation=cayley."),
+        (["regulariser=omega", "cell=lstm"], "regulariser=omega: not allowed. It is for the step"),
+        (["regulariser=l2", "parametrisation=cayley"], "regulariser=l2: not allowed. With parametrisation=cayley"),
     ],
 )
 def test_what_would_do_nothing_or_has_nothing_to_look_at_is_refused(overrides: list[str], message: str) -> None:

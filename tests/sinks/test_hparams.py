@@ -6,10 +6,10 @@ import pytest
 from support import composed
 
 from rnnlab.build import build
+from rnnlab.runs.progress import Result
 from rnnlab.schema import validate
 from rnnlab.sinks.hparams import hyper_parameters, outcome, ranges
 from rnnlab.tasks.task import Metric
-from rnnlab.runs.progress import Result
 
 ACCURACY = Metric("accuracy", "share", "higher")
 

@@ -17,11 +17,11 @@ from rnnlab.build import build
 from rnnlab.experiment import Experiment
 from rnnlab.runs.adjoints import AdjointRecord, summarise
 from rnnlab.runs.identity import run_id, technique
+from rnnlab.runs.progress import Result
 from rnnlab.schema import validate
 from rnnlab.sinks import gallery
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.tensorboard import BUCKETS, OFFSET, TensorBoard, middle, profile
-from rnnlab.runs.progress import Result
 
 PROFILE = f"adjoint/profile_over_t_log10_plus_{OFFSET}_h"
 STATES = ("h", "c")

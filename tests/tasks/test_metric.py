@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from helpers import TINY, only_run, read, rnnlab
 
+from rnnlab.runs.progress import Result
 from rnnlab.sinks.hparams import outcome
 from rnnlab.tasks.task import RESERVED, Metric
-from rnnlab.runs.progress import Result
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ from support import GROUPS as FOLDERS
 from support import choice, composed, key, leaf, options
 
 from rnnlab.build import build
-from rnnlab.make import make
 from rnnlab.contract import ConfigError
+from rnnlab.make import make
 from rnnlab.schema import COMPONENTS, validate
 
 OWN = '''

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from support import ROOT, leaf, leaves
 
-from rnnlab.make import make
 from rnnlab.contract import ConfigError, check_component, check_target, component_class
 from rnnlab.groups import GROUPS
+from rnnlab.make import make
 
 
 def names() -> Iterator[str]:
@@ -39,7 +39,7 @@ def refusal(key: str, target: str) -> str:
 @pytest.fixture(scope="module")
 def everything() -> list[str]:
     found = sorted(set(names()))
-    assert {"rnnlab.bptt.fused.compiler._run", "rnnlab.probes.prober.Prober", "rnnlab.cells.lstm.Cell"} <= set(found)
+    assert {"rnnlab.bptt.fused.compiler._run", "rnnlab.training.prober.Prober", "rnnlab.cells.lstm.Cell"} <= set(found)
     return found
 
 

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.contract import Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
-class Adafactor:
+class Adafactor(Optimiser):
     """v_ij = r_i c_j / mean(r) with r, c decaying means of g^2 + eps1 over each row and column;  u = g / sqrt(v);
     w <- w - max(eps2, rms(w)) min(lr, 1 / sqrt(t)) u / max(1, rms(u) / clip).
 
@@ -26,13 +27,10 @@ class Adafactor:
         recurrent_lr_factor: the recurrent weights' steps are this times as large; likewise a schedule's factor.
     """
 
-    lr: Positive
     decay: Positive
     eps1: Positive
     eps2: Positive
     clip: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _Adafactor(groups, self)

@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, Repeats, component
+from rnnlab.contract import BelowOne, Positive, Repeats, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of Jordan's quintic: it brings singular values from anywhere in (0, 1] to about 0.7 to 1.2 in five iterations."""
 
 
 @component
-class Muon:
+class Muon(Optimiser):
     """m <- momentum m + (1 - momentum) g;  w <- w - lr rms sqrt(H) O(m), for gate blocks (H, H) of recurrent weights,
     O(m) about U V' where m = U S V' (Newton-Schulz: x <- a x + b x x' x + c (x x')^2 x from m / |m|).
 
@@ -22,17 +23,14 @@ class Muon:
     an |m| below 1e-7 counts as 1e-7: a gradient that has vanished moves less.
 
     Args:
-        lr: learning rate, > 0.
         momentum: in [0, 1).
         nesterov: look ahead along the momentum.
         iterations: of Newton-Schulz, at most 1000.
         rms: root mean square of a step in units of lr, > 0.
         beta1, beta2, eps: AdamW's, for every parameter that is not recurrent weights.
         weight_decay: decoupled decay of all parameters, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     momentum: BelowOne
     nesterov: bool
     iterations: Repeats
@@ -40,8 +38,6 @@ class Muon:
     beta1: BelowOne
     beta2: BelowOne
     eps: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _Muon(groups, self)
@@ -51,8 +47,7 @@ class _Muon(torch.optim.AdamW):
     """AdamW, which leaves out what has no gradient: the recurrent matrices have had their step by then."""
 
     def __init__(self, groups: list[dict[str, Any]], rule: Muon) -> None:
-        betas, decay = (rule.beta1, rule.beta2), rule.weight_decay
-        super().__init__(groups, lr=rule.lr, betas=betas, eps=rule.eps, weight_decay=decay, fused=True)
+        super().__init__(groups, betas=(rule.beta1, rule.beta2), eps=rule.eps, **rule.rate_and_decay, fused=True)
         self.rule = rule
 
     @torch.no_grad()

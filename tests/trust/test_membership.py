@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import Count, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
@@ -44,6 +45,11 @@ class NoRate:
     """An optimiser without the keys that others read."""
 
     def __call__(self, groups): ...
+
+
+@component
+class OnlyKeys(Optimiser):
+    pass
 
 
 @component
@@ -82,8 +88,8 @@ def own(tmp_path, monkeypatch):
         ("gradient_noise", "TwoArguments", "has no method __call__(gradients, seeds, step)"),
         ("initialiser", "Module", "has no method __call__(weight_OI, generator)"),
         ("bias_initialiser", "Empty", "has no method __call__(weight_OI, generator)"),
-        ("optimiser", "Schedule", "has no method __call__(groups)"),
-        ("optimiser", "NoRate", "has no lr"),
+        ("optimiser", "OnlyKeys", "has no method __call__(groups)"),
+        ("optimiser", "NoRate", "is no rnnlab.optimisers.optimiser.Optimiser"),
         ("schedule", "NoRate", "has no method factor(step, steps)"),
         ("adjoint", "Schedule", "has no method apply(adjoint_RBH)"),
         ("task", "Schedule", "has no method training_batch(seed, step, device)"),

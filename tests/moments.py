@@ -2,7 +2,6 @@
 
 from support import composed
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, build
 from rnnlab.probes.probe import Moment
 from rnnlab.probes.prober import Prober
@@ -40,7 +39,7 @@ def moment(*overrides: str, steps: int = 1, prepare=None) -> Moment:
             model.cell,
             batch.input,
             mask_TRB=batch.mask,
-            rule=of_step(experiment.rule, seeds, step, batch.input),
+            rule=experiment.rule.draw(seeds, step, len(batch.input), batch.input),
             record=True,
             last=task.scored,
         )

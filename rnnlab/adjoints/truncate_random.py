@@ -1,16 +1,15 @@
 """Truncated back-propagation through time with random lengths (Merity, Keskar & Socher 2017), within one sequence."""
 
-from typing import ClassVar
-
 import torch
 from torch import Generator, Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.contract import Count, NonNegative, Share, component
 
 
 @component
-class TruncateRandom:
+class TruncateRandom(AdjointRule):
     """Cut the adjoint between segments of n ~ N(m, spread^2) steps, m = every, or every / 2 with probability `halved`.
 
     n is rounded, and 1 at least. So no step lies next to a cut in every update. Lengths are drawn per replica, anew
@@ -25,7 +24,6 @@ class TruncateRandom:
     every: Count
     spread: NonNegative
     halved: Share
-    acts: ClassVar[bool] = False
 
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
         return Weighted(draw_factors(seeds, step, like, lambda generator: self._kept(steps, generator)))
@@ -38,9 +36,3 @@ class TruncateRandom:
         kept = torch.ones(steps)
         kept[begins[begins < steps]] = 0
         return kept
-
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        return adjoint_RBH
-
-    def cuts(self, step: int) -> bool:
-        raise RuntimeError("truncate_random is drawn for every training step: see rnnlab.adjoints.rule.of_step")

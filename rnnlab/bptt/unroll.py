@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, Carries, Compares, greatest, meet
+from rnnlab.adjoints.rule import AdjointRule, greatest
 from rnnlab.cells.cell import Cell, State
 
 
@@ -78,10 +78,10 @@ def unroll(
     for t in range(T):
         if rule.cuts(t):
             state = tuple(component.detach() for component in state)
-        if isinstance(rule, Carries):
+        if rule.carries:
             state = _carrying(rule, cell, t, state)
         output, new = cell.step(input_TRBI[t], state)
-        if record or vectors or rule.acts:
+        if record or vectors or rule.meets:
             # Before the mask: the total adjoint has the path through the step's other components too.
             for s, component in enumerate(new):
                 if component.requires_grad:
@@ -95,7 +95,7 @@ def unroll(
             output = new[0] if same_output else output
         state = new
         if t >= T - outer:
-            outputs.append(direct.watch(output) if isinstance(rule, Compares) else output)
+            outputs.append(direct.watch(output) if rule.needs_direct else output)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
     return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms, adjoints)
 
@@ -127,12 +127,12 @@ def _hook(
             torch.linalg.vector_norm(adjoint_RBH.detach(), dim=-1, dtype=torch.float64, out=norm_RB)
         if kept_RBH is not None:
             kept_RBH.copy_(adjoint_RBH.detach())
-        return meet(rule, adjoint_RBH, direct.greatest_RB1) if rule.acts else None
+        return rule.meet(adjoint_RBH, direct.greatest_RB1) if rule.meets else None
 
     return met
 
 
-def _carrying(rule: Carries, cell: Cell, step: int, state: State) -> State:
+def _carrying(rule: AdjointRule, cell: Cell, step: int, state: State) -> State:
     """The state as a step may see it: the same numbers, whose gradient passes through the rule."""
     seen = tuple(component.view_as(component) for component in state)
     for name, component in zip(cell.states, seen, strict=True):

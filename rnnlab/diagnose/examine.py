@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment, sources_of
 from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
@@ -82,7 +81,7 @@ def examine(
     lag = _lag(task, batch)
     name, rule = (
         carrier(experiment.model(chosen[:1]).plain().cell),
-        of_step(experiment.rule, chosen[:1], 0, batch.input),
+        experiment.rule.draw(chosen[:1], 0, len(batch.input), batch.input),
     )
     return Findings(
         path=run.path,

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.cells.cell import Cell
 from rnnlab.diagnose.addends import addends
@@ -68,7 +67,7 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
         model.cell,
         batch.input,
         mask_TRB=batch.mask,
-        rule=of_step(experiment.rule, [seed], 0, batch.input),
+        rule=experiment.rule.draw([seed], 0, len(batch.input), batch.input),
         last=experiment.task.scored,
     )
     loss = experiment.task.losses(model.readout(unrolled.output_KRBH), batch).mean()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import Tensor
 
-from rnnlab.adjoints.rule import AdjointRule, of_step
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.tasks.task import Batch
 from rnnlab.training.model import Model
 
@@ -55,7 +55,7 @@ class Moment:
 
     def rule(self, seeds: list[int]) -> AdjointRule:
         """The adjoint rule that this step went by, for replicas with these seeds."""
-        return of_step(self.experiment.rule, seeds, self.step, self.batch.input)
+        return self.experiment.rule.draw(seeds, self.step, len(self.batch.input), self.batch.input)
 
 
 class Probe(Protocol):

@@ -14,7 +14,6 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.build import Experiment
 from rnnlab.contract import CountOrZero
 from rnnlab.device import waits
@@ -164,7 +163,7 @@ def train(
         probing = wants(step, config.probe_every)
         batch = batches(seeds, step)
 
-        model, rule = population.model.plain(), of_step(experiment.rule, seeds, step, batch.input)
+        model, rule = population.model.plain(), experiment.rule.draw(seeds, step, len(batch.input), batch.input)
         dropped = experiment.dropout.drop(model.cell, batch.input, task.scored, Noise(seeds, step, batch.input))
         record_adjoints = probing or prober.needs(step, "adjoints")
         unrolled = experiment.engine.unroll(

@@ -11,6 +11,7 @@ from rnnlab.schema import COMPONENTS, validate
 OWN = '''
 import torch
 from torch import nn
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import Count, Positive, component
 from rnnlab.optimisers.optimiser import Optimiser
@@ -58,6 +59,11 @@ class TwoArguments:
 
 
 @component
+class OneArgument(AdjointRule):
+    def meet(self, adjoint): ...
+
+
+@component
 class Empty:
     pass
 
@@ -91,7 +97,8 @@ def own(tmp_path, monkeypatch):
         ("optimiser", "OnlyKeys", "has no method __call__(groups)"),
         ("optimiser", "NoRate", "is no rnnlab.optimisers.optimiser.Optimiser"),
         ("schedule", "NoRate", "has no method factor(step, steps)"),
-        ("adjoint", "Schedule", "has no method apply(adjoint_RBH)"),
+        ("adjoint", "Schedule", "is no rnnlab.adjoints.rule.AdjointRule"),
+        ("adjoint", "OneArgument", "has no method meet(adjoint_RBH, direct_RB1)"),
         ("task", "Schedule", "has no method training_batch(seed, step, device)"),
         ("regulariser", "Module", "has no method penalty(seen)"),
         ("dropout", "Empty", "has no method drop(cell, input_TRBI, scored, noise)"),

@@ -115,7 +115,6 @@ _ROWS = (
         "How gradients become updates.",
         "rnnlab.optimisers",
         ("rnnlab.optimisers.optimiser.Optimiser",),
-        keys=("lr", "recurrent_lr_factor"),
     ),
     Group(
         "schedule",

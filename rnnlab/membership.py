@@ -1,7 +1,8 @@
 """Whether a component is what its group's protocol says, asked when it is made and not when it is used.
 
 A protocol is satisfied by having its members: a method must take the arguments that it will be called with. A class,
-such as `Cell`, is inherited from, and what it leaves open (abstract methods, ClassVars without a value) is defined.
+such as `Cell`, is inherited from; what it leaves open (abstract methods, ClassVars without a value) is defined, and a
+method of it that is overridden takes the same arguments.
 """
 
 import inspect
@@ -40,7 +41,8 @@ def _lacking(kind: type, made: Any) -> Iterator[str]:
     attributes = _open_class_variables(kind) if not protocol else _attributes(kind) if made is not cls else []
     yield from (f"has no {name}" for name in attributes if not hasattr(made, name))
     for name, method in _methods(kind):
-        if (protocol or _is_abstract(method)) and not _serves(cls, name, method):
+        inherited = _defined(cls, name) is method and not _is_abstract(method)
+        if (protocol or not inherited) and not _serves(cls, name, method):
             yield f"has no method {name}({', '.join(_arguments(method))})"
 
 

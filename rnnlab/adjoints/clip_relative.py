@@ -5,11 +5,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.contract import Positive, component
 
 
 @component
-class ClipRelative:
+class ClipRelative(AdjointRule):
     """a <- a b / |a| for every example and step with |a| > b = ratio max_k |d_k|, over the steps k from this one on.
 
     a = dL_b/dh_t is the total adjoint, d_k its direct part at step k: what the loss at that step alone asks for. A
@@ -22,16 +23,10 @@ class ClipRelative:
     """
 
     ratio: Positive
-    acts: ClassVar[bool] = True
+    needs_direct: ClassVar[bool] = True
 
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        raise RuntimeError("clip_relative compares; an engine calls `compare`")
-
-    def compare(self, adjoint_RBH: Tensor, direct_RB1: Tensor) -> Tensor:
+    def meet(self, adjoint_RBH: Tensor, direct_RB1: Tensor) -> Tensor:
         norm_RB1 = torch.linalg.vector_norm(adjoint_RBH, dim=-1, keepdim=True, dtype=torch.float64)
         bound_RB1 = self.ratio * direct_RB1
         factor_RB1 = torch.where(norm_RB1 > bound_RB1, bound_RB1 / norm_RB1, 1.0)
         return adjoint_RBH * factor_RB1.to(adjoint_RBH.dtype)
-
-    def cuts(self, step: int) -> bool:
-        return False

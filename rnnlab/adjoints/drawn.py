@@ -5,16 +5,16 @@ T time, R replica, B batch, H hidden.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.streams import generator
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(AdjointRule):
     """What flows back from a step is multiplied by a factor of the step and replica, nothing at all where it is 0.
 
     factor_TR: by step and replica; component: the only one it is for, None for all.
@@ -22,19 +22,12 @@ class Weighted:
 
     factor_TR: Tensor
     component: str | None = None
-    acts: ClassVar[bool] = False
-
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        return adjoint_RBH
 
     def carry(self, step: int, component: str, adjoint_RBH: Tensor) -> Tensor:
         if self.component not in (None, component):
             return adjoint_RBH
         factor_R11 = self.factor_TR[step].view(-1, 1, 1)
         return (adjoint_RBH * factor_R11).masked_fill(factor_R11 == 0, 0)  # also where it is not finite
-
-    def cuts(self, step: int) -> bool:
-        return False
 
 
 def draw_factors(seeds: list[int], step: int, like: Tensor, one: Callable[[Generator], Tensor]) -> Tensor:

@@ -1,17 +1,16 @@
 """Block the gradient through h and leave the path through c (h-detach, Kanuparthi et al. 2019)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.contract import PositiveShare, component
 from rnnlab.plan import Plan, Refusal
 
 
 @component
-class HDetach:
+class HDetach(AdjointRule):
     """At every step, with probability `share`: nothing flows back from the gates into h_{t-1}; dL/dc passes as it is.
 
     What is left with share = 1 is the linear path c_t = f c_{t-1} + ..., along which the gradient is multiplied by f
@@ -22,7 +21,6 @@ class HDetach:
     """
 
     share: PositiveShare
-    acts: ClassVar[bool] = False
 
     def why_not(self, plan: Plan) -> Refusal:
         if plan.cell.states != ("h", "c"):
@@ -34,9 +32,3 @@ class HDetach:
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
         factor_TR = draw_factors(seeds, step, like, lambda g: torch.rand(steps, generator=g) >= self.share)
         return Weighted(factor_TR, component="h")
-
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        return adjoint_RBH
-
-    def cuts(self, step: int) -> bool:
-        raise RuntimeError("h_detach is drawn for every training step: see rnnlab.adjoints.rule.of_step")

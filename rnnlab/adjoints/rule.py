@@ -3,69 +3,61 @@
 T time, R replica, B batch, H hidden.
 """
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 
-@runtime_checkable
-class AdjointRule(Protocol):
-    """Changes the adjoint of a state, dL_b/dh_t for every example b, as the backward pass meets it."""
+class AdjointRule:
+    """Changes the adjoint of a state, dL_b/dh_t for every example b, on its way back. As it stands, it changes nothing.
 
-    acts: ClassVar[bool]
-    """Whether `apply` (or `compare`) changes anything; an engine leaves it out where it does not."""
+    A rule overrides the methods that it needs; an engine leaves out those that it does not.
+    """
 
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        """The adjoint that travels on, given the total adjoint of one state component at one step."""
-        ...
+    needs_direct: ClassVar[bool] = False
+    """Whether `meet` reads `direct_RB1`, which is zero where no rule does."""
 
-    def cuts(self, step: int) -> bool:
-        """Whether nothing flows back from time step `step` (0-based) into the state before it."""
-        ...
-
-
-@runtime_checkable
-class Carries(AdjointRule, Protocol):
-    """A rule that also changes what flows back from a time step into the state before it."""
-
-    def carry(self, step: int, component: str, adjoint_RBH: Tensor) -> Tensor:
-        """What arrives at a state component (by its name) before time step `step`, given what would."""
-        ...
-
-
-@runtime_checkable
-class Compares(AdjointRule, Protocol):
-    """A rule that looks at the loss's direct derivatives too; it has `compare` act in place of `apply`."""
-
-    def compare(self, adjoint_RBH: Tensor, direct_RB1: Tensor) -> Tensor:
-        """As `apply`; `direct_RB1`, float64: the greatest norm of a direct part dL_b/dh_k with all later steps held
-        fixed, over the steps k from this one on."""
-        ...
-
-
-@runtime_checkable
-class Draws(AdjointRule, Protocol):
-    """A rule that is drawn anew for every training step, each replica's part from a generator of its own."""
-
-    def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> AdjointRule:
-        """The rule of one training step.
+    def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> "AdjointRule":
+        """The rule of one training step, each replica's part from a generator of its own.
 
         Args:
             seeds: (R,), the replicas; step: which update, 1-based; steps: T.
             like: a tensor of the dtype and on the device that the adjoints have.
         """
-        ...
+        return self
 
+    def cuts(self, step: int) -> bool:
+        """Whether nothing flows back from time step `step` (0-based) into the state before it."""
+        return False
 
-def of_step(rule: AdjointRule, seeds: list[int], step: int, input_TRBI: Tensor) -> AdjointRule:
-    """The rule that a training step with these inputs goes by."""
-    return rule.draw(seeds, step, len(input_TRBI), input_TRBI) if isinstance(rule, Draws) else rule
+    def meet(self, adjoint_RBH: Tensor, direct_RB1: Tensor) -> Tensor:
+        """The adjoint that travels on, given the total adjoint of one state component at one step.
 
+        Args:
+            direct_RB1: float64, the greatest norm of a direct part dL_b/dh_k with all later steps held fixed, over the
+                steps k from this one on.
+        """
+        return adjoint_RBH
 
-def meet(rule: AdjointRule, adjoint_RBH: Tensor, direct_RB1: Tensor) -> Tensor:
-    """What travels on of an adjoint that arrives at a step."""
-    return rule.compare(adjoint_RBH, direct_RB1) if isinstance(rule, Compares) else rule.apply(adjoint_RBH)
+    def carry(self, step: int, component: str, adjoint_RBH: Tensor) -> Tensor:
+        """What arrives at a state component (by its name) before time step `step`, given what would."""
+        return adjoint_RBH
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is another rule for every training step."""
+        return type(self).draw is not AdjointRule.draw
+
+    @property
+    def meets(self) -> bool:
+        """Whether it acts on the adjoint that arrives at a step."""
+        return type(self).meet is not AdjointRule.meet
+
+    @property
+    def carries(self) -> bool:
+        """Whether it acts on what flows back from a step into the state before."""
+        return type(self).carry is not AdjointRule.carry
 
 
 def greatest(direct_RB1: Tensor, direct_RBH: Tensor) -> Tensor:

@@ -1,22 +1,15 @@
 """Truncated back-propagation through time (Williams & Peng 1990), within one sequence."""
 
-from typing import ClassVar
-
-from torch import Tensor
-
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.contract import Count, component
 from rnnlab.plan import Plan, Refusal
 
 
 @component
-class Truncate:
+class Truncate(AdjointRule):
     """Cut the adjoint every `every` steps: nothing flows back across the time steps every, 2 every, …"""
 
     every: Count
-    acts: ClassVar[bool] = False
-
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        return adjoint_RBH
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.every >= plan.task.steps:

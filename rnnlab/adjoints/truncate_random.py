@@ -1,17 +1,16 @@
 """Truncated back-propagation through time with random lengths (Merity, Keskar & Socher 2017), within one sequence."""
 
-from typing import ClassVar
-
 import torch
 from torch import Generator, Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.contract import Count, NonNegative, Share, component
 from rnnlab.plan import Plan, Refusal
 
 
 @component
-class TruncateRandom:
+class TruncateRandom(AdjointRule):
     """Cut the adjoint between segments of n ~ N(m, spread^2) steps, m = every, or every / 2 with probability `halved`.
 
     n is rounded, and 1 at least. So no step lies next to a cut in every update. Lengths are drawn per replica, anew
@@ -26,7 +25,6 @@ class TruncateRandom:
     every: Count
     spread: NonNegative
     halved: Share
-    acts: ClassVar[bool] = False
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.every >= plan.task.steps:
@@ -44,9 +42,3 @@ class TruncateRandom:
         kept = torch.ones(steps)
         kept[begins[begins < steps]] = 0
         return kept
-
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        return adjoint_RBH
-
-    def cuts(self, step: int) -> bool:
-        raise RuntimeError("truncate_random is drawn for every training step: see rnnlab.adjoints.rule.of_step")

@@ -1,16 +1,15 @@
 """Randomly truncated back-propagation through time without bias (Tallec & Ollivier 2017), within one sequence."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from rnnlab.adjoints.drawn import Weighted, draw_factors
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.contract import OpenShare, component
 
 
 @component
-class TruncateUnbiased:
+class TruncateUnbiased(AdjointRule):
     """At every step, with probability `share`, nothing flows back; else it is multiplied by 1 / (1 - share).
 
     The expected gradient is that of full back-propagation, which fixed truncation misses by everything that lies across
@@ -22,14 +21,7 @@ class TruncateUnbiased:
     """
 
     share: OpenShare
-    acts: ClassVar[bool] = False
 
     def draw(self, seeds: list[int], step: int, steps: int, like: Tensor) -> Weighted:
         kept = draw_factors(seeds, step, like, lambda g: torch.rand(steps, generator=g) >= self.share)
         return Weighted(kept / (1 - self.share))
-
-    def apply(self, adjoint_RBH: Tensor) -> Tensor:
-        return adjoint_RBH
-
-    def cuts(self, step: int) -> bool:
-        raise RuntimeError("truncate_unbiased is drawn for every training step: see rnnlab.adjoints.rule.of_step")

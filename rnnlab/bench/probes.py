@@ -14,7 +14,6 @@ from typing import Any
 
 from rich.table import Table
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.bench.timing import interleaved, small_table
 from rnnlab.bench.work import BareStep, torch_threads, training_configuration
 from rnnlab.build import build
@@ -62,7 +61,11 @@ def _measurement(experiment: Experiment, name: str, probe: Probe, folder: Path) 
     batch = stack([task.training_batch(s, 1) for s in seeds]).to(experiment.device, experiment.dtype)
     model = population.model.plain()
     unrolled = experiment.engine.unroll(
-        model.cell, batch.input, rule=of_step(experiment.rule, seeds, 1, batch.input), record=True, last=task.scored
+        model.cell,
+        batch.input,
+        rule=experiment.rule.draw(seeds, 1, len(batch.input), batch.input),
+        record=True,
+        last=task.scored,
     )
     loss_RB = task.losses(model.readout(unrolled.output_KRBH), batch)
     loss_RB.sum().backward()

@@ -15,7 +15,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.fused.library import KernelUnavailable
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.unroll import Unrolled
@@ -112,7 +111,7 @@ class BareStep:
             self.model.cell,
             self.batch.input,
             mask_TRB=self.batch.mask,
-            rule=of_step(self.rule, self.seeds, 1, self.batch.input),
+            rule=self.rule.draw(self.seeds, 1, len(self.batch.input), self.batch.input),
             last=self.task.scored,
         )
         return self.task.losses(self.model.readout(unrolled.output_KRBH), self.batch).sum()

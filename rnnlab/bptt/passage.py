@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, of_step
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.engine import Engine
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell
@@ -143,7 +143,7 @@ class Passage:
             return self._rule
         T = len(input_TRBI)
         if T not in self._rules:
-            self._rules[T] = of_step(self._rule, self.update.seeds, self.update.step, input_TRBI)
+            self._rules[T] = self._rule.draw(self.update.seeds, self.update.step, T, input_TRBI)
         return self._rules[T]
 
 

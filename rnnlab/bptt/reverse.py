@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, Carries, greatest, meet
+from rnnlab.adjoints.rule import AdjointRule, greatest
 from rnnlab.bptt.walk import walk
 from rnnlab.cells.cell import Cell, State
 
@@ -107,7 +107,7 @@ def steps_back(
                 (part,) = torch.autograd.grad(after[:s], component, seeds, retain_graph=True, allow_unused=True)
                 through = through if part is None else part
             adjoint.append(outer + through)
-            seeds.append(meet(rule, outer + through, direct_RB1) - through)
+            seeds.append(rule.meet(outer + through, direct_RB1) - through)
         used = [*parameters, input_RBI, *before]
         result = torch.autograd.grad(after, used, seeds, allow_unused=True)
         result = [torch.zeros_like(u) if g is None else g for u, g in zip(used, result, strict=True)]
@@ -116,8 +116,7 @@ def steps_back(
         carried = tuple(r + p for r, p in zip(result[len(parameters) + 1 :], passing, strict=True))
         if rule.cuts(t):
             carried = tuple(torch.zeros_like(c) for c in carried)
-        if isinstance(rule, Carries):
-            carried = tuple(rule.carry(t, name, c) for name, c in zip(cell.states, carried, strict=True))
+        carried = tuple(rule.carry(t, name, c) for name, c in zip(cell.states, carried, strict=True))
         parts = dict(zip(names, result, strict=False))
         yield StepBack(t, tuple(adjoint), parts, result[len(parameters)], carried)
 

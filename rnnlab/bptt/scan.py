@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, Carries, Draws
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.recurrence import linear_recurrence
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
@@ -24,7 +24,7 @@ def why_not(cell: Cell, rule: AdjointRule) -> str | None:
     """Why the scan engine cannot unroll this, as a clause; None when it can."""
     if not isinstance(cell, LinearCell):
         return f"the cell {type(cell).__name__} is no linear recurrence"
-    if rule.acts or isinstance(rule, Carries | Draws):
+    if rule.meets or rule.carries or rule.draws:
         return f"the adjoint rule {type(rule).__name__} acts on the adjoint of every step before the next"
     return None
 

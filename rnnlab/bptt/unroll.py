@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, Carries, Compares, greatest, meet
+from rnnlab.adjoints.rule import AdjointRule, greatest
 from rnnlab.bptt.walk import walk
 from rnnlab.cells.cell import Cell, State
 
@@ -80,10 +80,10 @@ def unroll(
     def enter(t: int, state: State) -> State:
         if rule.cuts(t):
             state = tuple(component.detach() for component in state)
-        return _carrying(rule, cell, t, state) if isinstance(rule, Carries) else state
+        return _carrying(rule, cell, t, state) if rule.carries else state
 
     for t, step in enumerate(walk(cell, input_TRBI, state, mask_TRB, enter=enter)):
-        if record or vectors or rule.acts:
+        if record or vectors or rule.meets:
             # As made, before the mask: the total adjoint has the path through the step's other components too.
             for s, component in enumerate(step.made):
                 if component.requires_grad:
@@ -92,7 +92,7 @@ def unroll(
                     component.register_hook(_hook(rule, norm_RB, kept_RBH, direct))
         state = step.after
         if t >= T - outer:
-            outputs.append(direct.watch(step.output_RBH) if isinstance(rule, Compares) else step.output_RBH)
+            outputs.append(direct.watch(step.output_RBH) if rule.needs_direct else step.output_RBH)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
     return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms, adjoints)
 
@@ -124,12 +124,12 @@ def _hook(
             torch.linalg.vector_norm(adjoint_RBH.detach(), dim=-1, dtype=torch.float64, out=norm_RB)
         if kept_RBH is not None:
             kept_RBH.copy_(adjoint_RBH.detach())
-        return meet(rule, adjoint_RBH, direct.greatest_RB1) if rule.acts else None
+        return rule.meet(adjoint_RBH, direct.greatest_RB1) if rule.meets else None
 
     return met
 
 
-def _carrying(rule: Carries, cell: Cell, step: int, state: State) -> State:
+def _carrying(rule: AdjointRule, cell: Cell, step: int, state: State) -> State:
     """The state as a step may see it: the same numbers, whose gradient passes through the rule."""
     seen = tuple(component.view_as(component) for component in state)
     for name, component in zip(cell.states, seen, strict=True):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.passage import prefix
 from rnnlab.build import sources_of
 from rnnlab.contract import OURS, ConfigError, RunError
@@ -83,7 +82,7 @@ def examine(
         replicas.append(Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found))
     lag = _lag(task, batch)
     first, cell = next(iter(experiment.model(chosen[:1]).effective().cells.items()))
-    name, rule = f"{prefix(first)}{carrier(cell)}", of_step(experiment.rule, chosen[:1], 0, batch.input)
+    name, rule = f"{prefix(first)}{carrier(cell)}", experiment.rule.draw(chosen[:1], 0, task.steps, batch.input)
     return Findings(
         path=run.path,
         state=run.state,

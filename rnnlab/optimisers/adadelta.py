@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, Positive, component
 from rnnlab.optimisers.optimiser import Optimiser
 
 
@@ -16,15 +16,10 @@ class Adadelta(Optimiser):
         lr: factor of the step, > 0; the paper has none, which is 1.
         rho: decay of the two mean squares, in [0, 1).
         eps: added to them, > 0; it sets the length of the first steps.
-        weight_decay: L2 penalty added to the gradient, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     rho: BelowOne
     eps: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adadelta(groups, lr=self.lr, rho=self.rho, eps=self.eps, weight_decay=self.weight_decay)
+        return torch.optim.Adadelta(groups, rho=self.rho, eps=self.eps, **self.rate_and_decay)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.contract import Positive, component
 from rnnlab.optimisers.optimiser import Optimiser
 
 
@@ -27,13 +27,10 @@ class Adafactor(Optimiser):
         recurrent_lr_factor: the recurrent weights' steps are this times as large; likewise a schedule's factor.
     """
 
-    lr: Positive
     decay: Positive
     eps1: Positive
     eps2: Positive
     clip: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _Adafactor(groups, self)

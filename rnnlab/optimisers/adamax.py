@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, Positive, component
 from rnnlab.optimisers.optimiser import Optimiser
 
 
@@ -13,21 +13,13 @@ class Adamax(Optimiser):
     """m <- beta1 m + (1 - beta1) g;  u <- max(beta2 u, |g| + eps);  w <- w - lr / (1 - beta1^t) m / u.
 
     Args:
-        lr: learning rate, > 0.
         beta1, beta2: decay of mean and maximum, in [0, 1).
         eps: added to |g|, > 0.
-        weight_decay: L2 penalty added to the gradient, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     beta1: BelowOne
     beta2: BelowOne
     eps: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adamax(
-            groups, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, weight_decay=self.weight_decay
-        )
+        return torch.optim.Adamax(groups, betas=(self.beta1, self.beta2), eps=self.eps, **self.rate_and_decay)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, Positive, component
 from rnnlab.optimisers.optimiser import Optimiser
 
 
@@ -13,29 +13,23 @@ class AdamW(Optimiser):
     """As Adam, and w <- w - lr weight_decay w beside it.
 
     Args:
-        lr: learning rate, > 0.
         beta1, beta2: decay of the two means, in [0, 1).
         eps: added to the root, > 0.
         amsgrad: keep the largest v (Reddi et al. 2018).
         weight_decay: decoupled decay, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     beta1: BelowOne
     beta2: BelowOne
     eps: Positive
     amsgrad: bool
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
             groups,
-            lr=self.lr,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             amsgrad=self.amsgrad,
-            weight_decay=self.weight_decay,
+            **self.rate_and_decay,
             fused=True,  # one pass over each tensor; the default takes about ten, and 2.5 times as long
         )

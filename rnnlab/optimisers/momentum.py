@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, component
 from rnnlab.optimisers.optimiser import Optimiser
 from rnnlab.plan import Plan, Refusal
 
@@ -14,20 +14,14 @@ class Momentum(Optimiser):
     """v <- momentum v + (1 - dampening) g;  w <- w - lr v.  At the first step v <- g, as torch has it.
 
     Args:
-        lr: learning rate, > 0.
         momentum: share of the velocity kept, in [0, 1).
         dampening: share of the gradient left out, in [0, 1); 0 with Nesterov's form.
         nesterov: look ahead along the velocity.
-        weight_decay: L2 penalty, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     momentum: BelowOne
     dampening: BelowOne
     nesterov: bool
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
@@ -37,9 +31,8 @@ class Momentum(Optimiser):
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             groups,
-            lr=self.lr,
             momentum=self.momentum,
             dampening=self.dampening,
             nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
+            **self.rate_and_decay,
         )

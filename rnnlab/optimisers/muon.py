@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, Repeats, component
+from rnnlab.contract import BelowOne, Positive, Repeats, component
 from rnnlab.optimisers.optimiser import Optimiser
 from rnnlab.plan import Plan, Refusal
 
@@ -24,17 +24,14 @@ class Muon(Optimiser):
     an |m| below 1e-7 counts as 1e-7: a gradient that has vanished moves less.
 
     Args:
-        lr: learning rate, > 0.
         momentum: in [0, 1).
         nesterov: look ahead along the momentum.
         iterations: of Newton-Schulz, at most 1000.
         rms: root mean square of a step in units of lr, > 0.
         beta1, beta2, eps: AdamW's, for every parameter that is not recurrent weights.
         weight_decay: decoupled decay of all parameters, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     momentum: BelowOne
     nesterov: bool
     iterations: Repeats
@@ -42,8 +39,6 @@ class Muon(Optimiser):
     beta1: BelowOne
     beta2: BelowOne
     eps: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def why_not(self, plan: Plan) -> Refusal:
         if plan.has("parametrisation"):
@@ -60,8 +55,7 @@ class _Muon(torch.optim.AdamW):
     """AdamW, which leaves out what has no gradient: the recurrent matrices have had their step by then."""
 
     def __init__(self, groups: list[dict[str, Any]], rule: Muon) -> None:
-        betas, decay = (rule.beta1, rule.beta2), rule.weight_decay
-        super().__init__(groups, lr=rule.lr, betas=betas, eps=rule.eps, weight_decay=decay, fused=True)
+        super().__init__(groups, betas=(rule.beta1, rule.beta2), eps=rule.eps, **rule.rate_and_decay, fused=True)
         self.rule = rule
 
     @torch.no_grad()

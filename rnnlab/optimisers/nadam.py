@@ -14,30 +14,23 @@ class NAdam(Optimiser):
     v bias-corrected, mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2) and M_t = mu_1 mu_2 ... mu_t.
 
     Args:
-        lr: learning rate, > 0.
         beta1, beta2: decay of the means of g and g^2, in [0, 1).
         eps: added to the root, > 0.
         momentum_decay: how fast mu_t grows to beta1, >= 0.
-        weight_decay: L2 penalty added to the gradient, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     beta1: BelowOne
     beta2: BelowOne
     eps: Positive
     momentum_decay: NonNegative
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _NAdam(
             groups,
-            lr=self.lr,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             momentum_decay=self.momentum_decay,
-            weight_decay=self.weight_decay,
+            **self.rate_and_decay,
         )
 
 

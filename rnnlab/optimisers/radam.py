@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from rnnlab.contract import BelowOne, NonNegative, Positive, component
+from rnnlab.contract import BelowOne, Positive, component
 from rnnlab.optimisers.optimiser import Optimiser
 
 
@@ -15,21 +15,13 @@ class RAdam(Optimiser):
     p_t = p - 2 t beta2^t / (1 - beta2^t). While p_t <= 5, at the first steps, w <- w - lr m.
 
     Args:
-        lr: learning rate, > 0.
         beta1, beta2: decay of the means of g and g^2, in [0, 1).
         eps: added to the root, > 0.
-        weight_decay: L2 penalty added to the gradient, >= 0.
-        recurrent_lr_factor: the recurrent weights' learning rate is lr times this.
     """
 
-    lr: Positive
     beta1: BelowOne
     beta2: BelowOne
     eps: Positive
-    weight_decay: NonNegative
-    recurrent_lr_factor: NonNegative
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.RAdam(
-            groups, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, weight_decay=self.weight_decay
-        )
+        return torch.optim.RAdam(groups, betas=(self.beta1, self.beta2), eps=self.eps, **self.rate_and_decay)

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from rnnlab.adjoints.rule import AdjointRule, of_step
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import Engine
 from rnnlab.bptt.passage import Call, Passage, Update, recorded
@@ -91,7 +91,7 @@ class Moment:
 
     def rule(self, input_TRBI: Tensor) -> AdjointRule:
         """The adjoint rule that this step went by in a call with such inputs."""
-        return of_step(self.adjoint_rule, self.seeds, self.step, input_TRBI)
+        return self.adjoint_rule.draw(self.seeds, self.step, len(input_TRBI), input_TRBI)
 
 
 class Probe(Protocol):

@@ -3,10 +3,11 @@
 import pytest
 import torch
 from moments import moment, small_experiment
-from support import component, drawn_cell, uniform
+from support import component, drawn_cell, options, uniform
 from torch import Tensor
 
-from rnnlab.adjoints.rule import AdjointRule, Draws, of_step
+from rnnlab.adjoints.clip_norm import ClipNorm
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import ConfigError
@@ -18,7 +19,7 @@ INPUTS = uniform(T, 1, B, 3, seed=1)
 def norms(cell: Cell, rule: AdjointRule, weight: float = 1.0, scored: int = 1) -> Tensor:
     """(S, T, B), and parameter gradients left in the cell."""
     cell.zero_grad()
-    unrolled = unroll(cell, INPUTS, rule=of_step(rule, [0], 1, INPUTS), record=True, last=scored)
+    unrolled = unroll(cell, INPUTS, rule=rule.draw([0], 1, len(INPUTS), INPUTS), record=True, last=scored)
     (weight * unrolled.output_KRBH.square()).sum().backward()
     assert unrolled.adjoint_norm_STRB is not None
     return unrolled.adjoint_norm_STRB[:, :, 0]
@@ -43,7 +44,7 @@ def test_h_detach_leaves_the_product_of_the_forget_gates() -> None:
         state = cell.step(input_RBI, state)[1]
     inputs = INPUTS
     unrolled = unroll(
-        cell, inputs, rule=of_step(component("adjoint", "h_detach", share=1.0), [0], 1, inputs), vectors=True
+        cell, inputs, rule=component("adjoint", "h_detach", share=1.0).draw([0], 1, len(inputs), inputs), vectors=True
     )
     unrolled.output_KRBH[-1].square().sum().backward()
     assert unrolled.adjoints is not None
@@ -94,7 +95,7 @@ def test_unbiased_truncation_has_the_full_gradient_on_average() -> None:
         return cell.weight_input.grad.flatten(1).clone()
 
     full = gradient(component("adjoint", "none"))[0]
-    drawn = gradient(of_step(component("adjoint", "truncate_unbiased", share=0.3), list(range(N)), 1, inputs))
+    drawn = gradient(component("adjoint", "truncate_unbiased", share=0.3).draw(list(range(N)), 1, len(inputs), inputs))
     error = drawn.std(0) / N**0.5
     assert ((drawn.mean(0) - full).abs() < 4.5 * error).all()
     assert (drawn.std(0) > 0.05 * full.abs()).all()
@@ -115,23 +116,56 @@ def test_random_truncation_without_spread_is_truncation() -> None:
 
 def test_random_segments_have_the_lengths_asked_for() -> None:
     rule = component("adjoint", "truncate_random", every=20, spread=3.0, halved=0.25)
-    cuts = (of_step(rule, [5], 1, torch.zeros(100_000, 1, 1, 1)).factor_TR[:, 0] == 0).nonzero()[:, 0]
+    cuts = (rule.draw([5], 1, 100_000, torch.zeros(1)).factor_TR[:, 0] == 0).nonzero()[:, 0]
     lengths = cuts.diff().double()
     assert lengths.mean().item() == pytest.approx(0.75 * 20 + 0.25 * 10, rel=0.02)
     assert (lengths < 14).double().mean().item() == pytest.approx(0.25 * 0.88 + 0.75 * 0.015, abs=0.03)
 
 
-@pytest.mark.parametrize("option", ["h_detach", "truncate_random", "truncate_unbiased"])
+DRAWN = ("h_detach", "truncate_random", "truncate_unbiased")
+
+
+@pytest.mark.parametrize("option", DRAWN)
 def test_every_replica_and_training_step_has_a_draw_of_its_own(option: str) -> None:
     rule = component("adjoint", option)
     inputs = torch.zeros(200, 3, 1, 1)
-    together = of_step(rule, [4, 1, 7], 2, inputs).factor_TR
-    assert torch.equal(together[:, 2:], of_step(rule, [7], 2, inputs).factor_TR)
+    together = rule.draw([4, 1, 7], 2, len(inputs), inputs).factor_TR
+    assert torch.equal(together[:, 2:], rule.draw([7], 2, len(inputs), inputs).factor_TR)
     assert not torch.equal(together[:, 0], together[:, 1])
-    assert not torch.equal(together, of_step(rule, [4, 1, 7], 3, inputs).factor_TR)
-    assert isinstance(rule, Draws)
-    with pytest.raises(RuntimeError, match="drawn"):
-        unroll(drawn_cell("lstm"), INPUTS, rule=rule)
+    assert not torch.equal(together, rule.draw([4, 1, 7], 3, len(inputs), inputs).factor_TR)
+    assert rule.draws
+    assert not rule.draw([4], 2, 200, inputs).draws
+
+
+class Halves(AdjointRule):
+    """A rule of the user's own."""
+
+    def carry(self, step: int, component: str, adjoint_RBH: Tensor) -> Tensor:
+        return 0.5 * adjoint_RBH
+
+
+class Below(ClipNorm):
+    """One that inherits what it does."""
+
+
+def test_a_rule_says_by_what_it_overrides_where_it_acts() -> None:
+    made = {option: component("adjoint", option) for option in options("adjoint")}
+    acts = {option: (rule.draws, rule.meets, rule.carries) for option, rule in made.items()}
+    assert {option for option, (draws, _, _) in acts.items() if draws} == set(DRAWN)
+    assert acts["none"] == acts["truncate"] == (False, False, False)
+    assert acts["clip_norm"] == acts["clip_value"] == acts["clip_relative"] == (False, True, False)
+    assert acts["scale"] == (False, False, True)
+    assert Below(max_norm=1.0).meets
+    assert [option for option, rule in made.items() if rule.needs_direct] == ["clip_relative"]
+    for rule in made.values():
+        drawn = rule.draw([0], 1, T, INPUTS)
+        assert (drawn is rule) != rule.draws
+
+
+def test_a_rule_of_one_s_own_overrides_one_method() -> None:
+    cell = drawn_cell("lstm")
+    assert torch.equal(norms(cell, Halves()), norms(cell, component("adjoint", "scale", factor=0.5)))
+    assert torch.equal(norms(cell, AdjointRule()), norms(cell, component("adjoint", "none")))
 
 
 @pytest.mark.parametrize("option", ["truncate_unbiased", "scale"])

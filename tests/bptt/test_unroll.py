@@ -10,7 +10,6 @@ import torch
 from support import CELLS, DTYPES, component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import Unrolled, unroll
 from rnnlab.cells.cell import Cell, State
@@ -44,7 +43,7 @@ def test_adjoints_and_gradients_equal_the_oracle(option: str, rule: str, masked:
     cotangent = uniform(T, R, B, H, seed=2)
     state, mask = drawn_state(cell, R, B), right_aligned_mask(T, R, B) if masked else None
 
-    taken = of_step(RULES[rule], list(range(R)), 1, inputs)
+    taken = RULES[rule].draw(list(range(R)), 1, len(inputs), inputs)
     unrolled = unroll(cell, inputs, state=state, mask_TRB=mask, rule=taken, record=True)
     (unrolled.output_KRBH * cotangent).sum().backward()
     swept = reverse_sweep(cell, inputs, cotangent, state=state, mask_TRB=mask, rule=taken)
@@ -209,22 +208,23 @@ def test_clip_norm_bounds_what_travels_on_for_every_example_and_step() -> None:
 def test_clipping_rules_bound_and_are_idempotent_and_leave_small_adjoints(name: str, dtype: torch.dtype) -> None:
     rule = RULES[name]
     adjoint = uniform(2, 6, 5, seed=13, dtype=dtype) * torch.logspace(-4, 4, 6, dtype=dtype).view(1, 6, 1)
-    once = rule.apply(adjoint)
+    nothing = torch.zeros(2, 6, 1, dtype=torch.float64)
+    once = rule.meet(adjoint, nothing)
     size, bound = ((lambda a: a.norm(dim=-1)), 0.4) if name == "clip_norm" else ((lambda a: a.abs().amax(-1)), 0.15)
     assert (size(once) <= bound * (1 + 4 * torch.finfo(dtype).eps)).all()
     small = size(adjoint) < bound
     assert small.any()
     assert not small.all()
     assert torch.equal(once[small], adjoint[small])
-    torch.testing.assert_close(rule.apply(once), once, rtol=4 * torch.finfo(dtype).eps, atol=0)
-    assert torch.equal(rule.apply(torch.zeros_like(adjoint)), torch.zeros_like(adjoint))
+    torch.testing.assert_close(rule.meet(once, nothing), once, rtol=4 * torch.finfo(dtype).eps, atol=0)
+    assert torch.equal(rule.meet(torch.zeros_like(adjoint), nothing), torch.zeros_like(adjoint))
     assert once.dtype == dtype
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_clip_norm_measures_what_float32_squares_cannot_hold(scale: float) -> None:
     adjoint = uniform(1, 3, 5, seed=14, dtype=torch.float32) * scale
-    clipped = RULES["clip_norm"].apply(adjoint)
+    clipped = RULES["clip_norm"].meet(adjoint, torch.zeros(1, 3, 1, dtype=torch.float64))
     if scale < 1:
         assert torch.equal(clipped, adjoint)
     else:

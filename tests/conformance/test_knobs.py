@@ -15,7 +15,6 @@ from support import component, drawn_cell, gradient_step, leaf, leaves, net_of, 
 from support import key as at
 from torch import Tensor
 
-from rnnlab.adjoints.rule import of_step
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import initialise_cell
 from rnnlab.clipping.none import NoClipping
@@ -143,7 +142,7 @@ def observe_gradient_noise(config: dict[str, Any]) -> list[Tensor]:
 def observe_adjoint(config: dict[str, Any]) -> list[Tensor]:
     cell = drawn_cell("lstm" if option_of(config) == "h_detach" else "rnn", "identity", bound=1.5)
     inputs = uniform(45, 1, 2, 3, seed=1)
-    rule = of_step(component("adjoint", option_of(config), **hyper(config)), [0], 1, inputs)
+    rule = component("adjoint", option_of(config), **hyper(config)).draw([0], 1, len(inputs), inputs)
     unrolled = unroll(cell, inputs, rule=rule, record=True, last=1)
     unrolled.output_KRBH.sum().backward()
     assert unrolled.adjoint_norm_STRB is not None

@@ -18,7 +18,7 @@ from rnnlab.bptt.engine import choose
 from rnnlab.bptt.fused import cuda, launch
 from rnnlab.bptt.fused.form import FORMS
 from rnnlab.bptt.fused.precision import PRECISIONS, products, rounded, within
-from rnnlab.bptt.fused.unroll import _ACTIVATIONS, _activations, _rule
+from rnnlab.bptt.fused.unroll import _ACTIVATIONS, _RULES, _activations
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 
@@ -143,7 +143,7 @@ def by_triton(given: Case, tiles: launch.Tiles | None = TILES["many"], **changes
     module = _activations(given.cell)[0]
     arguments |= {"activation": _ACTIVATIONS[type(module)], "slope": getattr(module, "slope", 0.0), "threads": 1}
     arguments |= {"precision": "ieee"}
-    arguments |= dict(zip(("rule", "threshold", "every"), _rule(given.rule), strict=True)) | changes
+    arguments |= dict(zip(("rule", "threshold", "every"), _RULES[type(given.rule)](given.rule), strict=True)) | changes
 
     def run() -> dict[str, Tensor]:
         made = dict(zip(cuda.shapes(form, arguments), cuda.forward(form, arguments), strict=True))

@@ -12,8 +12,10 @@ from rnnlab.schema import COMPONENTS, validate
 OWN = '''
 import torch
 from torch import nn
+from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import Count, Positive, component
+from rnnlab.optimisers.optimiser import Optimiser
 
 
 @component
@@ -48,8 +50,18 @@ class NoRate:
 
 
 @component
+class OnlyKeys(Optimiser):
+    pass
+
+
+@component
 class TwoArguments:
     def __call__(self, gradients, seeds): ...
+
+
+@component
+class OneArgument(AdjointRule):
+    def meet(self, adjoint): ...
 
 
 @component
@@ -83,10 +95,11 @@ def own(tmp_path, monkeypatch):
         ("gradient_noise", "TwoArguments", "has no method __call__(gradients, seeds, step)"),
         ("initialiser", "Module", "has no method __call__(weight_OI, generator)"),
         ("bias_initialiser", "Empty", "has no method __call__(weight_OI, generator)"),
-        ("optimiser", "Schedule", "has no method __call__(groups)"),
-        ("optimiser", "NoRate", "has no lr"),
+        ("optimiser", "OnlyKeys", "has no method __call__(groups)"),
+        ("optimiser", "NoRate", "is no rnnlab.optimisers.optimiser.Optimiser"),
         ("schedule", "NoRate", "has no method factor(step, steps)"),
-        ("adjoint", "Schedule", "has no method apply(adjoint_RBH)"),
+        ("adjoint", "Schedule", "is no rnnlab.adjoints.rule.AdjointRule"),
+        ("adjoint", "OneArgument", "has no method meet(adjoint_RBH, direct_RB1)"),
         ("task", "Schedule", "has no method training_batch(seed, step, device)"),
         ("regulariser", "Module", "has no method penalty(seen)"),
         ("dropout", "Empty", "has no method drop(cell, input_TRBI, scored, noise)"),

@@ -3,6 +3,9 @@
 T time, R replica, B batch, I input, H hidden, S state components, K trailing steps kept.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -36,7 +39,13 @@ _ACTIVATIONS = {
     LeakyReLU: "leaky_relu",
     ModReLU: "modrelu",
 }
-_RULES = (NoRule, ClipNorm, ClipValue, Truncate)
+_RULES: dict[type[AdjointRule], Callable[[Any], tuple[str, float, int]]] = {
+    NoRule: lambda rule: ("none", 0.0, 0),
+    ClipNorm: lambda rule: ("clip_norm", rule.max_norm, 0),
+    ClipValue: lambda rule: ("clip_value", rule.max_value, 0),
+    Truncate: lambda rule: ("none", 0.0, rule.every),
+}
+"""(rule, threshold, every), as the operators take them."""
 
 
 def why_not(cell: Cell, rule: AdjointRule, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -109,7 +118,7 @@ def fused_unroll(
         norms,
         _ACTIVATIONS[type(modules[0])],
         getattr(modules[0], "slope", 0.0),
-        *_rule(rule),
+        *_RULES[type(rule)](rule),
         T if last is None else last,
         min(recompute or 1, T) if differentiable else 0,
         threads,
@@ -137,12 +146,3 @@ def _activations(cell: Cell) -> tuple[torch.nn.Module, ...]:
         return (cell.candidate_activation, cell.output_activation)
     assert isinstance(cell, RNN | GRU)
     return (cell.activation,)
-
-
-def _rule(rule: AdjointRule) -> tuple[str, float, int]:
-    """(rule, threshold, every), as the operators take them."""
-    if isinstance(rule, ClipNorm):
-        return "clip_norm", rule.max_norm, 0
-    if isinstance(rule, ClipValue):
-        return "clip_value", rule.max_value, 0
-    return "none", 0.0, rule.every if isinstance(rule, Truncate) else 0

@@ -81,13 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     probes.add_argument("--steps", type=_count, default=5000, help="training steps of the run")
     probes.add_argument("--repetitions", type=_count, default=7, help="rounds")
 
-    techniques = _command(commands, "techniques", "a training step with each technique over the same step without it")
-    techniques.add_argument("--length", type=_count, default=200, help="T")
-    techniques.add_argument("--batch", type=_count, default=32, help="B")
-    techniques.add_argument("--hidden", type=_count, default=64, help="H")
-    techniques.add_argument("--seconds", type=positive, default=0.3, help="of a block of training steps, at least")
-    techniques.add_argument("--repetitions", type=_count, default=5, help="blocks")
-
     scaling = _command(commands, "scaling", "time and memory of a training step against the sequence length")
     _add_sizes(scaling, length=None, cell="rnn")
     scaling.add_argument("--lengths", type=_lengths, default=[250, 500, 1000, 2000], help="T, separated by commas")

@@ -410,13 +410,3 @@ def test_dashboard_lists_every_run(bench, monkeypatch):
 def test_report_gives_seconds_and_size(bench):
     result = bench("report", "--runs", "4")
     assert positive(result["report_s"], result["page_bytes"])
-
-
-def test_techniques_gives_a_ratio_for_each(bench, monkeypatch):
-    from rnnlab.bench import techniques
-
-    chosen = ["clipping=value", "cell=indrnn initialiser=identity", "dropout=zoneout cell=lstm"]
-    monkeypatch.setattr(techniques, "arms", lambda: chosen)
-    result = bench("techniques", "--length", "6", "--batch", "2", "--hidden", "4", "--seconds", "0.001")
-    assert set(result["cost"]) == {arm.split()[0] for arm in chosen}
-    assert positive(*(found["ratio"] for found in result["cost"].values()))

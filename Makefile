@@ -61,8 +61,8 @@ campaign: $(STAMP) ## Kill and damage runs at random for some minutes (SEED=0 TR
 	$(RUN) tests/campaign --seed $(SEED) --trials $(TRIALS)
 
 lint: $(STAMP) ## Check style and types
-	$(RUN) -m ruff check rnnlab hydra_plugins tests
-	$(RUN) -m ruff format --check rnnlab hydra_plugins tests
+	$(RUN) -m ruff check rnnlab hydra_plugins benchmarks tests
+	$(RUN) -m ruff format --check rnnlab hydra_plugins benchmarks tests
 	$(RUN) -m pyright
 
 tensorboard: $(STAMP) ## Open TensorBoard on runs/

@@ -6,9 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
+from synthetic_runs import write_run
 
-from rnnlab.bench.__main__ import main as bench
-from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.report.__main__ import main
 
 
@@ -93,11 +92,6 @@ def test_what_could_not_be_read_is_named_and_the_rest_compared(runs, capsys):
     captured = capsys.readouterr()
     assert "Left out: runs/a/rnn: config.yaml: is missing" in captured.err
     assert "1 runs" in captured.out
-
-
-def test_the_benchmark_counts_seconds_and_bytes(capsys):
-    assert bench(["report", "--runs", "4", "--json"]) == 0
-    assert '"page_bytes": ' in capsys.readouterr().out
 
 
 def test_a_folder_or_a_value_cannot_write_lines_of_its_own(runs, capsys):

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 from helpers import seal
+from synthetic_runs import STEPS, write_run
 
-from rnnlab.bench.synthetic_runs import STEPS, write_run
 from rnnlab.report.arms import sections
 from rnnlab.report.comparison import compare
 from rnnlab.report.notes import notes, verdict

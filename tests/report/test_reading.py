@@ -8,8 +8,8 @@ import filelock
 import numpy as np
 import pytest
 from helpers import only_run, rnnlab, seal
+from synthetic_runs import write_run
 
-from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.report import write
 from rnnlab.report.outcome import from_metrics, from_summary
 from rnnlab.report.reading import UnreadableError, find, flat, read

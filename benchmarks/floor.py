@@ -39,3 +39,15 @@ def unroll_flops(cell: str, *, length: int, replicas: int, batch: int, inputs: i
     """
     rows = 2 * length * replicas * batch * GATES[cell] * hidden
     return rows * (3 * hidden + 2 * inputs)
+
+
+def unroll_bytes(cell: str, *, length: int, replicas: int, batch: int, inputs: int, hidden: int) -> int:
+    """The fewest bytes of device memory that forward and backward of this design must move, float32; weights left out.
+
+    In units of 4 T R B H: x U + b is written and read; what forward keeps (h; gates; c) is written and read, h a second
+    time for dL/dW; the cotangent is read; the gradients of the preactivations are written and read. The input is read
+    twice.
+    """
+    kept, gradients = {"rnn": (1, 1), "gru": (5, 4), "lstm": (6, 4)}[cell]
+    units = hidden * (2 * GATES[cell] + 2 * kept + 1 + 1 + 2 * gradients) + 2 * inputs
+    return 4 * length * replicas * batch * units

@@ -1,0 +1,77 @@
+"""A training step with its adjoint norms, against a plain script that records nothing.
+
+Ours are runs of `+experiment=adding` from start to end, which record the norm of every state's adjoint at every
+training step and write a line of metrics for it (probe.every=1). TensorBoard is off. A run of few steps is taken off
+one of more, so that neither the start nor the evaluations at either end count. The script is benchmarks/stock.py. One
+seed stands against one script, and a population of eight against eight scripts one after the other.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+
+from benchmarks import stock
+from benchmarks.figures import Figure, Pair, interleaved, ratio
+from benchmarks.work import Name, aside, configuration
+from rnnlab.training.run import run
+
+WARM_UP = 20
+"""Steps of the run that is taken off."""
+TARGETS = {1: 0.8, 8: 0.55}
+"""By the number of seeds."""
+
+
+def measure(
+    *,
+    cell: Name = "lstm",
+    length: int = 200,
+    batch: int = 50,
+    hidden: int = 128,
+    threads: int = 1,
+    steps: int = 100,
+    repetitions: int = 5,
+) -> Iterator[Figure]:
+    """A step of the whole population against one of all its scripts."""
+    for seeds, target in TARGETS.items():
+        shape = (length, batch, hidden)
+        taken = against_scripts(cell, shape, seeds, steps=steps, repetitions=repetitions, threads=threads)
+        yield ratio(f"{seeds} seed(s) / {seeds} script(s)", taken, target)
+
+
+def against_scripts(
+    cell: Name,
+    shape: tuple[int, int, int],
+    seeds: int,
+    *,
+    steps: int,
+    repetitions: int,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Pair:
+    """Seconds of a training step in each round: of a run with so many seeds, of as many scripts together.
+
+    Args:
+        shape: (T, B, H).
+    """
+    torch.set_num_threads(threads)  # those of the scripts; a run has its own
+    length, batch, hidden = shape
+    scripts = [
+        stock.train(cell, length=length, batch=batch, hidden=hidden, seed=seed, device=device) for seed in range(seeds)
+    ]
+    overrides = [f"cell={cell}", f"cell.hidden={hidden}", f"task.length={length}", f"task.batch={batch}"]
+    overrides += [f"seeds={seeds}", f"threads={threads}", f"device={device}", "probe.every=1", "evaluate.examples=10"]
+    overrides += ["evaluate.every=1000000", "tensorboard=false", "stop_when_solved=false"]
+
+    def ours(steps: int) -> None:
+        with aside():
+            run(configuration("+experiment=adding", *overrides, f"steps={steps}"))
+
+    def theirs() -> None:
+        for script in scripts:
+            list(islice(script, steps))[-1].item()  # waits for the device
+
+    works = {"few": lambda: ours(WARM_UP), "more": lambda: ours(WARM_UP + steps), "scripts": theirs}
+    taken = interleaved(works, repetitions)
+    of_run = [(more - few) / steps for few, more in zip(taken["few"], taken["more"], strict=True)]
+    return of_run, [seconds / steps for seconds in taken["scripts"]]

@@ -68,7 +68,7 @@ lint: $(STAMP) ## Check style and types
 tensorboard: $(STAMP) ## Open TensorBoard on runs/
 	@echo "Runs side by side, coloured by technique:"
 	@$(RUN) -c 'from rnnlab.sinks.address import comparison_address; print(" ", comparison_address())'
-	$(VENV)/bin/tensorboard --logdir runs --samples_per_plugin images=50
+	$(VENV)/bin/tensorboard --logdir runs
 
 clean: ## Remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache build dist

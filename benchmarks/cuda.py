@@ -28,7 +28,7 @@ from benchmarks.figures import Figure, Pair, interleaved, ratio
 from benchmarks.floor import unroll_bytes, unroll_flops
 from benchmarks.train import against_scripts
 from benchmarks.unroll import engine, torch_nn
-from benchmarks.work import CELLS, Name, problem
+from benchmarks.work import CELLS, Name, Shape, problem
 from rnnlab.bptt.fused import launch
 from rnnlab.bptt.fused.precision import PRECISIONS
 from rnnlab.bptt.fused.unroll import fused_unroll
@@ -41,10 +41,10 @@ INPUTS = 10
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured. Sizes are (T, B, H), those of `parity` (T, R, B, I, H)."""
+    """How much is measured. Sizes of `parity` are (T, R, B, I, H)."""
 
-    typical: tuple[int, int, int] = (500, 64, 128)
-    shapes: Sequence[tuple[int, int, int]] = (
+    typical: Shape = (500, 64, 128)
+    shapes: Sequence[Shape] = (
         (500, 64, 64), (500, 64, 128), (500, 64, 256), (500, 32, 128), (500, 128, 128), (200, 64, 128), (2000, 64, 128)
     )  # fmt: skip
     parity: Sequence[tuple[int, int, int, int, int]] = (
@@ -54,7 +54,7 @@ class Scale:
         (4, 128, 128, 16, 1), (8, 128, 128, 8, 1), (4, 64, 32, 8, 2), (8, 64, 32, 4, 2), (8, 64, 32, 8, 3),
         (8, 128, 32, 8, 2), (16, 64, 32, 8, 2), (16, 128, 32, 8, 2),
     )  # fmt: skip
-    training: tuple[int, int, int] = (500, 50, 128)
+    training: Shape = (500, 50, 128)
     replicas: int = 16
     side: int = 8192
     repetitions: int = 7
@@ -184,7 +184,7 @@ class Bench:
 
     def training(self, name: Name) -> Iterator[Figure]:
         """Whole runs with norms and metrics at every step, against plain scripts one after the other."""
-        seeds, counts = self.scale.replicas, {"steps": self.scale.steps, "repetitions": self.scale.runs}
+        seeds, counts = self.scale.replicas, {"steps": self.scale.steps, "rounds": self.scale.runs}
         with launch.using(self.tiles[name]) if name in self.tiles else nullcontext():
             taken = against_scripts(name, self.scale.training, seeds, **counts, device=self.device)
         yield ratio(f"{seeds} seeds / scripts", taken, 0.15)
@@ -205,7 +205,7 @@ class Bench:
         work = engine(fused_unroll, *data).run
         return _with(self.tiles[name], work) if name in self.tiles else work
 
-    def _data(self, name: Name, shape: tuple[int, int, int] | None = None, R: int = 1) -> Data:
+    def _data(self, name: Name, shape: Shape | None = None, R: int = 1) -> Data:
         T, B, H = shape or self.scale.typical
         return _moved(problem(name, T=T, R=R, B=B, I=INPUTS, H=H), self.device, torch.float32)
 

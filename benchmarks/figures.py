@@ -44,17 +44,12 @@ LEAST_ROUNDS = 3
 
 
 def interleaved(
-    works: Mapping[str, Callable[[], Any]],
-    repetitions: int,
-    *,
-    warm_up: int = 1,
-    least_s: float = 0.0,
-    seconds: float = inf,
+    works: Mapping[str, Callable[[], Any]], rounds: int, *, warm_up: int = 1, least_s: float = 0.0, seconds: float = inf
 ) -> dict[str, list[float]]:
     """Seconds of each, taken in rounds A B C, A B C, …, so that a busy machine slows all of them alike.
 
     Args:
-        repetitions: rounds that count, at most.
+        rounds: that count, at most.
         warm_up: rounds before those.
         least_s: a work is called again within its turn until so much time has passed, and the mean counts: a short one
             would else be timed in the caches that its predecessor left.
@@ -62,7 +57,7 @@ def interleaved(
     """
     taken: dict[str, list[float]] = {name: [] for name in works}
     until = time.perf_counter() + seconds
-    for turn in range(warm_up + repetitions):
+    for turn in range(warm_up + rounds):
         if turn >= warm_up + LEAST_ROUNDS and time.perf_counter() > until:
             break
         for name, work in works.items():

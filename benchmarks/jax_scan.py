@@ -54,11 +54,7 @@ def compiled(jax: Any, name: str, cell: Cell, input_TRBI: Tensor, cotangent_TRBH
 
 
 def _start(threads: int) -> Any:
-    """The module, its CPU client held to so many threads: NPROC counts at its start, and never again in a process.
-
-    By the processor's time over the clock's, these scans use 1.0 to 1.2 cores with one worker (the calling thread works
-    beside it) and 1.2 to 1.7 with two. XLA's flag --xla_cpu_multi_thread_eigen=false changes nothing here.
-    """
+    """The module, its CPU client held to so many threads: NPROC counts at its start, and never again in a process."""
     os.environ["NPROC"] = str(threads)
     jax: Any = importlib.import_module("jax")
     jax.config.update("jax_platforms", "cpu")

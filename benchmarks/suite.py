@@ -15,10 +15,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.figures import Figure
-from benchmarks.work import CELLS, Name
+from benchmarks.work import CELLS, Name, Shape
 
-SHAPES = ((120, 128, 128), (520, 128, 128), (1020, 64, 128), (1020, 20, 256), (200, 32, 64))
-"""(T, B, H)."""
+SHAPES: Sequence[Shape] = ((120, 128, 128), (520, 128, 128), (1020, 64, 128), (1020, 20, 256), (200, 32, 64))
 REPETITIONS = 30
 """Rounds of a row at most; small shapes reach it before their time is over."""
 
@@ -44,7 +43,7 @@ def measure(
         yield Figure(f"median of {cell} {what}", median(values), "", target)
 
 
-def _row(cell: Name, shape: tuple[int, int, int], threads: int, inputs: int, seconds: int) -> list[Figure]:
+def _row(cell: Name, shape: Shape, threads: int, inputs: int, seconds: int) -> list[Figure]:
     sizes = dict(zip(("length", "batch", "hidden"), shape, strict=True))
     options = {"cell": cell, **sizes, "threads": threads, "inputs": inputs, "repetitions": REPETITIONS}
     arguments = [f"--{key}={value}" for key, value in {**options, "seconds": seconds}.items()]

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import stock
 from benchmarks.figures import Figure, Pair, interleaved, ratio
-from benchmarks.work import Name, aside, configuration
+from benchmarks.work import Name, Shape, aside, configuration
 from rnnlab.training.run import run
 
 WARM_UP = 20
@@ -35,25 +35,14 @@ def measure(
     """A step of the whole population against one of all its scripts."""
     for seeds, target in TARGETS.items():
         shape = (length, batch, hidden)
-        taken = against_scripts(cell, shape, seeds, steps=steps, repetitions=repetitions, threads=threads)
+        taken = against_scripts(cell, shape, seeds, steps=steps, rounds=repetitions, threads=threads)
         yield ratio(f"{seeds} seed(s) / {seeds} script(s)", taken, target)
 
 
 def against_scripts(
-    cell: Name,
-    shape: tuple[int, int, int],
-    seeds: int,
-    *,
-    steps: int,
-    repetitions: int,
-    threads: int = 1,
-    device: str = "cpu",
+    cell: Name, shape: Shape, seeds: int, *, steps: int, rounds: int, threads: int = 1, device: str = "cpu"
 ) -> Pair:
-    """Seconds of a training step in each round: of a run with so many seeds, of as many scripts together.
-
-    Args:
-        shape: (T, B, H).
-    """
+    """Seconds of a training step in each round: of a run with so many seeds, of as many scripts together."""
     torch.set_num_threads(threads)  # those of the scripts; a run has its own
     length, batch, hidden = shape
     scripts = [
@@ -72,6 +61,6 @@ def against_scripts(
             list(islice(script, steps))[-1].item()  # waits for the device
 
     works = {"few": lambda: ours(WARM_UP), "more": lambda: ours(WARM_UP + steps), "scripts": theirs}
-    taken = interleaved(works, repetitions)
+    taken = interleaved(works, rounds)
     of_run = [(more - few) / steps for few, more in zip(taken["few"], taken["more"], strict=True)]
     return of_run, [seconds / steps for seconds in taken["scripts"]]

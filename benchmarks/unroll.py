@@ -77,9 +77,9 @@ def measure(
     taken = interleaved({**works, **products}, repetitions, warm_up=0, least_s=LEAST_S, seconds=seconds)
     taken |= interleaved(pair, 2 * repetitions, least_s=LEAST_S, seconds=seconds / 2)
     product_s = min(min(taken.pop(name)) for name in products)
-    taken["floor"] = [product_s * flops / floor.product_flops()]
+    taken["floor"] = [product_s * flops / floor.PRODUCT_FLOPS]
     yield from (milliseconds(name, times) for name, times in taken.items())
-    yield Figure(f"one product of {floor.SIDE}", floor.product_flops() / product_s / 1e9, "GFLOP/s")
+    yield Figure(f"one product of {floor.SIDE}", floor.PRODUCT_FLOPS / product_s / 1e9, "GFLOP/s")
     yield from (Figure(name, nan, "ms", note=why) for name, why in absent.items())
     for (above, below), target in RATIOS.items():
         if above in taken and below in taken:

@@ -20,6 +20,8 @@ from rnnlab.schema import Config, config_folder, validate
 
 Name = Literal["rnn", "gru", "lstm"]
 """The cells that torch.nn and the fused engine have too."""
+Shape = tuple[int, int, int]
+"""(T, B, H)."""
 CELLS: tuple[Name, ...] = ("rnn", "gru", "lstm")
 
 

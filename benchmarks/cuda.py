@@ -58,7 +58,7 @@ class Scale:
     replicas: int = 16
     side: int = 8192
     repetitions: int = 7
-    runs: int = 2
+    runs: int = 1
     steps: int = 40
 
 

@@ -61,14 +61,14 @@ campaign: $(STAMP) ## Kill and damage runs at random for some minutes (SEED=0 TR
 	$(RUN) tests/campaign --seed $(SEED) --trials $(TRIALS)
 
 lint: $(STAMP) ## Check style and types
-	$(RUN) -m ruff check rnnlab hydra_plugins tests
-	$(RUN) -m ruff format --check rnnlab hydra_plugins tests
+	$(RUN) -m ruff check rnnlab hydra_plugins benchmarks tests
+	$(RUN) -m ruff format --check rnnlab hydra_plugins benchmarks tests
 	$(RUN) -m pyright
 
 tensorboard: $(STAMP) ## Open TensorBoard on runs/
 	@echo "Runs side by side, coloured by technique:"
 	@$(RUN) -c 'from rnnlab.sinks.address import comparison_address; print(" ", comparison_address())'
-	$(VENV)/bin/tensorboard --logdir runs --samples_per_plugin images=50
+	$(VENV)/bin/tensorboard --logdir runs
 
 clean: ## Remove .venv and caches (runs/ stays)
 	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache build dist

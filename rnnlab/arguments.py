@@ -1,4 +1,4 @@
-"""Arguments of the tools beside the run itself: `rnnlab.report`, `rnnlab.diagnose`, `rnnlab.bench`, …"""
+"""Arguments of the tools beside the run itself: `rnnlab.report`, `rnnlab.diagnose`, …"""
 
 import argparse
 import math

@@ -4,8 +4,7 @@
     python -m rnnlab.catalogue --check    status 1 if it is not what would be written
 
 Files are read and parsed, never imported. A module's first docstring line is name and paper, a class's first paragraph
-the equation; a test says whose law it states with `@pytest.mark.technique("clipping=norm", …)`. Costs come from
-docs/technique_costs.json, which `python -m rnnlab.bench techniques --json` prints.
+the equation; a test says whose law it states with `@pytest.mark.technique("clipping=norm", …)`.
 """
 
 import sys
@@ -21,7 +20,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -29,7 +27,7 @@ from rnnlab.arguments import Parser
 from rnnlab.groups import GROUPS as ALL
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, COSTS = Path("docs/techniques.md"), Path("docs/technique_costs.json")
+PAGE = Path("docs/techniques.md")
 NOT_HERE = ("task", "input_initialiser", "output_initialiser", "probes")
 """Groups whose options are no techniques, or stand on the page already."""
 GROUPS = {key: group.about for key, group in ALL.items() if key not in NOT_HERE}
@@ -37,11 +35,7 @@ HEADING = """# Techniques
 
 Written by `make docs` from the options' YAML, docstrings and tests: do not edit.
 
-Choose an option with `GROUP=OPTION`, change one of its keys with `GROUP.KEY=VALUE`. *Cost*: the time of a training step
-over that of the same step without the option, at its natural cell and by the same engine; a cell's is over that of
-`cell=rnn`, by autograd where the cell's own engine is `scan`. T = {length}, B = {batch}, H = {hidden}, float32, one
-seed on one thread of a CPU (`python -m rnnlab.bench techniques`); a few hundredths are noise. *Engine*: the one that
-`engine=auto` takes with it on a CPU with a compiler.
+Choose an option with `GROUP=OPTION`, change one of its keys with `GROUP.KEY=VALUE`.
 """
 
 
@@ -110,26 +104,22 @@ def _marks(function: ast.FunctionDef) -> Iterator[str]:
 
 def page(root: Path = ROOT) -> str:
     """The whole document."""
-    measured = json.loads((root / COSTS).read_text())
-    parts, found = [HEADING.format_map(measured)], techniques(root)
+    parts, found = [HEADING], techniques(root)
     for group, about in GROUPS.items():
         members = [technique for technique in found if technique.group == group]
         if members:
             parts.append(f"\n## `{group}`\n\n{about}\n\n")
-            parts.append(
-                "| option | what | paper | keys | cost | engine | law held by |\n|---|---|---|---|---|---|---|\n"
-            )
-            parts += [_row(technique, measured["cost"].get(technique.override)) for technique in members]
+            parts.append("| option | what | paper | keys | law held by |\n|---|---|---|---|---|\n")
+            parts += map(_row, members)
     return "".join(parts)
 
 
-def _row(technique: Technique, cost: dict[str, Any] | None) -> str:
+def _row(technique: Technique) -> str:
     keys = " ".join(f"`{key}={json.dumps(value)}`" for key, value in technique.keys.items())
     tests = " ".join(f"`{test.removeprefix('tests/')}`" for test in technique.tests)
     equation = technique.equation.replace("`", "")
     what = f"{technique.name}. `{equation}`" if equation else technique.name
-    measured = (f"{cost['ratio']:.2f}", cost["engine"]) if cost else ("", "")
-    cells = (f"`{technique.option}`", what, technique.paper, keys, *measured, tests)
+    cells = (f"`{technique.option}`", what, technique.paper, keys, tests)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

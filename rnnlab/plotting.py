@@ -38,8 +38,6 @@ with _alone():
     from matplotlib import colormaps
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 with suppress(ValueError):  # a notebook's own, for figures that are not ours
@@ -50,10 +48,8 @@ __all__ = [
     "Figure",
     "FigureCanvasAgg",
     "MaxNLocator",
-    "Normalize",
     "NullLocator",
     "PercentFormatter",
-    "ScalarMappable",
     "by_default",
     "colormaps",
 ]

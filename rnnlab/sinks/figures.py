@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnlab.plotting import Axes, Figure, FigureCanvasAgg, MaxNLocator, colormaps
+from rnnlab.plotting import Axes, Figure, FigureCanvasAgg, MaxNLocator, by_default, colormaps
 
 SIZE = (6.0, 3.4)
 """Inches; with DPI, large enough to be read where TensorBoard shows an image at its own size."""
@@ -55,6 +55,7 @@ def scale(log_norm: np.ndarray) -> tuple[int, int]:
     return int(np.clip(low, LOWEST, -DOWN)), int(np.clip(high, 0, HIGHEST))
 
 
+@by_default()
 def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: str, seeds: int) -> Figure:
     """Training step to the right, time step upwards, colour: log10 of the median norm.
 
@@ -114,6 +115,7 @@ def _title(state: str, seeds: int) -> str:
     return f"adjoint of {state}" + (f", median over {seeds} seeds" if seeds > 1 else "")
 
 
+@by_default()
 def curves(step: Sequence[int], norms_PRT: Sequence[np.ndarray], *, state: str, unit: str) -> Figure:
     """log10 of the norm along the sequence, one curve per training step; the band spans all seeds.
 
@@ -149,6 +151,7 @@ def chosen(probed: int) -> list[int]:
     return sorted({round(at) for at in np.linspace(0, probed - 1, min(CURVES, probed))})
 
 
+@by_default()
 def pixels(figure: Figure) -> np.ndarray:
     """(height, width, 3) uint8."""
     canvas = FigureCanvasAgg(figure)

@@ -1,13 +1,11 @@
-"""TensorBoard: curves, pictures and profiles of one run, in one event folder.
+"""TensorBoard: curves and two pictures of one run, in one event folder.
 
 P probed training steps, R replica, S state component, T time.
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +15,18 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.custom_scalar.metadata import CONFIG_SUMMARY_TAG
 from tensorboard.plugins.hparams.metadata import EXPERIMENT_TAG, SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import histogram_raw
 
 from rnnlab.experiment import Experiment
 from rnnlab.plotting import Figure
-from rnnlab.runs.adjoints import LIVE, AdjointRecord
+from rnnlab.runs.adjoints import AdjointRecord
 from rnnlab.sinks import figures
-from rnnlab.sinks.gallery import Gallery
 from rnnlab.sinks.hparams import begun_and_ended, outcome
 from rnnlab.sinks.layout import layout
-from rnnlab.sinks.panels import panels
 from rnnlab.sinks.sink import Sink
 
 _messages: Any = summary_pb2  # classes made at run time, unseen by a type checker
 _events: Any = event_pb2
 
-Measured = Mapping[str, np.ndarray]
-"""PROBE.NAME: (R, ...)."""
 TRAINING_TAGS = {
     "grad_norm": "gradient/norm_before_clipping",
     "clip_fraction": "gradient/clip_fraction",
@@ -42,12 +35,6 @@ TRAINING_TAGS = {
 }
 DESCRIBING = {EXPERIMENT_TAG, SESSION_START_INFO_TAG, SESSION_END_INFO_TAG, CONFIG_SUMMARY_TAG}
 """Tags that say what a run is, not what came of it."""
-BUCKETS = 30
-"""TensorBoard's front end makes 30 buckets of any histogram; exactly so many pass through it unchanged."""
-OFFSET = -round(math.log10(LIVE))
-"""Added to log10 of a norm in a profile, which holds no negative numbers: a step of height 0 is not live."""
-HIGHEST_BAR = 2 * OFFSET
-"""A profile's largest height: one infinite norm must not flatten all others."""
 
 
 class TensorBoard(Sink):
@@ -62,33 +49,22 @@ class TensorBoard(Sink):
         folder: where the event files go.
         start_step: the step that the session starts from; what an earlier session wrote after it is hidden.
         parameters: learned numbers of one replica.
-        earlier: what the probes measured in earlier sessions, by training step.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        folder: Path,
-        start_step: int,
-        parameters: int,
-        earlier: Iterable[tuple[int, Measured]] = (),
-    ) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, start_step: int, parameters: int) -> None:
         self.task, self.several = experiment.task, len(experiment.config.seeds) > 1
         # A start from nothing hides what it finds, too: a session may have died before its first checkpoint.
         self.writer = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else 0)
         # SummaryWriter.add_hparams would make these a run of their own, and show them only at the end.
         begun, self.ended = begun_and_ended(experiment, parameters)
         self._write(begun)
-        self._write(layout(experiment))
+        self.writer.add_custom_scalars(layout(experiment))
         self.results: dict[int, Any] = {}
         self.medians_ST: list[np.ndarray] = []  # of every probed step
-        self.gallery = Gallery(self._hang)
-        self.panels = panels(experiment)
-        for step, measured in earlier:
-            self._show(step, measured)
+        self.drawn = 0  # how many probed steps the pictures show
 
     def take_over(self, folder: Path, last: int) -> None:
-        """Curves, profiles and pictures of another run's events, up to this step; not what describes that run.
+        """Curves and pictures of another run's events, up to this step; not what describes that run.
 
         What of them cannot be read is left out: nothing is computed from events.
         """
@@ -135,64 +111,43 @@ class TensorBoard(Sink):
         return {tag: middle(values)} | {name: end(present) for name, end in ends.items()}
 
     def adjoints(self, record: AdjointRecord) -> None:
-        step = record.step[-1]
-        self._take_medians(record)
-        for state, median_T in zip(record.states, self.medians_ST[-1], strict=True):
-            self._write(_profile_summary(state, median_T), step)
-        self._offer(record)
-        self.gallery.draw_some()
+        # Each picture shows all that there is. So it is drawn again when there is twice as much, and at the end.
+        if len(record.step) >= 2 * max(1, self.drawn):
+            self._draw(record)
 
-    def probes(self, step: int, seeds: list[int], measured: Measured) -> None:
-        """Medians over the seeds of what is one number per replica, where it is finite: tag PROBE/NAME. Pictures."""
+    def probes(self, step: int, seeds: list[int], measured: dict[str, np.ndarray]) -> None:
+        """Medians over the seeds of what is one number per replica, where it is finite: tag PROBE/NAME."""
         numbers = {name: values_R for name, values_R in measured.items() if values_R.ndim == 1}
         medians = {name.replace(".", "/", 1): middle(values_R.tolist()) for name, values_R in numbers.items()}
         self._scalars({tag: value for tag, value in medians.items() if math.isfinite(value)}, step)
-        self._show(step, measured)
-        self.gallery.draw_some()
 
     def progress(self, step: int, results: dict[int, Any]) -> None:
         self.results = results
 
     def close(self, results: dict[int, Any], record: AdjointRecord) -> None:
-        self._take_medians(record)
-        if record.step:
-            self._offer(record)
-        self.gallery.draw_rest()
+        if len(record.step) > self.drawn:
+            self._draw(record)
         self._scalars(outcome(results, self.task.metric), max(r.steps for r in results.values()))
         if all(r.status != "running" for r in results.values()):
             self._write(self.ended)
         self.writer.close()
 
-    def _take_medians(self, record: AdjointRecord) -> None:
-        """Those of an earlier session too; each probed step once, since a long record takes seconds."""
-        for norm_RST in record.norm_RST[len(self.medians_ST) :]:
-            self.medians_ST.append(figures.median_over_seeds(norm_RST))
-
-    def _offer(self, record: AdjointRecord) -> None:
-        """The adjoint's two pictures per state component."""
-        seeds, unit = len(record.seeds), self.task.unit
-
-        def heat_map(index: int, state: str) -> Figure:
-            median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
-            return figures.heat_map(record.step, median_PT, state=state, unit=unit, seeds=seeds)
-
-        def curves(index: int, state: str) -> Figure:
-            norms_PRT = [norm_RST[:, index] for norm_RST in record.norm_RST]
-            return figures.curves(record.step, norms_PRT, state=state, unit=unit)
-
-        # One training step is no map, and the curve shows it.
-        pictures = (curves, heat_map) if len(record.step) > 1 else (curves,)
+    def _draw(self, record: AdjointRecord) -> None:
+        """The norms of each state component as curves and, of several training steps, as a heat map."""
+        steps, seeds, unit = record.step, len(record.seeds), self.task.unit
+        # Those of an earlier session too; each once, since a long record takes seconds.
+        self.medians_ST += [figures.median_over_seeds(n_RST) for n_RST in record.norm_RST[len(self.medians_ST) :]]
         for index, state in enumerate(record.states):
-            for draw in pictures:
-                self.gallery.offer(f"adjoint/{draw.__name__}_{state}", record.step[-1], partial(draw, index, state))
+            norms_PRT = [norm_RST[:, index] for norm_RST in record.norm_RST]
+            self._hang(f"adjoint/curves_{state}", steps, figures.curves(steps, norms_PRT, state=state, unit=unit))
+            if len(steps) > 1:
+                median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
+                drawn = figures.heat_map(steps, median_PT, state=state, unit=unit, seeds=seeds)
+                self._hang(f"adjoint/heat_map_{state}", steps, drawn)
+        self.drawn = len(steps)
 
-    def _show(self, step: int, measured: Measured) -> None:
-        for panel in self.panels:
-            if panel.take(step, measured) and len(panel.step) > 1:  # what is over training needs two steps
-                self.gallery.offer(panel.tag, step, panel.figure)
-
-    def _hang(self, tag: str, step: int, pixels_HW3: np.ndarray) -> None:
-        self.writer.add_image(tag, pixels_HW3, step, dataformats="HWC")
+    def _hang(self, tag: str, steps: list[int], figure: Figure) -> None:
+        self.writer.add_image(tag, figures.pixels(figure), steps[-1], dataformats="HWC")
 
     def _scalars(self, scalars: dict[str, float], step: int) -> None:
         # One event for all: several times cheaper than add_scalar, which also prints a warning for each NaN.
@@ -227,32 +182,3 @@ def _adjoint_figures(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _log10(value: float) -> float:
     return math.log10(value) if value > 0 else -math.inf if value == 0 else math.nan
-
-
-def profile(median_T: np.ndarray) -> np.ndarray:
-    """(BUCKETS,): mean over a bucket's time steps of log10 of the norm plus OFFSET, from 0 to HIGHEST_BAR.
-
-    Bucket i of n covers the steps from i T / n to (i + 1) T / n, at least one. Missing values do not count.
-    """
-    height_T = np.clip(figures.log10(median_T) + OFFSET, 0, HIGHEST_BAR)
-    first = np.arange(BUCKETS) * len(height_T) // BUCKETS
-    after = np.maximum(-(-np.arange(1, BUCKETS + 1) * len(height_T) // BUCKETS), first + 1)
-    parts = [height_T[a:b][~np.isnan(height_T[a:b])] for a, b in zip(first, after, strict=True)]
-    return np.array([part.mean() if part.size else 0.0 for part in parts])
-
-
-def _profile_summary(state: str, median_T: np.ndarray) -> Any:
-    """A histogram that is none: its buckets lie along t, its counts are profile heights."""
-    steps, height = len(median_T), profile(median_T)
-    border = np.linspace(0, steps, BUCKETS + 1)
-    centre = (border[1:] + border[:-1]) / 2
-    return histogram_raw(
-        f"adjoint/profile_over_t_log10_plus_{OFFSET}_{state}",
-        min=0.0,
-        max=float(steps),
-        num=float(height.sum()),
-        sum=float(height @ centre),
-        sum_squares=float(height @ centre**2),
-        bucket_limits=border[1:].tolist(),
-        bucket_counts=height.tolist(),
-    )

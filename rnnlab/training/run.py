@@ -327,8 +327,7 @@ class _Session:
         if config.tensorboard:
             from rnnlab.sinks.tensorboard import TensorBoard
 
-            measured = Record(folder.path).probes()
-            writer = TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters, measured)
+            writer = TensorBoard(self.experiment, folder.tensorboard, self.progress.step, self.parameters)
             if self.continued:
                 writer.take_over(self.continued.path / "tensorboard", self.progress.step)
             self.sinks.append(writer)

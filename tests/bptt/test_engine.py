@@ -11,9 +11,9 @@ import pytest
 import torch
 from helpers import TINY, metrics, only_run, read, rnnlab
 from support import composed, drawn_cell
+from synthetic_runs import write_run
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.bptt.engine import LOST, LOST_FOR_A_COMPILER, choose
 from rnnlab.bptt.fused import operators
 from rnnlab.bptt.fused.compiler import KernelUnavailable, NoCompiler

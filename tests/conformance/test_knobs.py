@@ -15,15 +15,16 @@ from support import component, drawn_cell, gradient_step, leaf, leaves, net_of, 
 from support import key as at
 from torch import Tensor
 
+from rnnlab.bptt.engine import autograd_engine
+from rnnlab.bptt.passage import Passage
 from rnnlab.bptt.unroll import unroll
-from rnnlab.cells.cell import initialise_cell
+from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.clipping.none import NoClipping
 from rnnlab.contract import keys_of
 from rnnlab.dropout.dropout import Noise
 from rnnlab.probes.timetable import Timetable
-from rnnlab.regularisers.regulariser import differentiate
 from rnnlab.streams import generator
-from rnnlab.tasks.task import Batch, stack
+from rnnlab.tasks.task import stack
 from rnnlab.training.population import Population
 
 OTHER = {
@@ -71,6 +72,18 @@ def observe_cell(config: dict[str, Any]) -> list[Tensor]:
     return [unroll(cell, uniform(4, 1, 2, 3, seed=1, dtype=torch.float32)).output_KRBH]
 
 
+def observe_architecture(config: dict[str, Any]) -> list[Tensor]:
+    made = component("architecture", option_of(config), **hyper(config))
+    cells = iter(range(99))
+
+    def cell(inputs: int) -> Cell:
+        return drawn_cell("rnn", inputs=inputs, seed=next(cells))
+
+    passage = Passage(autograd_engine("tests"), scored=2)
+    output = made.run(made.parts(cell, 3), uniform(6, 1, 2, 3, seed=1), passage)
+    return [output[-1], output]
+
+
 def observe_activation(config: dict[str, Any]) -> list[Tensor]:
     made = component("activation", option_of(config), CONTEXT, **hyper(config))
     if hasattr(made, "initialise"):
@@ -104,9 +117,10 @@ def observe_parametrisation(config: dict[str, Any]) -> list[Tensor]:
 def observe_regulariser(config: dict[str, Any]) -> list[Tensor]:
     made, cell = component("regulariser", option_of(config), **hyper(config)), drawn_cell("rnn")
     inputs = uniform(6, 1, 2, 3, seed=1)
-    unrolled = unroll(cell, inputs, vectors=True)
-    loss_RB = unrolled.output_KRBH[-1].square().sum(-1)
-    differentiate(made, cell, Batch(inputs, torch.zeros(1, 1, 2), None), unrolled, loss_RB)
+    passage = Passage(autograd_engine("tests", vectors=True), scored=1, whole=True)
+    output = passage("cell", cell, inputs).output_KRBH
+    (output[-1].square().sum() + 2 * made.before(passage).sum()).backward()
+    made.after(passage)
     assert cell.weight_recurrent.grad is not None
     return [cell.weight_recurrent.grad]
 
@@ -117,8 +131,9 @@ def observe_dropout(config: dict[str, Any]) -> list[Tensor]:
         drawn_cell("lstm"),
         uniform(6, 1, 5, 3, seed=1),
     )
-    dropped = made.drop(cell, inputs, 2, Noise([0], 1, inputs))
-    return [dropped.output(unroll(dropped.cell, dropped.input_TRBI, last=2).output_KRBH)]
+    noise = Noise([0], 1, inputs)
+    dropped, seen = made.drop(cell, inputs, noise)
+    return [made.drop_outputs(unroll(dropped, seen, last=2).output_KRBH, noise)]
 
 
 def observe_clipping(config: dict[str, Any]) -> list[Tensor]:

@@ -166,7 +166,9 @@ def test_a_run_whose_files_do_not_agree_on_its_seeds_is_refused_in_one_line(seed
     (run / "config.yaml").write_text(text.replace(listed, "".join(f"- {seed}\n" for seed in seeds)))
     seal(run)
     assert main([str(run)]) == 1
-    assert capsys.readouterr().err == f"rnnlab.diagnose: {run / 'config.yaml'}: has other seeds than the manifest\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rnnlab.diagnose: {run / 'config.yaml'}: ")
+    assert "seeds" in line
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--nonsense"], ["nowhere"], ["."]])
@@ -233,6 +235,6 @@ def test_a_run_whose_code_has_changed_is_measured_where_that_is_wanted_and_the_p
         assert not (run / "diagnosis").exists()
         assert main([*arguments, "--changed-sources"]) == 0
         told = capsys.readouterr().out
-        assert f"Not the code or data that the run was made with: {html.escape(name)} changed since." in told
+        assert f"{html.escape(name)} changed since" in told
         now = (run / "diagnosis" / "diagnosis.md").read_text()
         assert set(page.splitlines()) < set(now.splitlines()), "the same otherwise"

@@ -10,17 +10,23 @@ from support import ACTIVATIONS, CELLS, component
 
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.diagnose import decay
-from rnnlab.diagnose.transport import carrier, transport
+from rnnlab.diagnose.transport import Transport, carrier, transports
 from rnnlab.tasks.task import Batch
 
 MASKED = ("task=adding", "task.shortest=4")
 ALL_SCORED = ("task=copy", "task.symbols=2")
 
 
+def transport(model, task, batch) -> Transport:
+    """Of the one cell."""
+    (way,) = transports(model, task, batch).values()
+    return way
+
+
 def taken(*overrides, prepare=None):
     """(model, task, batch) of one replica, parameters without gradients."""
     step = moment("seeds=1", *overrides, prepare=prepare)
-    return step.model.requires_grad_(False), step.experiment.task, step.batch
+    return step.model.requires_grad_(False), step.task, step.batch
 
 
 def gains_by_the_oracle(model, task, batch):
@@ -100,7 +106,7 @@ def test_an_lstm_without_recurrent_weights_has_no_path_beside_the_gate():
 def test_the_gates_part_is_the_straight_path_of_the_gates_probe(cell, task):
     step = moment("seeds=1", f"cell={cell}", "initialiser.gain=3", *task)
     probed = component("probe", "gates").measure(step)
-    way = transport(step.model.requires_grad_(False), step.experiment.task, step.batch)
+    way = transport(step.model.requires_grad_(False), step.task, step.batch)
     name = carrier(step.model.cell)
     straight_T = probed[f"{name}.straight_gain_at_step"][0].numpy()
     np.testing.assert_allclose(np.cumsum(way.causes["gate"][:0:-1])[::-1], np.log10(straight_T)[:-1], atol=1e-9)

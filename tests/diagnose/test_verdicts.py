@@ -113,8 +113,9 @@ def test_weights_that_learnt_away_from_orthogonal_are_told_to_stay_so(in_tmp_pat
     assert options[:2] == ["parametrisation=exponential", "regulariser=omega"]
 
 
-def test_the_documentation_has_every_rule_as_the_code_has_it():
-    text = " ".join((Path(__file__).parents[2] / "docs" / "diagnose.md").read_text().split())
+def test_the_documentation_has_every_rule_with_its_numbers():
+    lines = (Path(__file__).parents[2] / "docs" / "diagnose.md").read_text().splitlines()
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in lines}
     for rule in RULES:
-        assert rule.name in text
-        assert rule.condition in text, rule.condition
+        ours, told = (set(re.findall(r"\d[\d.e/-]*", text)) for text in (rule.condition, rows[rule.name]))
+        assert ours <= told, rule.name

@@ -1,7 +1,7 @@
 """Every command in the documents is carried out as it stands, at tiny sizes.
 
 Placeholders are filled in, and what the documents mark as optional is given. `make` is asked what it would do, and that
-is carried out. Benchmarks are only parsed: tests/bench and tests/cuda run each of them.
+is carried out. Benchmarks are only parsed: tests/benchmarks runs each of them.
 """
 
 import importlib.util
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import parser as benchmarks
 from rnnlab import catalogue
-from rnnlab.bench.__main__ import _parser as bench_parser
 from rnnlab.bptt.fused import build
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
@@ -31,7 +31,7 @@ DOCUMENTS = [
     *sorted((ROOT / "experiments").rglob("*.md")),
 ]
 PROGRAMS = ("python -m ", "make ", "pip install ", "hydra/launcher=", "BASE=")
-PLACEHOLDERS = {"NAME": "adding", "COMMAND": "unroll", "RUNS…": "runs", "T,B,H:T,B,H:…": "6,3,4", "…": "rnn"}
+PLACEHOLDERS = {"NAME": "adding", "COMMAND": "unroll", "RUNS…": "runs", "…": "rnn"}
 SMALL = {
     "steps": 2,
     "task.batch": 2,
@@ -157,8 +157,8 @@ class Session:
             assert build.main(arguments) == 0
         elif module == "rnnlab.catalogue":
             assert catalogue.main([*arguments, "--check"]) == 0
-        elif module == "rnnlab.bench":
-            bench(arguments)
+        elif module == "benchmarks":
+            self.benchmark(arguments)
         else:
             raise AssertionError(f"who carries out {module}?")
 
@@ -177,6 +177,13 @@ class Session:
             small = {key: value for key, value in small.items() if key in given or not key.startswith("hydra.")}
             kept = [word for word in arguments if word.split("=")[0] not in small]
             assert run_command_line([*kept, *(f"{key}={value}" for key, value in small.items())]) == 0
+
+    def benchmark(self, arguments):
+        if "--help" in arguments:
+            with pytest.raises(SystemExit, match="0"):
+                benchmarks().parse_args(arguments)
+        else:
+            benchmarks().parse_args(arguments)
 
     def launch(self, words):
         """What a sweep is launched by. Ray has a cluster in tests/sweep/test_ray.py."""
@@ -202,21 +209,6 @@ class Session:
             assert (ROOT / words[words.index("-c") + 1]).is_file()
         for extra in re.findall(r"\[(.*?)\]", " ".join(words)):
             assert extra in extras
-
-
-def bench(arguments):
-    """That tests run it too, and that its options are these."""
-    told = " ".join(path.read_text() for folder in ("bench", "cuda") for path in (ROOT / "tests" / folder).glob("*.py"))
-    assert arguments[0] in bench_names(told), f"no test runs rnnlab.bench {arguments[0]}"
-    if "--help" in arguments:
-        with pytest.raises(SystemExit, match="0"):
-            bench_parser().parse_args(arguments)
-    else:
-        bench_parser().parse_args(arguments)
-
-
-def bench_names(text):
-    return set(re.findall(r"(?:bench|main)\(\[?\"([a-z]+)\"", text))
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: str(d.relative_to(ROOT)))

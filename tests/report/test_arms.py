@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from synthetic_runs import write_run
 
-from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.report.arms import form_arms, sections
 from rnnlab.report.reading import find, read
 from rnnlab.report.write import titles

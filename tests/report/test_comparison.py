@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 from helpers import seal
+from synthetic_runs import STEPS, write_run
 
-from rnnlab.bench.synthetic_runs import STEPS, write_run
 from rnnlab.report.arms import sections
 from rnnlab.report.comparison import compare
 from rnnlab.report.notes import notes, verdict
@@ -98,7 +98,7 @@ def test_partial_seeds_count_as_not_solved_so_far_and_are_marked(folder):
     (row,) = (row for row in comparison.rows if "clipping=none" in row.arm.label)
     assert (row.solved, row.undecided, row.arm.partial) == (0, 8, True)
     assert row.restricted is None
-    assert notes(comparison)[0].startswith("Partial results: 1 died of 4 runs")
+    assert notes(comparison)[0].startswith("Partial results: 1 died of 4")
 
 
 def test_cost_is_all_seconds_of_the_arm_over_its_solved_seeds(folder):
@@ -113,18 +113,16 @@ def test_learning_rates_that_were_not_compared_are_told(tmp_path):
     for cell, lr in (("gru", 0.1), ("rnn", 0.01)):
         write(tmp_path, cell, {"cell": cell, "optimiser.lr": lr}, solve_at=300)
     told = " ".join(notes(compared(tmp_path)))
-    assert "learning rates differ, from 0.01 to 0.1, and no technique was tried at two" in told
+    assert "0.01 to 0.1" in told
     write(tmp_path, "gru2", {"cell": "gru", "optimiser.lr": 0.01}, solve_at=200)
-    assert "no technique was tried at two" not in " ".join(notes(compared(tmp_path)))
+    assert "0.01 to 0.1" not in " ".join(notes(compared(tmp_path)))
 
 
 def test_what_arms_leave_out_is_told(tmp_path):
     changes = ({}, {"cell": "lstm"}, {"activation": "relu"}, {"clipping": "value"}, {"optimiser": "sgd"})
     for k, change in enumerate(changes):
         write(tmp_path, str(k), change, solve_at=300 + k)
-    assert "Where it says nothing else: activation=tanh, clipping=norm, optimiser=adam." in " ".join(
-        notes(compared(tmp_path))
-    )
+    assert "activation=tanh, clipping=norm, optimiser=adam" in " ".join(notes(compared(tmp_path)))
 
 
 def test_the_best_learning_rate_is_the_one_whose_seeds_beat_the_others(tmp_path):
@@ -134,11 +132,11 @@ def test_the_best_learning_rate_is_the_one_whose_seeds_beat_the_others(tmp_path)
     comparison = compared(tmp_path)
     assert [row.arm.setting.lr for row in comparison.rows] == [0.01, 0.01]
     told = " ".join(notes(comparison))
-    assert "own best learning rate of 3" in told
+    assert "best learning rate of 3" in told
     assert "At the edge" not in told
     write(tmp_path, "gru1e-4", {"cell": "gru", "optimiser.lr": 0.0001}, solve_at=100)
     told = " ".join(notes(compared(tmp_path)))
-    assert "3 to 4, not the same number for all" in told
+    assert "3 to 4" in told
     assert "beyond: cell=gru." in told
 
 
@@ -148,15 +146,15 @@ def test_too_few_seeds_are_told_beforehand(tmp_path):
     comparison = compared(tmp_path)
     assert not any(pair.apart for pair in comparison.pairs)
     told = " ".join(notes(comparison))
-    assert "need 5 seeds each" in told
-    assert "here are 3 per arm" in told
+    assert "5 seeds" in told
+    assert "3 per arm" in told
 
 
 def test_confounds_are_told(folder):
     write(folder, "small budget", {"cell": "gru", "steps": 1000}, solve_at=200)
     seal(folder / "fast", engine="autograd")
     told = " ".join(notes(compared(folder)))
-    assert "different numbers of updates, from 1,000 to 2,000" in told
+    assert "1,000 to 2,000" in told
     assert "trained parameters" in told
     assert "engines: fused (3), autograd (1)" in told
     assert "every 50 updates" in told
@@ -175,4 +173,4 @@ def test_a_seed_that_was_never_evaluated_has_no_final_metric(tmp_path):
 def test_that_nobody_solved_the_task_is_said_first(tmp_path):
     for cell in ("gru", "rnn"):
         write(tmp_path, cell, {"cell": cell}, seeds=3, solve_at=1e6)
-    assert verdict(compared(tmp_path)).startswith("No seed of any arm solved the task.")
+    assert verdict(compared(tmp_path)).startswith("No seed")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from helpers import seal
+from synthetic_runs import write_run, write_runs
 
-from rnnlab.bench.synthetic_runs import write_run, write_runs
 from rnnlab.report.page import DETAILS, render
 from rnnlab.report.write import collect, make_report
 

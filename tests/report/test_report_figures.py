@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from helpers import seal
+from synthetic_runs import BASELINE, write_run
 
-from rnnlab.bench.synthetic_runs import BASELINE, write_run
 from rnnlab.report.arms import sections
 from rnnlab.report.comparison import compare
 from rnnlab.report.figures.all import draw

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from synthetic_runs import STEPS, write_run, write_runs
 
-from rnnlab.bench.synthetic_runs import STEPS, write_run, write_runs
 from rnnlab.report.arms import sections
 from rnnlab.report.comparison import TOLD, compare
 from rnnlab.report.reading import find, read

@@ -3,7 +3,6 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -19,11 +18,10 @@ from rnnlab.runs.adjoints import AdjointRecord, summarise
 from rnnlab.runs.identity import run_id, technique
 from rnnlab.runs.progress import Result
 from rnnlab.schema import validate
-from rnnlab.sinks import gallery
+from rnnlab.sinks import figures
 from rnnlab.sinks.address import comparison_address
-from rnnlab.sinks.tensorboard import BUCKETS, OFFSET, TensorBoard, middle, profile
+from rnnlab.sinks.tensorboard import TensorBoard, middle
 
-PROFILE = f"adjoint/profile_over_t_log10_plus_{OFFSET}_h"
 STATES = ("h", "c")
 
 
@@ -32,7 +30,7 @@ def experiment(*overrides: str) -> Experiment:
 
 
 def read(folder: Path) -> EventAccumulator:
-    everything = {"scalars": 0, "tensors": 0, "images": 0, "histograms": 0}
+    everything = {"scalars": 0, "tensors": 0, "images": 0}
     return EventAccumulator(str(folder), size_guidance=everything).Reload()
 
 
@@ -49,12 +47,12 @@ def make_older(folder: Path) -> None:
 class Session:
     """Feeds a sink as the training loop does, with made-up numbers."""
 
-    def __init__(self, folder: Path, *overrides: str, start: int = 0, earlier: Any = ()) -> None:
+    def __init__(self, folder: Path, *overrides: str, start: int = 0) -> None:
         self.experiment = experiment(*overrides)
         self.folder, self.seeds = folder, self.experiment.config.seeds
         self.results = {seed: Result() for seed in self.seeds}
         self.record = AdjointRecord(self.seeds, STATES, self.experiment.task.steps)
-        self.sink = TensorBoard(self.experiment, folder, start, 123, earlier)
+        self.sink = TensorBoard(self.experiment, folder, start, 123)
         self.sink.progress(start, self.results)
 
     def evaluate(self, step: int, losses: list[float], metric: float = 0.5) -> None:
@@ -98,7 +96,7 @@ class Session:
 @pytest.fixture
 def no_drawing(monkeypatch):
     """For tests that look at something else: drawing takes a second."""
-    monkeypatch.setattr(gallery, "pixels", lambda figure: np.zeros((4, 4, 3), dtype=np.uint8))
+    monkeypatch.setattr(figures, "pixels", lambda figure: np.zeros((4, 4, 3), dtype=np.uint8))
 
 
 def test_one_probed_step_is_a_curve_and_no_map(tmp_path):
@@ -120,7 +118,6 @@ def test_everything_a_user_looks_for_is_there(tmp_path):
     outcome = ["Outcome/solved_share", "Outcome/diverged_share"]
     assert set(tags["scalars"]) == {*spread, *single, *adjoint, *outcome}
     assert set(tags["images"]) == {f"adjoint/{p}_{s}" for p in ("heat_map", "curves") for s in STATES}
-    assert set(tags["histograms"]) == {PROFILE, PROFILE[:-1] + "c"}
     assert [value for _, value in scalars(events, "loss/baseline")] == pytest.approx([1 / 6] * 3)
     assert [scalars(events, f"loss/eval{end}")[0] for end in ENDS] == [(0, 2.0), (0, 1.0), (0, 3.0)]
     assert scalars(events, "adjoint_slope/h")[0] == (1, pytest.approx(1.0))  # decades per time step
@@ -139,7 +136,7 @@ def test_the_number_of_tags_does_not_grow_with_the_sequence(tmp_path, no_drawing
         session = Session(tmp_path / str(length), f"task.length={length}")
         session.train(1, [0.1, 0.4, 0.2], norm=1.0)
         tags = session.close().Tags()
-        counts.append([len(tags[kind]) for kind in ("scalars", "images", "histograms", "tensors")])
+        counts.append([len(tags[kind]) for kind in ("scalars", "images", "tensors")])
     assert counts[0] == counts[1]
 
 
@@ -184,8 +181,7 @@ def test_a_resumed_session_hides_what_came_after_its_checkpoint(tmp_path, no_dra
     second.train(15, [2.0] * 3, norm=1.0)
     events = second.close()
     assert scalars(events, "loss/train") == [(5, 1.0), (10, 1.0), (15, 2.0)]
-    assert [event.step for event in events.Histograms(PROFILE)] == [5, 10, 15]
-    assert len(second.sink.medians_ST) == 3  # the picture shows the earlier session, too
+    assert second.sink.drawn == 3, "the pictures show the earlier session too"
 
 
 def test_a_session_from_nothing_hides_what_a_dead_one_left(tmp_path, no_drawing):
@@ -224,34 +220,20 @@ def test_how_the_run_stands_is_written_at_evaluations_and_at_the_end(tmp_path, n
     assert scalars(events, "Outcome/steps_to_solve") == [(40, 20.0)]
 
 
-def test_pictures_of_probes_are_drawn_at_the_end_and_span_both_sessions(tmp_path, no_drawing):
-    map_T = {"gates.forget.mean_at_step": np.full((3, 10), 0.5), "gates.forget.mean": np.full(3, 0.5)}
-    first = Session(tmp_path, "probes=cheap")
-    first.sink.probes(1, first.seeds, map_T)
-    assert not first.close("running", "running", "running").Tags()["images"], "one training step is no map"
-    make_older(tmp_path)
-    second = Session(tmp_path, "probes=cheap", start=3, earlier=[(1, map_T)])
-    second.sink.probes(5, second.seeds, map_T)
-    (shown,) = [panel for panel in second.sink.panels if panel.step]
-    assert shown.step == [1, 5]
-    assert [event.step for event in second.close().Images("gates/map_of_openness")] == [5]
+def test_pictures_are_drawn_again_when_there_is_twice_as_much_and_at_the_end(tmp_path, no_drawing):
+    session = Session(tmp_path)
+    for step in range(1, 12):
+        session.train(step, [1.0] * 3, norm=1.0)
+    events = session.close()
+    assert [event.step for event in events.Images("adjoint/heat_map_h")] == [2, 4, 8, 11]
 
 
-@pytest.mark.parametrize("steps", [1, 7, 30, 100, 784])
-def test_profile_has_thirty_buckets_over_t(steps):
-    norm_T = 10.0 ** -np.linspace(8, 0, steps)
-    height = profile(norm_T)
-    assert len(height) == BUCKETS
-    assert height[0] == pytest.approx(OFFSET - 8, abs=0.3)
-    assert height[-1] == pytest.approx(OFFSET if steps > 1 else OFFSET - 8, abs=0.3)
-    assert (np.diff(height) >= 0).all()
-    if steps == BUCKETS:
-        np.testing.assert_allclose(height, np.log10(norm_T) + OFFSET)
-
-
-def test_profile_of_dead_and_missing_steps_is_flat():
-    assert (profile(np.array([0.0, 1e-11, np.nan])) == 0).all()
-    assert np.isfinite(profile(np.full(40, np.inf))).all()
+def test_of_probes_there_is_what_is_one_number_per_seed(tmp_path):
+    session = Session(tmp_path)
+    shares = {"gates.forget.mean_at_step": np.full((3, 10), 0.5), "gates.forget.mean": np.array([0.1, np.nan, 0.3])}
+    session.sink.probes(1, session.seeds, shares)
+    tags = session.close().Tags()["scalars"]
+    assert [tag for tag in tags if tag.startswith("gates")] == ["gates/forget.mean"]
 
 
 def test_middle():
@@ -280,7 +262,6 @@ def test_comparison_address_colours_by_technique_and_shows_curves():
     others = [
         "loss/eval_lowest_seed",
         "adjoint/heat_map_h",
-        PROFILE,
         "learning_rate",
         "gradient/clip_fraction",
     ]

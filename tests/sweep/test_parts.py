@@ -18,8 +18,8 @@ from helpers import TINY, rnnlab, seal
 from omegaconf import OmegaConf
 from rich.console import Console
 from support import CONFIGS, composed, leaf, options
+from synthetic_runs import write_run
 
-from rnnlab.bench.synthetic_runs import write_run
 from rnnlab.cli import run_command_line
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.messages import LONGEST_LINE

@@ -58,7 +58,7 @@ def tiles(form: Form, H: int, dtype: torch.dtype, precision: str, shared: int) -
     """The default; it must depend neither on R nor on what is kept, or a replica's bits would.
 
     Chosen by what ptxas says of registers, spills and shared memory (docs/performance.md), not yet by a device's clock:
-    `python -m rnnlab.bench cuda` tries others. Tensor cores take 16 rows at least. Without them few rows are enough to
+    `python -m benchmarks cuda` tries others. Tensor cores take 16 rows at least. Without them few rows are enough to
     keep a multiprocessor busy, and more programs take part.
 
     Args:

@@ -18,67 +18,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlab.bench.agreement import Candidate, Outcome
+from benchmarks.agreement import Candidate, Numbers
 from rnnlab.cells.cell import Cell
 
-_started_with: int | None = None
 
-
-def why_not(threads: int) -> str | None:
-    """Why JAX cannot run here with so many threads; None when it can."""
-    if importlib.util.find_spec("jax") is None:
-        return "JAX is not installed; the extra `bench` brings it: pip install 'rnnlab[bench]'"
-    if _started_with not in (None, threads):
-        return f"JAX was started with {_started_with} thread(s) in this process, which cannot be changed any more"
-    return None
+def why_not() -> str | None:
+    """Why JAX cannot run here; None when it can."""
+    return None if importlib.util.find_spec("jax") else "JAX is not installed: pip install '.[bench]'"
 
 
 def jax_candidate(name: str, cell: Cell, input_TRBI: Tensor, cotangent_TRBH: Tensor, threads: int) -> Candidate:
-    """The scan of `rnn`, `lstm` or `gru`, with the weights of a cell."""
+    """The scan on the CPU, in so many threads."""
     jax = _start(threads)
-    work = _gradients_and_norms(jax, name)
-    R = input_TRBI.shape[1]
-    arrays: tuple[Any, ...]
-    parameters = {n: p.detach().numpy() for n, p in cell.named_parameters()}
-    if R == 1:
-        arrays = {n: p[0] for n, p in parameters.items()}, input_TRBI[:, 0].numpy(), cotangent_TRBH[:, 0].numpy()
-    else:
-        arrays = parameters, input_TRBI.numpy(), cotangent_TRBH.numpy()
-        work = jax.vmap(work, in_axes=(0, 1, 1), out_axes=(0, 2))
-    compiled, arguments = jax.jit(work), jax.device_put(arrays)
 
-    def run() -> Any:
-        return jax.block_until_ready(compiled(*arguments))
-
-    def outcome(result: Any) -> Outcome:
+    def numbers(result: Any) -> Numbers:
         gradients, norm = jax.tree.map(lambda array: torch.from_dlpack(array).clone(), result)
-        if R == 1:
+        if input_TRBI.shape[1] == 1:
             gradients, norm = {n: g.unsqueeze(0) for n, g in gradients.items()}, norm.unsqueeze(2)
-        return Outcome(gradients, norm)
+        return {**gradients, "norm": norm}
 
-    return Candidate(run, outcome, records=True)
+    return Candidate(compiled(jax, name, cell, input_TRBI, cotangent_TRBH), numbers)
+
+
+def compiled(jax: Any, name: str, cell: Cell, input_TRBI: Tensor, cotangent_TRBH: Tensor) -> Callable[[], Any]:
+    """A call does the scan of `rnn`, `lstm` or `gru` with the weights of a cell, for several replicas by `vmap`."""
+    work = _gradients_and_norms(jax, name)
+    weights = {n: p.detach().cpu().numpy() for n, p in cell.named_parameters()}
+    inputs, cotangent = input_TRBI.cpu().numpy(), cotangent_TRBH.cpu().numpy()
+    if inputs.shape[1] == 1:
+        arrays: Any = {n: weight[0] for n, weight in weights.items()}, inputs[:, 0], cotangent[:, 0]
+    else:
+        arrays, work = (weights, inputs, cotangent), jax.vmap(work, in_axes=(0, 1, 1), out_axes=(0, 2))
+    jitted, arguments = jax.jit(work), jax.device_put(arrays)
+    return lambda: jax.block_until_ready(jitted(*arguments))
 
 
 def _start(threads: int) -> Any:
-    """The module, its CPU client held to so many threads.
-
-    The client makes as many workers as NPROC says when it starts, or one per core that the process may use. By the
-    processor's time over the clock's, these scans use 1.0 to 1.2 cores with one worker (the calling thread works beside
-    it) and 1.2 to 1.7 with two. XLA's flag --xla_cpu_multi_thread_eigen=false changes nothing here.
-    """
-    global _started_with
-    before = os.environ.get("NPROC")
+    """The module, its CPU client held to so many threads: NPROC counts at its start, and never again in a process."""
     os.environ["NPROC"] = str(threads)
-    try:
-        jax: Any = importlib.import_module("jax")
-        jax.config.update("jax_platforms", "cpu")
-        jax.devices()
-    finally:
-        if before is None:
-            del os.environ["NPROC"]
-        else:
-            os.environ["NPROC"] = before
-    _started_with = threads
+    jax: Any = importlib.import_module("jax")
+    jax.config.update("jax_platforms", "cpu")
+    jax.devices()
     return jax
 
 

@@ -1,1 +1,0 @@
-"""Speed, as ratios taken in one process."""

@@ -1,4 +1,4 @@
-"""Weights to and from torch.nn.RNN, LSTM and GRU (one layer, one direction).
+"""Weights to and from torch.nn.RNN, LSTM and GRU: of one cell; of nets, see rnnlab.architectures.torch_nn.
 
 torch.nn stacks gates as rows, (G, I), in its own order, and adds two bias vectors. A cell here stacks them as columns,
 (R, I, G), and has one bias (the GRU a second one inside its reset gate's product).
@@ -22,26 +22,31 @@ _ORDER: dict[type, tuple[str, ...]] = {
 _TWIN: dict[type, Any] = {RNN: nn.RNN, LSTM: nn.LSTM, GRU: nn.GRU}
 
 
-def load_torch(cell: Cell, replica: int, module: nn.RNNBase) -> None:
+def load_torch(cell: Cell, replica: int, module: nn.RNNBase, suffix: str = "") -> None:
     """Copy the weights of a torch.nn module into one replica of a cell.
 
+    Args:
+        suffix: of the weights' names, such as `_l1_reverse`; '' where the module has one cell.
     Raises:
-        ValueError: the module is not the cell's twin, or has another size, several layers or two directions.
+        ValueError: the module is not the cell's twin, or has another size, or several cells of which none is named.
     """
-    _check(cell, module)
+    if not suffix and (module.num_layers > 1 or module.bidirectional):
+        raise ValueError("only one layer and one direction; rnnlab.architectures.torch_nn takes several")
+    suffix = suffix or "_l0"
+    _check(cell, module, suffix)
     order = _order(cell)
-    weights = {n: p.detach() for n, p in module.named_parameters()}
-    bias = weights.get("bias_ih_l0")
+    weights = {n.removesuffix(suffix): p.detach() for n, p in module.named_parameters() if n.endswith(suffix)}
+    bias = weights.get("bias_ih")
     with torch.no_grad():
         for at, name in enumerate(order):
             rows = slice(at * cell.hidden, (at + 1) * cell.hidden)
-            cell.block(cell.weight_input[replica], name).copy_(weights["weight_ih_l0"][rows].T)
-            cell.block(cell.weight_recurrent[replica], name).copy_(weights["weight_hh_l0"][rows].T)
+            cell.block(cell.weight_input[replica], name).copy_(weights["weight_ih"][rows].T)
+            cell.block(cell.weight_recurrent[replica], name).copy_(weights["weight_hh"][rows].T)
             block = cell.block(cell.bias[replica, 0], name)
             if bias is None:
                 block.zero_()
                 continue
-            outer, inner = bias[rows], weights["bias_hh_l0"][rows]
+            outer, inner = bias[rows], weights["bias_hh"][rows]
             if isinstance(cell, GRU) and name == "candidate":
                 block.copy_(outer)
                 cell.bias_candidate_recurrent[replica, 0].copy_(inner)
@@ -57,22 +62,33 @@ def to_torch(cell: Cell, replica: int) -> nn.RNNBase:
     Raises:
         ValueError: torch.nn has no such cell. (The activation is not looked at: torch.nn computes tanh.)
     """
-    order = _order(cell)
+    module = twin(cell)
+    fill(module, "_l0", cell, replica)
+    return module
+
+
+def twin(cell: Cell, **options: Any) -> nn.RNNBase:
+    """A module of the cell's kind, sizes and dtype, with torch's own options; ValueError where there is no such."""
+    _order(cell)
     weight = cell.weight_input
-    module = _TWIN[type(cell)](cell.inputs, cell.hidden, dtype=weight.dtype, device=weight.device)
-    target = dict(module.named_parameters())
+    return _TWIN[type(cell)](cell.inputs, cell.hidden, dtype=weight.dtype, device=weight.device, **options)
+
+
+def fill(module: nn.RNNBase, suffix: str, cell: Cell, replica: int) -> None:
+    """Put one replica of a cell into a module; see `load_torch`."""
+    order = _order(cell)
+    target = {n.removesuffix(suffix): p for n, p in module.named_parameters() if n.endswith(suffix)}
 
     def stacked(parameter: Tensor) -> Tensor:
         return torch.cat([cell.block(parameter[replica], name).mT for name in order])
 
     with torch.no_grad():
-        target["weight_ih_l0"].copy_(stacked(cell.weight_input))
-        target["weight_hh_l0"].copy_(stacked(cell.weight_recurrent))
-        target["bias_ih_l0"].copy_(stacked(cell.bias).squeeze(-1))
-        target["bias_hh_l0"].zero_()
+        target["weight_ih"].copy_(stacked(cell.weight_input))
+        target["weight_hh"].copy_(stacked(cell.weight_recurrent))
+        target["bias_ih"].copy_(stacked(cell.bias).squeeze(-1))
+        target["bias_hh"].zero_()
         if isinstance(cell, GRU):
-            target["bias_hh_l0"][2 * cell.hidden :].copy_(cell.bias_candidate_recurrent[replica, 0])
-    return module
+            target["bias_hh"][2 * cell.hidden :].copy_(cell.bias_candidate_recurrent[replica, 0])
 
 
 def _order(cell: Cell) -> tuple[str, ...]:
@@ -81,13 +97,12 @@ def _order(cell: Cell) -> tuple[str, ...]:
     return _ORDER[type(cell)]
 
 
-def _check(cell: Cell, module: nn.RNNBase) -> None:
+def _check(cell: Cell, module: nn.RNNBase, suffix: str) -> None:
     _order(cell)
     if not isinstance(module, _TWIN[type(cell)]):
         raise ValueError(f"{type(cell).__name__} takes the weights of a torch.nn.{_TWIN[type(cell)].__name__}")
-    if module.num_layers != 1 or module.bidirectional or module.proj_size:
-        raise ValueError("only one layer, one direction and no projection")
-    if (module.input_size, module.hidden_size) != (cell.inputs, cell.hidden):
-        raise ValueError(
-            f"sizes differ: module {module.input_size}x{module.hidden_size}, cell {cell.inputs}x{cell.hidden}"
-        )
+    if module.proj_size:
+        raise ValueError("there is no projection here")
+    _, inputs = getattr(module, f"weight_ih{suffix}").shape
+    if (inputs, module.hidden_size) != (cell.inputs, cell.hidden):
+        raise ValueError(f"sizes differ: module {inputs}x{module.hidden_size}, cell {cell.inputs}x{cell.hidden}")

@@ -48,6 +48,20 @@ def reach(gain_T: np.ndarray, share: float) -> int:
     return int(below[0]) if len(below) else len(gain_T)
 
 
+def span(gain_T: np.ndarray, lag: int) -> tuple[int, int] | None:
+    """(first, last) time step, 1-based, between which four fifths of what is lost over the last `lag` steps are lost.
+
+    None where nothing is lost. Where the gradient ends at 0, of what is lost down to there.
+    """
+    lost_way = -log_gain(gain_T)[::-1][: lag + 1]
+    known = np.flatnonzero(np.isfinite(lost_way))
+    total = lost_way[known[-1]] if len(known) else 0.0
+    if total <= 0:
+        return None
+    near, far = (int(np.flatnonzero(lost_way >= share * total)[0]) for share in (0.1, 0.9))
+    return len(gain_T) - far, len(gain_T) - near
+
+
 def quarters(gain_T: np.ndarray, lag: int) -> list[float]:
     """Decades lost in each quarter of the way back, the one next to the last step first; [] for a way too short."""
     if lag < 4:

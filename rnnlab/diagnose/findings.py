@@ -138,6 +138,12 @@ class Findings:
         alive = [(replica.seed, measured) for replica, measured in finite if replica.status != "diverged"]
         return alive or [(replica.seed, measured) for replica, measured in finite]
 
+    @property
+    def cells(self) -> list[str]:
+        """Names of the net's cells, where it has several."""
+        names = next((list(m.gains) for _, m in self.measured), [])
+        return names if len(names) > 1 else []
+
     def seeds_where(self, sick: Callable[[Measured], bool], *, diverged: bool = False) -> list[int]:
         """The seeds with finite parameters that a condition holds for; of the diverged ones only where asked for."""
         return [

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings
-from rnnlab.diagnose.verdict import Verdict, mean, percent, power, typical
+from rnnlab.diagnose.verdict import Verdict, mean, percent, power, spoken, typical
 from rnnlab.diagnose.verdicts.table import RULES
 from rnnlab.diagnose.why import CAUSES, per_step
 
@@ -115,6 +115,9 @@ def _of_the_way_back(findings: Findings) -> Iterator[Row]:
     halves = typical(of_all(lambda m: decay.half_life(m.gain_T, lag)), "steps back")
     yield "half-life of the gradient (infinity: it does not fall)", halves
     yield f"{norm} lost over {lag} steps back", typical(of_all(lambda m: decay.lost(m.gain_T, lag)), "decades")
+    for name in findings.cells:
+        values = of_all(lambda m, name=name: decay.lost(m.gains[name], lag))
+        yield f"the same in {spoken(name)}", typical(values, "decades")
     yield f"{norm} grown on the way, at most", typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
     for cause, words in CAUSES.items():
         values = of_all(lambda m, cause=cause: per_step(m, lag).get(cause, math.nan))
@@ -156,7 +159,7 @@ def _of_the_answer(findings: Findings) -> Iterator[Row]:
 
 
 def _of_block(key: str, value: str, blocks: int) -> str:
-    return value if blocks == 1 else f"{key.partition('.')[0]} {value}"
+    return value if blocks == 1 else f"{key.rpartition('.')[0]} {value}"
 
 
 def _table(rows: list[Row]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a verdict is, and how its figures are put into words. No torch."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,11 @@ def said(value: float, digits: int = 3) -> str:
     if 100 <= abs(value) < 1e6:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
+
+
+def spoken(cell: str) -> str:
+    """`layer 2` for layer2: the name of a cell in words."""
+    return re.sub(r"(\D)(\d)", r"\1 \2", cell)
 
 
 def power(decades: float) -> str:

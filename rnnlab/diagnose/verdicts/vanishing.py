@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings
 from rnnlab.diagnose.remedies import carry
-from rnnlab.diagnose.verdict import Verdict, listed, middle, new, power, said, typical
+from rnnlab.diagnose.verdict import Verdict, listed, middle, new, power, said, spoken, typical
 from rnnlab.diagnose.why import explained
 
 NAME = "vanishing"
@@ -45,7 +45,18 @@ def _where(findings: Findings, seeds: Sequence[int]) -> str:
     columns = [middle(column) for column in zip(*parts, strict=True)]
     if columns:
         text += f" Decades lost per quarter of the way, from the last step back: {', '.join(map(_short, columns))}."
-    return text
+    return text + "".join(_in_cell(findings, seeds, name) for name in findings.cells)
+
+
+def _in_cell(findings: Findings, seeds: Sequence[int], name: str) -> str:
+    """Where along the sequence one of several cells loses it."""
+    measured = findings.among(seeds)
+    lost = middle([decay.lost(m.gains[name], findings.lag) for m in measured])
+    spans = [found for m in measured if (found := decay.span(m.gains[name], findings.lag))]
+    if not spans or lost <= 0:
+        return f" Nothing is lost in {spoken(name)}."
+    first, last = (round(middle([float(found[end]) for found in spans])) for end in (0, 1))
+    return f" Lost in {spoken(name)} between t={first} and t={last}: {_short(lost)} decades."
 
 
 def _short(value: float) -> str:

@@ -78,6 +78,25 @@ def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: st
     return figure
 
 
+@by_default()
+def depth_map(step: int, median_ST: np.ndarray, states: Sequence[str], *, unit: str) -> Figure:
+    """Time step to the right, the states of all cells upwards in their order, colour as in `heat_map`.
+
+    Args:
+        step: the training step; median_ST: medians over the seeds; unit: of the loss.
+    """
+    figure, axes = _figure(right=0.97)
+    log_ST = log10(median_ST)
+    low, high = scale(log_ST)
+    colours = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
+    borders = np.arange(log_ST.shape[1] + 1) + 0.5, np.arange(len(states) + 1)
+    mesh = axes.pcolorfast(*borders, log_ST, cmap=colours, vmin=low, vmax=high)
+    axes.set(xlabel="step t of the cell", title=f"adjoint of every state, training step {step}")
+    axes.set_yticks(np.arange(len(states)) + 0.5, [words(state) for state in states], fontsize=7)
+    figure.colorbar(mesh, ax=axes, pad=0.03, extend=extend(log_ST, low, high), label=norm_label("s", unit))
+    return figure
+
+
 def edges(step: Sequence[int]) -> np.ndarray:
     """(P + 1,) borders half-way between neighbouring training steps; none below 0."""
     centre = np.asarray(step, dtype=float)

@@ -144,6 +144,9 @@ class TensorBoard(Sink):
                 median_PT = np.stack([median_ST[index] for median_ST in self.medians_ST])
                 drawn = figures.heat_map(steps, median_PT, state=state, unit=unit, seeds=seeds)
                 self._hang(f"adjoint/heat_map_{state}", steps, drawn)
+        if any("." in state for state in record.states):  # of several cells
+            drawn = figures.depth_map(steps[-1], self.medians_ST[-1], record.states, unit=unit)
+            self._hang("adjoint/depth", steps, drawn)
         self.drawn = len(steps)
 
     def _hang(self, tag: str, steps: list[int], figure: Figure) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnlab.plotting import Figure, MaxNLocator
 from rnnlab.report.comparison import Comparison
-from rnnlab.report.figures.norms import Norms
+from rnnlab.report.figures.norms import Norms, state_drawn
 from rnnlab.report.figures.style import DRAWN, WIDTH, Drawing, labelled, left_out, legend_below, seeds, style
 from rnnlab.sinks.figures import log10, median_over_seeds, norm_label, scale
 
@@ -38,7 +38,7 @@ def adjoint_curves(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | 
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    state, unit = drawn[0][1].state, comparison.section.said("unit") or "the task's unit"
+    state, unit = state_drawn([of_arm for _, of_arm in drawn]), comparison.section.said("unit") or "the task's unit"
     panels[0].set_ylim(*scale(np.concatenate(values)))
     panels[0].set_ylabel(norm_label(state, unit))
     legend_below(figure, list(handles.values()), [labelled(comparison.rows[place]) for place in handles])

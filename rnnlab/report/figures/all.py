@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.adjoint_curves import adjoint_curves
+from rnnlab.report.figures.depth_maps import depth_maps
 from rnnlab.report.figures.heat_maps import MAPS, heat_maps
 from rnnlab.report.figures.learning_curves import learning_curves
 from rnnlab.report.figures.norms import gather
@@ -20,6 +21,7 @@ def draw(comparison: Comparison) -> Iterator[Drawing]:
         solve_curves(comparison),
         adjoint_curves(comparison, norms),
         heat_maps(comparison, norms),
+        depth_maps(comparison, comparison.rows[:MAPS]),
         sensitivity(comparison),
     )
     yield from (drawing for drawing in drawings if drawing is not None)

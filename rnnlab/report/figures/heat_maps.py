@@ -7,7 +7,7 @@ import numpy as np
 
 from rnnlab.plotting import Figure, MaxNLocator, colormaps
 from rnnlab.report.comparison import Comparison
-from rnnlab.report.figures.norms import Norms
+from rnnlab.report.figures.norms import Norms, state_drawn
 from rnnlab.report.figures.style import WIDTH, Drawing, labelled, left_out
 from rnnlab.sinks.figures import edges, extend, log10, norm_label, scale
 
@@ -45,7 +45,7 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
         axes.set_visible(False)
     figure.supxlabel("training step (updates)", fontsize=9)
     figure.supylabel("time step t", fontsize=9)
-    state, unit = drawn[0].state, comparison.section.said("unit") or "the task's unit"
+    state, unit = state_drawn(drawn), comparison.section.said("unit") or "the task's unit"
     assert mesh is not None
     bar = figure.colorbar(mesh, ax=panels, extend=extend(everything, low, high), shrink=min(1.0, 2.4 / lines))
     bar.set_label(norm_label(state, unit), fontsize=8)

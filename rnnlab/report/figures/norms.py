@@ -1,5 +1,6 @@
 """An arm's adjoint norms, gathered from its runs' files. P probed training steps, R seeds, T time steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,14 @@ class Norms:
     def median(self) -> np.ndarray:
         """(P, T): the median over the seeds that have a value."""
         return median_over_seeds(np.moveaxis(self.norm_PRT, 1, 0))
+
+
+def state_drawn(norms: Sequence[Norms]) -> str:
+    """What the states are called together: `h` of a net with one cell and of the first cell of another."""
+    names = {of_arm.state for of_arm in norms}
+    if len(names) > 1:
+        names = {name.rpartition(".")[2] for name in names}
+    return names.pop() if len(names) == 1 else "s"
 
 
 def gather(row: Row) -> Norms | None:

@@ -1,0 +1,94 @@
+"""Runs of nets with several cells: replicas as alone, resumed after a kill, probed, reported and diagnosed."""
+
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY, adjoints, metrics, only_run, read, rnnlab, start, weights
+
+from rnnlab.diagnose.__main__ import main as diagnose
+from rnnlab.report.__main__ import main as report
+
+STACKED = ["architecture=stacked", "architecture.layers=2", "cell=lstm"]
+ENDS = ["architecture=bidirectional", "architecture.layers=2", "architecture.read=ends", "cell=gru", "task.shortest=3"]
+LABELS = ["architecture=bidirectional", "task=copy", "task.length=3", "task.symbols=2", "cell=lstm"]
+SETTINGS = [
+    pytest.param([*STACKED, "engine=autograd", "dropout=non_recurrent"], id="stacked, autograd, dropout"),
+    pytest.param([*STACKED, "clipping=block_norm", "adjoint=truncate", "adjoint.every=3"], id="stacked, fused, cut"),
+    pytest.param(["architecture=stacked", "cell=lru", "regulariser=temporal_activation"], id="stacked, scan, penalty"),
+    pytest.param(["architecture=stacked", "cell=rnn", "parametrisation=cayley"], id="stacked, parametrised"),
+    pytest.param(ENDS, id="both ends, masked"),
+    pytest.param([arg for arg in LABELS if arg != "task.length=7"], id="labels"),
+]
+SHORT = ["seeds=3", "steps=8", "probes=full", "probes.jacobian.first=4", "probes.lyapunov.first=4"]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) -> None:
+    assert rnnlab(*setting, *SHORT, "name=many") == 0
+    many = only_run("many")
+    for seed in (0, 2):
+        assert rnnlab(*setting, *SHORT, f"seeds=[{seed}]", f"name=alone{seed}") == 0
+        alone = only_run(f"alone{seed}")
+        assert metrics(many, seed) == metrics(alone)
+        ours, theirs = weights(many, seed), weights(alone, seed)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+        np.testing.assert_array_equal(adjoints(many)["norm"][:, [seed]], adjoints(alone)["norm"])
+
+
+@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:])
+def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_tmp_path: Path) -> None:
+    long = [*TINY, *setting, *SHORT, "steps=400", "evaluate.every=50", "checkpoint.every=20"]
+    process = start(in_tmp_path, *long, "name=killed")
+    deadline = time.monotonic() + 120
+    while not list(Path("runs").glob("killed/*/checkpoint/step-*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert rnnlab(*long[len(TINY) :], "name=killed") == 0
+    assert rnnlab(*long[len(TINY) :], "name=whole") == 0
+    killed, whole = only_run("killed"), only_run("whole")
+    assert len(read(killed, "manifest.json")["sessions"]) == 2
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (killed / "adjoints.npz").read_bytes() == (whole / "adjoints.npz").read_bytes()
+    for file in (whole / "probes").iterdir():
+        assert (killed / "probes" / file.name).read_bytes() == file.read_bytes()
+    for seed in range(3):
+        ours, theirs = weights(killed, seed), weights(whole, seed)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_files_name_the_call_and_the_figures_show_depth(in_tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    weak = ["cell=rnn", "initialiser.gain=0.3", "task.length=30"]
+    assert rnnlab("architecture=stacked", *weak, *SHORT, "name=deep", "tensorboard=true") == 0
+    deep = only_run("deep")
+    assert list(adjoints(deep)["state"]) == ["layer1.h", "layer2.h"]
+    assert {key for row in metrics(deep) for key in row} >= {"adjoint_slope_layer1.h", "adjoint_slope_layer2.h"}
+    assert {name.split(".")[0] for name in weights(deep, 0)} == {"layer1", "layer2", "weight_output", "bias_output"}
+    with np.load(min((deep / "probes").iterdir())) as file:
+        assert {"weights.layer2.hidden.spectral_radius", "jacobian.layer1.median_largest"} <= set(file)
+    assert diagnose([str(deep), "--examples", "3"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "Lost in layer 1 between t=" in page
+    assert "Lost in layer 2 between t=" in page
+    assert report(["runs"]) == 0
+    assert Path("report/figures/depth_maps.png").stat().st_size > 5000
+    assert rnnlab(*weak, "name=flat") == 0
+    assert list(adjoints(only_run("flat"))["state"]) == ["h"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        (["architecture=bidirectional"], "architecture.read=steps"),
+        (["architecture=bidirectional", "task=copy", "architecture.read=ends"], "architecture.read=ends"),
+    ],
+)
+def test_a_readout_that_would_see_nothing_is_refused(
+    setting: list[str], key: str, in_tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert rnnlab(*setting) == 2
+    assert capfd.readouterr().err.startswith(f"rnnlab: {key}: not allowed.")

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from rnnlab.build import make_cell
 from rnnlab.cells.cell import Cell
-from rnnlab.schema import Config, config_folder, validate
+from rnnlab.config import Config, config_folder
+from rnnlab.schema import validate
 
 Name = Literal["rnn", "gru", "lstm"]
 """The cells that torch.nn and the fused engine have too."""

@@ -7,6 +7,7 @@ import torch
 
 from rnnlab.bptt.engine import choose
 from rnnlab.cells.cell import Cell
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError
 from rnnlab.experiment import Experiment
 from rnnlab.groups import COMPONENTS
@@ -18,11 +19,10 @@ from rnnlab.memory.refuse import refuse_needy
 from rnnlab.memory.sketch import sketch
 from rnnlab.plan import Plan, ask, refuse, why_not
 from rnnlab.probes.probe import Probe
-from rnnlab.probes.timetable import Timetable
 from rnnlab.processors import within_quota
 from rnnlab.runs.sources import of_files, of_modules
-from rnnlab.schema import Config
 from rnnlab.tasks.task import Task, check_metric
+from rnnlab.timetable import Timetable
 
 
 def build(

@@ -13,24 +13,23 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from rnnlab import __version__
+from rnnlab.composed import checked
+from rnnlab.config import Config, config_folder
 from rnnlab.config_files import (
     check_sizes,
     find_folder,
     given_to_hydra,
     refuse_hydra_in_files,
     refuse_references,
-    refuse_several_options,
-    set_by,
 )
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.entrance import STATUS, UNTRAINED
@@ -44,7 +43,6 @@ from rnnlab.overrides import QUIET, check_overrides, spelled_out
 from rnnlab.packages import KEY, admit, take_packages
 from rnnlab.rerun import RERUN, offer, stored
 from rnnlab.runs.safe_files import visible
-from rnnlab.schema import Config, config_folder, validate
 
 SWEEP = "--multirun"
 
@@ -216,26 +214,6 @@ def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
     """TensorBoard's writer thread meets a full disk too; the run itself tells that."""
     if not isinstance(arguments.exc_value, OSError):
         threading.__excepthook__(arguments)
-
-
-def checked(config: DictConfig, packages: Collection[str]) -> Config:
-    """A composed configuration as a checked one.
-
-    Args:
-        packages: that the user allows components to come from.
-    Raises:
-        ConfigError: see `rnnlab.schema.validate`.
-    """
-    refuse_several_options(config)
-    try:
-        raw = OmegaConf.to_container(config, resolve=True)
-    except (OmegaConfBaseException, RecursionError, ValueError) as error:
-        raise ConfigError(explain(error, CommandLine({}, given_to_hydra("task")))) from None
-    assert isinstance(raw, dict)
-    try:
-        return validate({str(key): value for key, value in raw.items()}, packages)
-    except ConfigError as error:
-        raise ConfigError(f"{error}{set_by(str(error))}") from None
 
 
 def _train(config: Config) -> float:

@@ -12,12 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rnnlab.config import config_folder, group_syntax
 from rnnlab.contract import ConfigError
 from rnnlab.groups import COMPONENTS
 from rnnlab.messages import one_line, shown
 from rnnlab.options import CommandLine
 from rnnlab.overrides import OF_HYDRA, REASON
-from rnnlab.schema import config_folder, group_syntax
 
 GLOBAL = ("experiment", "sweep")
 """Groups whose options set keys of the whole configuration."""

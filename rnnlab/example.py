@@ -11,8 +11,8 @@ if __name__ == "__main__":
     enter()
 
 from rnnlab.cli import run_command_line
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError
-from rnnlab.schema import Config
 
 LONGEST = 100_000
 """Steps of a sequence that somebody may still want to read."""

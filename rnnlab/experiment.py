@@ -12,6 +12,7 @@ from rnnlab.bptt.engine import Engine
 from rnnlab.bptt.passage import Passage, Update
 from rnnlab.cells.cell import Initialiser, initialise_cell
 from rnnlab.clipping.gradient_step import Clipping
+from rnnlab.config import Config
 from rnnlab.dropout.dropout import Dropout
 from rnnlab.interruption import obey
 from rnnlab.make import make_model
@@ -19,11 +20,10 @@ from rnnlab.matching import Match
 from rnnlab.memory.need import Need
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.probes.probe import Probe
-from rnnlab.probes.timetable import Timetable
 from rnnlab.regularisers.regulariser import Regulariser
-from rnnlab.schema import Config
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Batch, Task
+from rnnlab.timetable import Timetable
 
 
 @dataclass(frozen=True)

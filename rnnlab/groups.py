@@ -130,7 +130,7 @@ _ROWS = (
         "rnnlab.probes",
         ("rnnlab.probes.probe.Probe",),
         options="probe",
-        common="rnnlab.probes.timetable.Timetable",
+        common="rnnlab.timetable.Timetable",
         named=False,
     ),
 )

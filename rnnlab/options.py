@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from hydra._internal.utils import get_args_parser
 
+from rnnlab.config import TOP_KEYS
 from rnnlab.contract import ALIASES, ConfigError, meant, nearest
 from rnnlab.messages import shown
-from rnnlab.schema import TOP_KEYS
 
 NOT_OURS = ("--experimental-rerun",)
 """Of Hydra's options: it loads a pickle."""

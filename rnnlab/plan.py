@@ -14,18 +14,13 @@ when the task and a cell are there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError
 from rnnlab.groups import COMPONENTS, GROUPS, option_name
 from rnnlab.messages import shown
 from rnnlab.written import Written
-
-if TYPE_CHECKING:
-    from rnnlab.cells.cell import Cell
-    from rnnlab.parametrisations.parametrisation import Parametrisation
-    from rnnlab.schema import Config
-    from rnnlab.tasks.task import Task
 
 Refusal = str | dict[str, str] | None
 """Why not, as a sentence without its full stop: of the option as a whole, or {KEY: why} of one of its keys."""
@@ -40,21 +35,21 @@ class Plan:
     key: where in the configuration the component stands that is asked: `input_initialiser`.
     """
 
-    config: "Config"
+    config: Config
     parts: Mapping[str, Any]
     key: str = ""
 
     @property
-    def task(self) -> "Task":
+    def task(self) -> Any:
         return self.parts["task"]
 
     @property
-    def cell(self) -> "Cell":
+    def cell(self) -> Any:
         """A cell as the run's, of one replica, without numbers."""
         return self.parts["cell"]
 
     @property
-    def parametrisation(self) -> "Parametrisation":
+    def parametrisation(self) -> Any:
         return self.parts["parametrisation"]
 
     def option(self, group: str) -> str:
@@ -70,7 +65,7 @@ class Plan:
         return self.config.components[group]["_target_"] != GROUPS[group].neutral
 
 
-def as_written(config: "Config") -> Plan:
+def as_written(config: Config) -> Plan:
     """The plan of a configuration of which nothing is imported yet."""
     parts = {group: dict(part) for group, part in config.components.items()}
     if config.match_parameters is not None:

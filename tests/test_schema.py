@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from support import CONFIGS, composed
 
+from rnnlab.config import SCALARS, Config
 from rnnlab.contract import ConfigError
-from rnnlab.schema import SCALARS, Config, validate
+from rnnlab.schema import validate
 
 
 def changed(key: str, value: Any, **more: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnlab.bptt.passage import prefix
 from rnnlab.build import sources_of
+from rnnlab.config import Config
 from rnnlab.contract import OURS, ConfigError, RunError
 from rnnlab.diagnose.decay import lost
 from rnnlab.diagnose.findings import Findings, Measured, Replica
@@ -24,7 +25,7 @@ from rnnlab.report.reading import Run
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import RunFolder
 from rnnlab.runs.sources import changed
-from rnnlab.schema import Config, validate
+from rnnlab.schema import validate
 from rnnlab.tasks.task import Batch, Marks, Task
 from rnnlab.training import checkpoint
 from rnnlab.training.trained import put, to_look_at

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from rnnlab.architectures.model import Model
+from rnnlab.config import Config
 from rnnlab.memory.available import Room
 from rnnlab.memory.size import size
-from rnnlab.schema import Config
 from rnnlab.tasks.task import CHUNK, Generated, Task, drawn_ahead
 
 PHASES = ("backward", "update", "evaluation")

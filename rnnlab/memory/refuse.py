@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError
 from rnnlab.memory.available import Room
 from rnnlab.memory.need import Need, Sketch, needed
 from rnnlab.memory.size import size
-from rnnlab.schema import Config
 
 
 def refuse_needy(config: Config, sketch: Callable[[Config], Sketch], room: Room) -> Need:

@@ -14,11 +14,11 @@ from rnnlab.bptt.scan import scan_unroll
 from rnnlab.bptt.scan import why_not as no_scan
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError
 from rnnlab.make import Configured, empty_model, make, make_cell
 from rnnlab.memory.kept import TINY, numbers_per_step
 from rnnlab.memory.need import Sketch
-from rnnlab.schema import Config
 from rnnlab.streams import generator
 from rnnlab.tasks.task import Generated
 

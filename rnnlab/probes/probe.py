@@ -95,7 +95,7 @@ class Moment:
 
 
 class Probe(Protocol):
-    """Measures something of a training step. At which steps is not its business: see rnnlab.probes.timetable.
+    """Measures something of a training step. At which steps is not its business: see rnnlab.timetable.
 
     Figures of a cell are named with its prefix: see `joined`. One that says `why_not`, see rnnlab.plan, is left out.
     """

@@ -7,10 +7,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from rnnlab.groups import COMPONENTS
 from rnnlab.report.outcome import Outcome
 from rnnlab.report.reading import Run
 from rnnlab.runs.identity import IGNORED
-from rnnlab.schema import COMPONENTS
 
 LR = "optimiser.lr"
 RECORDING = (*IGNORED, "seeds", "log", "probe", "probes", "milestones")

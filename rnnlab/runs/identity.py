@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rnnlab.config import Config
 from rnnlab.groups import GROUPS, NEUTRAL
-from rnnlab.schema import Config
 
 # These choose where results go, how often they are saved, or how time and memory are spent; they change no result.
 # match_parameters has, by then, become a cell.hidden.

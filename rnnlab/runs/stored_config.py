@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
+from rnnlab.config import TOP_KEYS
 from rnnlab.messages import one_line, shown, shown_path
 from rnnlab.packages import KEY, WHERE
 from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.digest import digest
 from rnnlab.runs.safe_files import read_regular
-from rnnlab.schema import TOP_KEYS
 
 HEAD = (
     "# The resolved configuration of this run. To run it again:\n"

@@ -15,7 +15,7 @@ from typing import Any
 from torch.utils.tensorboard.summary import hparams
 
 from rnnlab.experiment import Experiment
-from rnnlab.schema import COMPONENTS
+from rnnlab.groups import COMPONENTS
 from rnnlab.tasks.task import Metric
 
 NO_COLUMN = ("name", "probes", "probe", "log", "evaluate", "checkpoint", "components", "force", "tensorboard")

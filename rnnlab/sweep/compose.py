@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.entrance import UNTRAINED
 from rnnlab.hydra_defaults import set_ours
@@ -19,7 +20,6 @@ from rnnlab.options import CommandLine
 from rnnlab.overrides import check_overrides
 from rnnlab.packages import admit
 from rnnlab.rerun import offer
-from rnnlab.schema import Config
 from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.job import Job
 from rnnlab.sweep.work import describe
@@ -120,7 +120,7 @@ class Composer:
         return Job(number, shown(overrides), config, folder, notes=tuple(notes), memory=memory)
 
     def _config(self, number: int, overrides: tuple[str, ...]) -> Config:
-        from rnnlab.cli import checked
+        from rnnlab.composed import checked
         from rnnlab.explain import explain
 
         check_overrides(list(overrides))  # of an arm too, which Hydra has not seen

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnlab.config import Config
 from rnnlab.runs.record import Record
-from rnnlab.schema import Config
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Any
 import filelock
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 
+from rnnlab.config import SCALARS
 from rnnlab.contract import ConfigError, InUseError, RunError, check_value, keys_of
 from rnnlab.runs.folder import process_lock
 from rnnlab.runs.safe_files import refuse_irregular
-from rnnlab.schema import SCALARS
 from rnnlab.sinks.console import say
 
 Launch = Callable[[list[tuple[str, ...]], int, Callable[[], None]], Sequence[float]]

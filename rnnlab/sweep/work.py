@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError, InUseError, RunError, without_stack
 from rnnlab.entrance import keep_output
 from rnnlab.interruption import listening, wish
@@ -19,7 +20,6 @@ from rnnlab.messages import told
 from rnnlab.packages import admit
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import open_regular, visible
-from rnnlab.schema import Config
 from rnnlab.sweep.job import Outcome, objective
 
 _stopping = threading.Event()

@@ -12,6 +12,7 @@ import torch
 
 from rnnlab.bptt.engine import ENGINES
 from rnnlab.build import build
+from rnnlab.config import Config
 from rnnlab.contract import ConfigError, RunError
 from rnnlab.entrance import UNTRAINED
 from rnnlab.experiment import Experiment
@@ -26,7 +27,6 @@ from rnnlab.runs.identity import configuration_hash, hash_of_stored, run_id, tec
 from rnnlab.runs.progress import Progress
 from rnnlab.runs.record import Record
 from rnnlab.runs.sources import changed
-from rnnlab.schema import Config
 from rnnlab.sinks.address import comparison_address
 from rnnlab.sinks.console import ConsoleSink, result_table, say, show_table
 from rnnlab.sinks.jsonl import JsonLines

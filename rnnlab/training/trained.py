@@ -14,11 +14,12 @@ from torch import Tensor
 
 from rnnlab.architectures.model import Model
 from rnnlab.build import build
+from rnnlab.config import Config
 from rnnlab.contract import OURS, RunError
 from rnnlab.experiment import Experiment
 from rnnlab.runs.record import Record
 from rnnlab.runs.safe_files import refuse_links
-from rnnlab.schema import Config, validate
+from rnnlab.schema import validate
 from rnnlab.tasks.task import Batch
 from rnnlab.training import checkpoint
 from rnnlab.training.evaluate import predict

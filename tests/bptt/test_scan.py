@@ -15,8 +15,8 @@ from rnnlab.bptt.scan import scan_unroll, why_not
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell
 from rnnlab.cells.linear import LinearCell
+from rnnlab.config import config_folder
 from rnnlab.contract import ConfigError
-from rnnlab.schema import config_folder
 
 LINEAR = [option for option in CELLS if isinstance(drawn_cell(option), LinearCell)]
 RULES = {"none": component("adjoint", "none"), "truncate": component("adjoint", "truncate", every=3)}

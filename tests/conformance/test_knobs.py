@@ -22,9 +22,9 @@ from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.clipping.none import NoClipping
 from rnnlab.contract import keys_of
 from rnnlab.dropout.dropout import Noise
-from rnnlab.probes.timetable import Timetable
 from rnnlab.streams import generator
 from rnnlab.tasks.task import stack
+from rnnlab.timetable import Timetable
 from rnnlab.training.population import Population
 
 OTHER = {

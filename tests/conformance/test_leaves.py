@@ -8,8 +8,10 @@ import pytest
 from hydra.utils import get_object
 from support import CONFIGS, GROUPS, choice, composed, key, leaf, leaves, options
 
+from rnnlab.config import group_syntax
 from rnnlab.contract import CONTEXT, ConfigError, Finite, check_component, keys_of, signature_of
-from rnnlab.schema import COMPONENTS, group_syntax, validate
+from rnnlab.groups import COMPONENTS
+from rnnlab.schema import validate
 
 BUNDLES = sorted(p.stem for p in (CONFIGS / "probes").glob("*.yaml"))
 EXPERIMENTS = sorted(p.stem for p in (CONFIGS / "experiment").glob("*.yaml"))

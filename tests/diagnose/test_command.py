@@ -14,9 +14,9 @@ from helpers import rnnlab as trained
 from PIL import Image
 from sick import SMALL, run_folder
 
+from rnnlab.config import config_folder
 from rnnlab.diagnose.__main__ import main
 from rnnlab.report.__main__ import main as report
-from rnnlab.schema import config_folder
 
 
 @pytest.fixture(scope="module")

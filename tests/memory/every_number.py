@@ -18,8 +18,9 @@ from typing import Any
 
 from support import composed, key, leaf, leaves
 
+from rnnlab.config import SCALARS
 from rnnlab.contract import ConfigError, check_value, keys_of
-from rnnlab.schema import SCALARS, validate
+from rnnlab.schema import validate
 
 WHOLE = (1e9, 1e15, 10**20)
 REAL = (9e37, -9e37, 1e300)

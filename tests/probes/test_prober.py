@@ -10,10 +10,10 @@ from support import composed, leaf, options
 from rnnlab import device
 from rnnlab.build import build
 from rnnlab.contract import ConfigError
-from rnnlab.probes.timetable import Timetable
 from rnnlab.runs.digest import digest
 from rnnlab.schema import validate
 from rnnlab.sinks.probe_files import ProbeFiles
+from rnnlab.timetable import Timetable
 
 PROBES = options("probe")
 
@@ -145,7 +145,7 @@ def test_the_keys_of_a_timetable_are_checked_like_a_probe_s_own(key):
 
 def test_a_timetable_is_no_probe():
     raw = composed("+probe@probes.gates=gates")
-    raw["probes"]["gates"]["_target_"] = "rnnlab.probes.timetable.Timetable"
+    raw["probes"]["gates"]["_target_"] = "rnnlab.timetable.Timetable"
     with pytest.raises(ConfigError, match="It is no component"):
         validate(raw)
 

@@ -6,8 +6,9 @@ import pytest
 from helpers import TINY, canonical_files, only_run, read
 from support import composed
 
+from rnnlab.config import Config
 from rnnlab.entrance import UNTRAINED
-from rnnlab.schema import Config, validate
+from rnnlab.schema import validate
 from rnnlab.sinks import console
 from rnnlab.tasks import task as tasks
 from rnnlab.training.run import run

@@ -6,8 +6,9 @@ from support import choice, composed, key, leaf, options
 
 from rnnlab.build import build
 from rnnlab.contract import ConfigError
+from rnnlab.groups import COMPONENTS
 from rnnlab.make import make
-from rnnlab.schema import COMPONENTS, validate
+from rnnlab.schema import validate
 
 OWN = '''
 import torch

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rnnlab.contract import nearest
 from rnnlab.messages import listed, one_line, shown
+from rnnlab.spelling import nearest
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from rnnlab.bptt.engine import choose
+from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell
 from rnnlab.config import Config
 from rnnlab.contract import ConfigError
@@ -23,6 +23,9 @@ from rnnlab.processors import within_quota
 from rnnlab.runs.sources import of_files, of_modules
 from rnnlab.tasks.task import Task, check_metric
 from rnnlab.timetable import Timetable
+
+OF_THE_NET = ("cell", "architecture", "activation", "adjoint")
+"""Groups whose components are made with every net; the last has another name in an experiment."""
 
 
 def build(
@@ -60,20 +63,7 @@ def build(
     config = _overridden(plan, notes.append)
     probes = _probes(plan, notes.append)
     notes += filter(None, (part.remark(plan) for part in plan.parts.values() if hasattr(part, "remark")))
-    rule, regulariser, dropout = (plan.parts[group] for group in ("adjoint", "regulariser", "dropout"))
-    engine = choose(
-        config.engine,
-        cell=plan.cell,
-        rule=rule,
-        device=device,
-        dtype=dtype,
-        threads=config.threads if isinstance(config.threads, int) else within_quota(threads or torch.get_num_threads()),
-        recompute=config.recompute,
-        precision=config.precision,
-        say=say,
-        unserved=f"it does not serve {plan.chosen('dropout')}, which acts within a step" if dropout.within else None,
-        vectors="adjoints" in regulariser.needs,
-    )
+    engine = _engine(plan, device, dtype, threads or torch.get_num_threads(), say)
     for note in notes:
         say(note)
     return Experiment(
@@ -86,12 +76,30 @@ def build(
         dtype=dtype,
         engine=engine,
         sources=sources_of(config, task),
-        rule=rule,
+        rule=plan.parts["adjoint"],
         **{
             group: plan.parts[group]
             for group in COMPONENTS
             if group not in ("cell", "architecture", "activation", "adjoint")
         },
+    )
+
+
+def _engine(plan: Plan, device: torch.device, dtype: torch.dtype, threads: int, say: Callable[[str], None]) -> Engine:
+    """The engine of a plan; `threads` is what `auto` stands for."""
+    config, dropout = plan.config, plan.parts["dropout"]
+    return choose(
+        config.engine,
+        cell=plan.cell,
+        rule=plan.parts["adjoint"],
+        device=device,
+        dtype=dtype,
+        threads=config.threads if isinstance(config.threads, int) else within_quota(threads),
+        recompute=config.recompute,
+        precision=config.precision,
+        say=say,
+        unserved=f"it does not serve {plan.chosen('dropout')}, which acts within a step" if dropout.within else None,
+        vectors="adjoints" in plan.parts["regulariser"].needs,
     )
 
 

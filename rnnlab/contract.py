@@ -16,7 +16,6 @@ from the source file, because importing torch takes seconds and a typing error s
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -28,8 +27,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from rnnlab.groups import group_of
-from rnnlab.messages import LONGEST_VALUE, listed, one_line, shown, text_of
+from rnnlab.messages import listed, one_line, shown, text_of
 from rnnlab.source import arguments, definition, is_marked
+from rnnlab.spelling import meant
 
 
 class ConfigError(Exception):
@@ -158,55 +158,6 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 def without_stack(error: BaseException | str) -> str:
     """What an exception says, without the stack of C++ frames that torch writes after it."""
     return re.split(r"\n(?:Exception raised from|C\+\+ CapturedTraceback)", text_of(error), maxsplit=1)[0].strip()
-
-
-def nearest(word: str, words: list[str]) -> str:
-    """' Did you mean …?' where a known word is close."""
-    close = difflib.get_close_matches(word[:LONGEST_VALUE], words, n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
-
-
-ALIASES = {
-    "lr": "optimiser.lr",
-    "learning_rate": "optimiser.lr",
-    "optimizer": "optimiser",
-    "hidden": "cell.hidden",
-    "hidden_size": "cell.hidden",
-    "units": "cell.hidden",
-    "model": "cell",
-    "nonlinearity": "activation",
-    "length": "task.length",
-    "batch": "task.batch",
-    "batch_size": "task.batch",
-    "dataset": "task",
-    "seed": "seeds",
-    "iterations": "steps",
-    "max_norm": "clipping.max_norm",
-    "clip": "clipping.max_norm",
-    "initializer": "initialiser",
-    "init": "initialiser",
-    "regularizer": "regulariser",
-    "parametrization": "parametrisation",
-    "parameterization": "parametrisation",
-}
-"""What people write who come from elsewhere, and the key here."""
-
-
-def meant(key: str, known: list[str]) -> str:
-    """' Did you mean …?' for a key that does not exist; `known` are those that could stand in place of its last part.
-
-    An alias goes first: `lr` is far from every key at the top, and `optimizer.lr` is meant as `optimiser.lr`.
-    """
-    parent, _, leaf = key.rpartition(".")
-    first, _, rest = key.partition(".")
-    if first in ALIASES and "." not in ALIASES[first]:
-        return f" Did you mean '{ALIASES[first]}{'.' if rest else ''}{shown(rest)}'?"
-    alias = ALIASES.get(leaf, "")
-    if alias not in ("", key) and parent in ("", alias.partition(".")[0]):
-        return f" Did you mean '{alias}'?"
-    close = nearest(leaf, known)
-    misspelt = difflib.get_close_matches(leaf[:LONGEST_VALUE], ALIASES, n=1) if not close and not parent else []
-    return f" Did you mean '{ALIASES[misspelt[0]]}'?" if misspelt else close
 
 
 def signature_of(target: str) -> dict[str, Any] | None:

@@ -11,12 +11,13 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from rnnlab.config import SECTIONS, TOP_KEYS, group_syntax, section_keys
 from rnnlab.config_files import broken_file
-from rnnlab.contract import ConfigError, meant, nearest
+from rnnlab.contract import ConfigError
 from rnnlab.groups import COMPONENTS
 from rnnlab.messages import listed, one_line, shown
 from rnnlab.options import CommandLine
 from rnnlab.overrides import pasted, swept, written_out
 from rnnlab.schema import no_such_key
+from rnnlab.spelling import meant, nearest
 
 ADDED = ("experiment", "probe")
 """Groups that nothing is chosen of where nothing is said: what is chosen is added, with a plus."""

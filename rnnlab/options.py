@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from hydra._internal.utils import get_args_parser
 
 from rnnlab.config import TOP_KEYS
-from rnnlab.contract import ALIASES, ConfigError, meant, nearest
+from rnnlab.contract import ConfigError
 from rnnlab.messages import shown
+from rnnlab.spelling import ALIASES, meant, nearest
 
 NOT_OURS = ("--experimental-rerun",)
 """Of Hydra's options: it loads a pickle."""

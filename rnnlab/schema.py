@@ -15,12 +15,12 @@ from rnnlab.contract import (
     check_component,
     check_value,
     common_to,
-    meant,
 )
 from rnnlab.groups import COMPONENTS, GROUPS, NEUTRAL
 from rnnlab.messages import listed, shown
 from rnnlab.packages import KEY, WHERE
 from rnnlab.plan import as_written, refuse
+from rnnlab.spelling import meant
 from rnnlab.timetable import Timetable
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
-from rnnlab.training import run as session
+from rnnlab.training import session
 from rnnlab.training.loop import train
 
 BASE = ["tensorboard=false", "steps=12", "seeds=2", "log.every=3", "evaluate.every=4", "evaluate.examples=20"]

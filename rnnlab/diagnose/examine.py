@@ -49,13 +49,13 @@ def examine(
     Args:
         run: as `rnnlab.report.reading.read` reads it.
         seeds: of the run; all when empty.
-        examples: in the diagnostic batch, the first so many held-out ones.
+        examples: in the diagnostic batch, the first held-out ones.
         say: is told what is passed over, and how far it has come.
         packages: that the user allows components to come from.
         changed_sources: measure although code or data of the user's own are not those of the run any more.
     Raises:
         ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
-        RunError: there is no checkpoint that can be read, or it is of another net, or its sources have changed.
+        RunError: no checkpoint can be read, or it is of another net, or its sources have changed.
     """
     config = _config(run, packages)
     for remark in run.remarks:
@@ -68,20 +68,12 @@ def examine(
     difference = changed(run.manifest["sources"], sources_of(config, experiment.task))  # its probes' too
     if difference and not changed_sources:
         raise RunError(
-            f"{run.path}: {difference} changed since the run (or is of a package that --components does not name), so "
-            "this may be another net's diagnosis. Undo the change; or give --changed-sources, and the page says so."
+            f"{run.path}: {difference} changed since the run (or --components does not name its package): another "
+            "net's diagnosis, maybe. Undo the change; or give --changed-sources, and the page says so."
         )
     task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
-    batch = _first(held_out[0], examples)
-    metrics = run.record.metrics("train")
-    past = histories(metrics.rows if metrics.whole else [], config.seeds)
-    replicas = []
-    for number, outcome in enumerate(o for o in run.outcomes if o.seed in chosen):
-        say(f"Measuring seed {outcome.seed} ({number + 1} of {len(chosen)}) …")
-        found = _measured(experiment, outcome.seed, state["population"]["weights"], batch, held_out)
-        replicas.append(Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found))
-    lag = _lag(task, batch)
+    lag = _lag(task, batch := _first(held_out[0], examples))
     first, cell = next(iter(experiment.model(chosen[:1]).effective().cells.items()))
     name, rule = f"{prefix(first)}{carrier(cell)}", experiment.rule.draw(chosen[:1], 0, task.steps, batch.input)
     return Findings(
@@ -99,11 +91,28 @@ def examine(
         cuts=tuple(t for t in range(task.steps) if rule.cuts(t)),
         baseline=task.baseline,
         unit=task.unit,
-        replicas=replicas,
+        replicas=list(_replicas(run, experiment, chosen, state["population"]["weights"], batch, held_out, say)),
         recorded=dict(_recorded(run, chosen, name, lag)),
         examples=batch.input.shape[2],
         changed=difference,
     )
+
+
+def _replicas(
+    run: Run,
+    experiment: Experiment,
+    chosen: Sequence[int],
+    weights: dict[str, dict[str, Tensor]],
+    batch: Batch,
+    held_out: list[Batch],
+    say: Callable[[str], None],
+) -> Iterator[Replica]:
+    metrics = run.record.metrics("train")
+    past = histories(metrics.rows if metrics.whole else [], experiment.config.seeds)
+    for number, outcome in enumerate(o for o in run.outcomes if o.seed in chosen):
+        say(f"Measuring seed {outcome.seed} ({number + 1} of {len(chosen)}) …")
+        found = _measured(experiment, outcome.seed, weights, batch, held_out)
+        yield Replica(outcome.seed, outcome.status, outcome.steps, past[outcome.seed], found)
 
 
 def _config(run: Run, packages: Sequence[str]) -> Config:

@@ -8,20 +8,18 @@ from torch import Tensor
 from rnnlab.architectures.model import Model
 from rnnlab.experiment import Experiment
 from rnnlab.interruption import obey
-from rnnlab.tasks.task import Batch, Task
+from rnnlab.tasks.task import Batch
 
 
-def evaluation_set(
-    task: Task, examples: int, device: torch.device, dtype: torch.dtype, interrupted: Callable[[], bool]
-) -> list[Batch]:
+def evaluation_set(experiment: Experiment, interrupted: Callable[[], bool]) -> list[Batch]:
     """The held-out examples in batches, on the device.
 
     Raises:
         Interrupted: it was, which is asked after each batch.
     """
     batches = []
-    for batch in task.evaluation_batches(examples):
-        batches.append(batch.to(device, dtype))
+    for batch in experiment.task.evaluation_batches(experiment.config.evaluate_examples):
+        batches.append(batch.to(experiment.device, experiment.dtype))
         obey(interrupted)
     return batches
 

@@ -31,15 +31,12 @@ def train(
 
     Args:
         save: writes a checkpoint of population and progress; `passing=True` when it is due to an interruption.
-        interrupted: asked between two steps, between two batches of an evaluation, while probes measure, and while
-            data are drawn before the first step.
+        interrupted: asked between two steps, in an evaluation, while probes measure and before the first step.
     """
     config, ledger = experiment.config, Ledger(experiment, progress, record, sinks, watch)
     batches = Batches(experiment)
     try:
-        held_out = evaluation_set(
-            experiment.task, config.evaluate_examples, experiment.device, experiment.dtype, interrupted
-        )
+        held_out = evaluation_set(experiment, interrupted)
         if population.active and progress.step < config.steps:
             batches.draw(list(population.active), progress.step + 1, interrupted)
     except Interrupted:
@@ -57,26 +54,25 @@ def train(
             sink.progress(progress.step, progress.results)
         if progress.step and progress.step % config.checkpoint_every == 0:
             save()
-        if interrupted():
+        stopping = interrupted()
+        if stopping:
             save(passing=True)
-            return False
-        return True
+        return not stopping
 
     if ledger.evaluation_due and not end_step():
         return False
     while population.active and ledger.step < config.steps:
         watch.start()
-        step, seeds = ledger.step + 1, list(population.active)
+        batch = batches(list(population.active), ledger.step + 1)
         try:
-            due = ledger.take(training_step(experiment, population, prober, batches(seeds, step), step, interrupted))
+            due = ledger.take(training_step(experiment, population, prober, batch, ledger.step + 1, interrupted))
         except Interrupted:
             ledger.read(population)
             end_step()
             return False
-        if not due and not interrupted():
-            continue
-        ledger.read(population)
-        if not end_step():
-            return False
+        if due or interrupted():
+            ledger.read(population)
+            if not end_step():
+                return False
     ledger.close()
     return True

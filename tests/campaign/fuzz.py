@@ -19,7 +19,7 @@ from campaign.table import Tally
 from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
-from rnnlab.training import run as session
+from rnnlab.training import session
 from rnnlab.training.loop import train
 
 SETTING = ["seeds=2", "cell=rnn", "probes=cheap", "probes.saturation.every=3", "checkpoint.every=4"]

@@ -21,7 +21,7 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.schema import validate
 from rnnlab.sweep.job import Job
 from rnnlab.sweep.sweep import _crowded
-from rnnlab.training import run as session
+from rnnlab.training import session
 from rnnlab.training.population import Population
 
 HERE = Path(__file__).parent

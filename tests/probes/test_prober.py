@@ -54,7 +54,7 @@ def test_every_probe_finds_the_same_in_a_population_and_alone(in_tmp_path):
 
 
 def test_an_interrupted_run_ends_with_the_files_of_an_uninterrupted_one(in_tmp_path, monkeypatch):
-    from rnnlab.training import run as session
+    from rnnlab.training import session
 
     setting = ["probes=full", "seeds=2", *[f"probes.{name}.every=1" for name in PROBES]]
     assert rnnlab(*setting, "name=whole") == 0

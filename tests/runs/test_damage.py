@@ -17,7 +17,7 @@ from rnnlab.runs.damage import DamagedError
 from rnnlab.runs.folder import RunFolder
 from rnnlab.runs.record import Record
 from rnnlab.schema import validate
-from rnnlab.training import run as session
+from rnnlab.training import session
 from rnnlab.training.loop import train
 from rnnlab.training.resume import newest
 

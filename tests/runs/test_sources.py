@@ -54,7 +54,7 @@ def run(*arguments):
 def interrupted(*arguments):
     """The same, stopped after a few steps."""
     code = (
-        "import sys; from rnnlab.training import run as session; from rnnlab.training.loop import train\n"
+        "import sys; from rnnlab.training import session; from rnnlab.training.loop import train\n"
         "session.train = lambda *a, **k: train(*a, **{**k, 'interrupted': lambda: a[2].step >= 6})\n"
         "sys.path.append('.'); from rnnlab.cli import run_command_line; sys.exit(run_command_line(sys.argv[1:]))"
     )

@@ -13,7 +13,8 @@ from support import component
 
 from rnnlab.contract import ConfigError
 from rnnlab.streams import generator
-from rnnlab.tasks.smnist import SequentialImages, _permutation, load
+from rnnlab.tasks.image_files import load
+from rnnlab.tasks.smnist import SequentialImages, _permutation
 from rnnlab.tasks.task import evaluated_on, stack
 
 NAMES = {

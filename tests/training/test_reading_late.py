@@ -86,7 +86,7 @@ def test_between_two_lines_of_metrics_nothing_is_read(chosen, late, in_tmp_path,
 
 
 def test_an_interruption_is_obeyed_at_the_next_step_and_loses_nothing(late, in_tmp_path, monkeypatch):
-    from rnnlab.training import run as session
+    from rnnlab.training import session
 
     setting = ["seeds=2", "log.every=10", "probe.every=0", "evaluate.every=1000", "checkpoint.every=1000", "steps=20"]
     assert rnnlab(*setting, "name=whole") == 0

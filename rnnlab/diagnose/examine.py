@@ -63,8 +63,7 @@ def examine(
     unknown = sorted(set(seeds) - set(config.seeds))
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
-    state = _checkpoint(run, config, say)
-    experiment = to_look_at(config)
+    state, experiment = _checkpoint(run, config, say), to_look_at(config)
     difference = changed(run.manifest["sources"], sources_of(config, experiment.task))  # its probes' too
     if difference and not changed_sources:
         raise RunError(

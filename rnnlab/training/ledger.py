@@ -109,6 +109,10 @@ class Ledger:
             sink.rows(rows)
         self._rest(population)
 
+    def tell_progress(self) -> None:
+        for sink in self.sinks:
+            sink.progress(self.progress.step, self.progress.results)
+
     def close(self) -> None:
         """There are no steps left."""
         for result in self.progress.results.values():

@@ -50,8 +50,7 @@ def train(
             except Interrupted:  # before it counts: it is still due
                 save(passing=True)
                 return False
-        for sink in sinks:
-            sink.progress(progress.step, progress.results)
+        ledger.tell_progress()
         if progress.step and progress.step % config.checkpoint_every == 0:
             save()
         stopping = interrupted()

@@ -8,7 +8,7 @@ import torch
 from rnnlab.bptt.engine import Engine, choose
 from rnnlab.cells.cell import Cell
 from rnnlab.config import Config
-from rnnlab.contract import ConfigError
+from rnnlab.contract import ConfigError, members_of
 from rnnlab.experiment import Experiment
 from rnnlab.groups import COMPONENTS
 from rnnlab.make import Configured, empty_model, make, make_cell, make_model, parameter_count
@@ -116,7 +116,7 @@ def _plan(config: Config, task: Task) -> Plan:
 def sources_of(config: Config, task: Task) -> dict[str, str]:
     """Hashes of the user's own code and data that a run is made with."""
     parts = (*config.components.values(), *config.probes.values())
-    modules = (part["_target_"].rpartition(".")[0] for part in parts)
+    modules = (part["_target_"].rpartition(".")[0] for whole in parts for part in (whole, *members_of(whole).values()))
     return of_modules(modules, config.allowed_packages) | of_files(getattr(task, "files", ()))
 
 

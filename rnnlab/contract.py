@@ -68,6 +68,8 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
+Members = Annotated[dict[str, Any], Field(min_length=1)]
+"""Components of the same group by name, at least one: each a mapping with a `_target_` in a configuration."""
 
 CONTEXT = ("replicas", "inputs", "units", "steps", "activation")
 """What a component's signature may name without its YAML doing so: `build` passes R, I, H, the task's number of time
@@ -78,8 +80,8 @@ _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Repeats": Repeats, "Seed": Seed, "Finite": Finite,
     "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
-    "OpenShare": OpenShare, "Percentage": Percentage, "Literal": Literal, "bool": bool, "int": int, "float": float,
-    "str": str, "list": list, "None": None,
+    "OpenShare": OpenShare, "Members": Members, "Percentage": Percentage, "Literal": Literal, "bool": bool,
+    "int": int, "float": float, "str": str, "list": list, "None": None,
 }  # fmt: skip
 
 T = TypeVar("T")
@@ -134,6 +136,7 @@ def explain(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         text = item["msg"].removeprefix("Input should be ").removeprefix("String should ")
+        text = text.replace("Dictionary should have at least 1 item after validation, not 0", "one NAME at least")
         text = re.sub(r"\d{20,}", lambda digits: f"{float(digits[0]):.8g}", text)
         parts.append(text.replace("match pattern", "text that matches"))
     return " or ".join(dict.fromkeys(parts))
@@ -274,7 +277,22 @@ def check_component(key: str, config: Mapping[str, Any], packages: Collection[st
             )
         kind = known[name]
         result[name] = value if kind is None else check_value(f"{key}.{name}", value, kind)
+        if kind is Members:
+            result[name] = _members(f"{key}.{name}", value, packages)
     for name in (*required_by(target), *common_to(key)):
         if name not in result:
             raise ConfigError(f"{key}.{name}: missing. Give it a value: {key}.{name}=VALUE.")
     return result
+
+
+def _members(key: str, value: Mapping[str, Any], packages: Collection[str]) -> dict[str, Any]:
+    for name, member in value.items():
+        if not (str(name).isidentifier() and isinstance(member, Mapping)):
+            raise ConfigError(f"{key}.{shown(name)}={shown(member)}: not allowed. Give NAME with a component's keys.")
+    return {name: check_component(f"{key}.{name}", member, packages) for name, member in value.items()}
+
+
+def members_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The components that a component's configuration holds, by KEY.NAME."""
+    fields = {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    return {f"{key}.{name}": member for key, value in fields.items() for name, member in value.items()}

@@ -17,6 +17,7 @@ class Group:
         neutral: the `_target_` of the option that does nothing. A configuration may do without a group that has one;
             at it, a run is neither named nor identified by the group, so that a new group changes no run's identity.
         named: whether a run's name tells the option.
+        chain: OPTION.KEY of the option that holds several others, for GROUP=[one,other].
         stream: number of the random stream that a replica's draws come from; see rnnlab.streams.
         common: MODULE.NAME of a class whose fields are keys of every member. They are for who uses the members: none of
             them is made with these.
@@ -31,6 +32,7 @@ class Group:
     neutral: str = ""
     named: bool = True
     stream: int | None = None
+    chain: str = ""
     common: str = ""
 
 
@@ -93,6 +95,7 @@ _ROWS = (
         "rnnlab.clipping",
         ("rnnlab.clipping.gradient_step.Clipping",),
         neutral="rnnlab.clipping.none.NoClipping",
+        chain="chain.rules",
     ),
     Group(
         "gradient_noise",

@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnlab.architectures.model import Model
 from rnnlab.cells.cell import Cell
-from rnnlab.contract import OURS, ConfigError, common_to, component_class, without_stack
+from rnnlab.contract import OURS, ConfigError, common_to, component_class, members_of, without_stack
 from rnnlab.membership import lacks
 from rnnlab.messages import one_line
 from rnnlab.parametrisations.parametrisation import Parametrisation
@@ -34,6 +34,9 @@ def make(key: str, config: dict[str, Any], packages: Collection[str] = (OURS,), 
     _refuse_where(lacks(key, target), key, config)
     named = inspect.signature(target).parameters
     given = {name: value for name, value in config.items() if name not in ("_target_", *common_to(key))}
+    for at, member in members_of(config).items():
+        field, _, name = at.partition(".")
+        given[field] = {**given[field], name: make(f"{key}.{at}", dict(member), packages, **context)}
     given.update({name: value for name, value in context.items() if name in named})
     try:
         made = target(**given)

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, 
 from hydra.errors import HydraException
 
 from rnnlab.contract import ConfigError
-from rnnlab.groups import COMPONENTS
+from rnnlab.groups import COMPONENTS, GROUPS
 from rnnlab.messages import LONGEST_VALUE, one_line, shown
 
 QUIET = (
@@ -33,7 +33,21 @@ _FREE = ("hydra.launcher.parameters", "hydra.sweeper.params", "hydra.sweeper.par
 def spelled_out(overrides: list[str]) -> list[str]:
     """The short ways to write a key in full."""
     full = [next((key + o.removeprefix(s) for s, key in _SHORT.items() if o.startswith(s)), o) for o in overrides]
+    full = [part for o in full for part in _chained(o)]
     return [f"++{o.lstrip('+')}" if _is_free(o.lstrip("+")) else o for o in full]
+
+
+def _chained(override: str) -> list[str]:
+    """`clipping=[agc,norm]` as the choice of a chain and of its members, each by its own name."""
+    found = re.fullmatch(r"(\w+)=\[(\w+(?:,\w+)*)\]", override.replace(" ", ""))
+    chain = GROUPS[found[1]].chain if found and found[1] in GROUPS else ""
+    if found is None or not chain:
+        return [override]
+    group, options = found[1], found[2].split(",")
+    if len(set(options)) < len(options):
+        raise ConfigError(f"{shown(override)}: not allowed. Each option once.")
+    option, _, key = chain.partition(".")
+    return [f"{group}={option}", *(f"+{group}@{group}.{key}.{name}={name}" for name in options)]
 
 
 def _is_free(override: str) -> bool:

@@ -96,8 +96,17 @@ def ask(plan: Plan, group: str) -> None:
         without = f", or {group}={option_name(neutral)}" if neutral else ""
         raise ConfigError(f"{plan.chosen(group)}: not allowed. {why}. Choose another{without}.")
     for key, reason in (why or {}).items():
-        value = plan.config.components[group].get(key)
-        raise ConfigError(f"{group}.{key}={'null' if value is None else shown(value)}: not allowed. {reason}.")
+        raise ConfigError(f"{group}.{key}={_given(plan.config.components[group], key)}: not allowed. {reason}.")
+
+
+def _given(component: Mapping[str, Any], key: str) -> str:
+    """The value of a key, which may be one of a component within: `rules.agc.ratio`."""
+    value: Any = component
+    for part in key.split("."):
+        value = value[part]
+    if isinstance(value, Mapping):
+        return option_name(value["_target_"])
+    return "null" if value is None else shown(value)
 
 
 def why_not(component: Any, plan: Plan, key: str) -> Refusal:

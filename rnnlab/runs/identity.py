@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnnlab.config import Config
-from rnnlab.groups import GROUPS, NEUTRAL
+from rnnlab.contract import members_of
+from rnnlab.groups import GROUPS, NEUTRAL, option_name
 
 # These choose where results go, how often they are saved, or how time and memory are spent; they change no result.
 # match_parameters has, by then, become a cell.hidden.
@@ -19,7 +20,13 @@ def technique(config: Config) -> str:
     Groups are in the order of rnnlab.groups; one at its neutral option is not named.
     """
     named = [key for key, group in GROUPS.items() if group.named and config.components[key] != NEUTRAL.get(key)]
-    return "-".join(config.option(key) for key in named)
+    return "-".join(_spoken(config.components[key]) for key in named)
+
+
+def _spoken(component: Mapping[str, Any]) -> str:
+    """The option, or those that it consists of: `agc+norm`."""
+    targets = [member["_target_"] for member in members_of(component).values()] or [component["_target_"]]
+    return "+".join(map(option_name, targets))
 
 
 def run_id(config: Config, *, device: str, engine: str, sources: Mapping[str, str]) -> str:

@@ -120,6 +120,12 @@ def write_files(document, folder):
             path.write_text(block.group(1))
 
 
+def snippets(document):
+    """Those of Python that are no files."""
+    found = re.findall(r"^```python\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+    return [snippet for snippet in found if not FILE.match(snippet)]
+
+
 class Session:
     """The commands of one document, given one after the other in a folder that holds one run."""
 
@@ -242,12 +248,10 @@ def test_every_command_is_right(document, in_tmp_path, monkeypatch, capsys):
             raise
 
 
-def test_every_snippet_of_python_runs(in_tmp_path):
-    text = (ROOT / "docs/python.md").read_text()
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if snippets(d)], ids=lambda d: str(d.relative_to(ROOT)))
+def test_every_snippet_of_python_runs(document, in_tmp_path):
     folder = Session(in_tmp_path).variables["<run_id>"]
-    snippets = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    assert len(snippets) == 3
-    for snippet in snippets:
+    for snippet in snippets(document):
         exec(snippet.replace("<run_id>", folder), {})
 
 

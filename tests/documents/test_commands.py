@@ -1,13 +1,15 @@
 """Every command in the documents is carried out as it stands, at tiny sizes.
 
-Placeholders are filled in, and what the documents mark as optional is given. `make` is asked what it would do, and that
-is carried out. Benchmarks are only parsed: tests/benchmarks runs each of them.
+Placeholders are filled in, and what the documents mark as optional is given. A block that begins with `# FILE` is
+written to that file before. `make` is asked what it would do, and that is carried out. Benchmarks are only parsed:
+tests/benchmarks runs each of them.
 """
 
 import importlib.util
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -44,6 +46,7 @@ SMALL = {
 SMALL |= {"hydra.sweeper.trials": 2, "tensorboard": "false"}
 KEPT = {"cell.hidden": {"match_parameters", "cell.hidden"}, "seeds": {"seeds"}}
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 MISTAKES = ("cell=lstmm",)
 """What documents show to be refused."""
 
@@ -108,6 +111,21 @@ def commands(document):
     return sorted(found, key=lambda command: command.line)
 
 
+def write_files(document, folder):
+    """Those that it shows."""
+    for block in FENCED.finditer(document.read_text()):
+        if named := FILE.match(block.group(1)):
+            path = folder / named.group(1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.group(1))
+
+
+def snippets(document):
+    """Those of Python that are no files."""
+    found = re.findall(r"^```python\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+    return [snippet for snippet in found if not FILE.match(snippet)]
+
+
 class Session:
     """The commands of one document, given one after the other in a folder that holds one run."""
 
@@ -121,7 +139,7 @@ class Session:
         if named := re.fullmatch(r"BASE=\"(.*)\"", text):
             self.variables["$BASE"] = named.group(1)
             return
-        words = [self.filled(word) for word in shlex.split(self.plain(text))]
+        words = [found for word in shlex.split(self.plain(text)) for found in self.expanded(self.filled(word))]
         if words[0] == "make":
             self.make(words[1:])
         elif words[:2] == ["pip", "install"]:
@@ -141,6 +159,10 @@ class Session:
         for placeholder, value in {**PLACEHOLDERS, **self.variables}.items():
             word = re.sub(rf"(?<![A-Za-z]){re.escape(placeholder)}(?![A-Za-z])", lambda _, v=value: v, word)
         return word
+
+    def expanded(self, word):
+        """As a shell does it."""
+        return sorted(map(str, Path().glob(word))) or [word] if word.endswith("*") else [word]
 
     def program(self, module, arguments):
         if not arguments:  # the name of a program, within a sentence
@@ -215,6 +237,8 @@ class Session:
 def test_every_command_is_right(document, in_tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(local_pool, "LocalPool", Here)
     monkeypatch.setattr("rnnlab.sweep.sweep.LocalPool", Here)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write_files(document, in_tmp_path)
     carry_out = Session(in_tmp_path)
     for command in commands(document):
         try:
@@ -222,6 +246,22 @@ def test_every_command_is_right(document, in_tmp_path, monkeypatch, capsys):
         except BaseException as error:
             error.add_note(f"{document.name}, {command}\n{capsys.readouterr().err}")
             raise
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if snippets(d)], ids=lambda d: str(d.relative_to(ROOT)))
+def test_every_snippet_of_python_runs(document, in_tmp_path):
+    folder = Session(in_tmp_path).variables["<run_id>"]
+    for snippet in snippets(document):
+        exec(snippet.replace("<run_id>", folder), {})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_what_a_document_points_to_is_there(document):
+    text = document.read_text()
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[\w-]+)?\)", text):
+        assert (document.parent / link).exists(), link
+    for path, name in re.findall(r"`(?:tests/)?([\w/]+\.py)::(test_\w+)`", text):
+        assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
 
 
 def test_there_are_commands():

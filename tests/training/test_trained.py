@@ -1,13 +1,11 @@
 """A run's nets loaded from its folder: they are those that were evaluated, and nothing in the folder changes."""
 
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import only_run, read, rnnlab
-from support import ROOT
 
 from rnnlab.contract import RunError
 from rnnlab.training.trained import load
@@ -46,12 +44,3 @@ def test_nothing_in_the_folder_changes_and_damage_is_refused(in_tmp_path):
     for folder, words in ((run, "no checkpoint"), ("other", "config.yaml: does not match"), ("nowhere", "is missing")):
         with pytest.raises(RunError, match=words):
             load(folder)
-
-
-def test_the_snippet_in_the_readme(in_tmp_path):
-    assert rnnlab("seeds=2", "name=adding") == 0
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (snippet,) = (text for text in snippets if "load(" in text and "trained" in text)
-    names: dict = {}
-    exec(snippet.replace("<run_id>", only_run("adding").name), names)
-    assert names["trained"].predict(names["batch"]).shape == (2, 1, 100, 1)

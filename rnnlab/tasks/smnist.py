@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class SequentialImages:
         solved_accuracy: solved when at least this share of the test images is named right.
     """
 
-    source: str
+    source: Literal["digits", "mnist5k"] | str
     permuted: bool
     batch: Count
     solved_accuracy: Share

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -35,7 +35,7 @@ class SequentialImages:
         solved_accuracy: solved when at least this share of the test images is named right.
     """
 
-    source: str
+    source: Literal["digits", "mnist5k"] | str
     permuted: bool
     batch: Count
     solved_accuracy: Share

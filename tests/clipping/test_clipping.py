@@ -115,52 +115,6 @@ def test_value_changes_only_the_components_above_it() -> None:
         assert torch.equal(value, step.gradients[name].clamp(-BOUND, BOUND))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("option", options("clipping"))
-def test_a_replica_is_clipped_as_it_would_be_alone_step_after_step(option: str, dtype: torch.dtype) -> None:
-    rule = component("clipping", option, **BOUNDED.get(option, {}))
-    together, alone = {}, [{} for _ in range(R)]
-    any_clipped = False
-    for number in range(35):
-        step = given(dtype, seed=number, sizes=(1e3, 5.0 * (number % 7), 0.01, 1.0 + 40 * (number == 30)))
-        singles = [only(step, r) for r in range(R)]
-        taken = GradientStep(step.model, step.gradients, step.norm_R, step.usable_R, together)
-        clipped_R = rule(taken)
-        any_clipped |= bool(clipped_R.any())
-        for r, single in enumerate(singles):
-            solo = GradientStep(single.model, single.gradients, single.norm_R, single.usable_R, alone[r])
-            assert rule(solo).tolist() == [clipped_R[r]]
-            for name, gradient in single.gradients.items():
-                assert torch.equal(taken.gradients[name][r], gradient[0]), (number, name)
-            for name, value in alone[r].items():
-                assert torch.equal(together[name][r], value[0])
-    assert any_clipped == (option != "none")
-
-
-@pytest.mark.parametrize("option", options("clipping"))
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_a_replica_that_blows_up_does_not_touch_the_others(option: str, wrong: float) -> None:
-    step = given()
-    expected, _ = clip(option, step)
-    step.gradients["cell.weight_recurrent"][0, 0, 0] = wrong
-    step.norm_R[0] = wrong
-    result, clipped_R = clip(option, step)
-    assert clipped_R.dtype == torch.bool
-    assert clipped_R.shape == (R,)
-    for name, value in expected.items():
-        assert torch.equal(value[1:], result[name][1:])
-
-
-@pytest.mark.parametrize("option", options("clipping"))
-def test_a_gradient_of_zero_stays_zero(option: str) -> None:
-    rule, memory = component("clipping", option), {}
-    for _ in range(30):
-        step = given(sizes=(0.0, 0.0, 0.0, 0.0))
-        step = GradientStep(step.model, step.gradients, step.norm_R, step.usable_R, memory)
-        assert not rule(step).any()
-        assert all((g == 0).all() for g in step.gradients.values())
-
-
 @pytest.mark.technique("clipping=none")
 def test_none_leaves_everything() -> None:
     step = given()

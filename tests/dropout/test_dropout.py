@@ -37,21 +37,6 @@ def test_masks_keep_the_mean() -> None:
 
 
 @pytest.mark.parametrize("option", ALL)
-def test_every_replica_and_training_step_has_masks_of_its_own(option: str) -> None:
-    dropout, cell = component("dropout", option), drawn_cell("lstm", replicas=R)
-    with torch.no_grad():
-        for parameter in cell.parameters():
-            parameter.copy_(parameter[:1].expand_as(parameter).clone())
-    same = INPUTS[:, :1].expand(T, R, B, 3)
-    found = outputs(dropout, cell, noise(), same)
-    assert torch.equal(found, outputs(dropout, cell, noise(), same))
-    assert not torch.equal(found, outputs(dropout, cell, noise(step=2), same))
-    assert not torch.allclose(found[:, 0], found[:, 1])
-    swapped = outputs(dropout, cell, noise(seeds=[7, 1, 4]), same)
-    torch.testing.assert_close(swapped[:, 0], found[:, 2], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("option", ALL)
 def test_a_rate_of_zero_changes_nothing(option: str) -> None:
     none = dict.fromkeys([key for key in leaf("dropout", option) if key != "_target_"], 0.0)
     for cell_option in ("lstm", "gru"):

@@ -1,0 +1,153 @@
+"""Laws of cells, with activations without and with parameters.
+
+T time, R replica, B batch, I input, H hidden.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnlab.bptt.reverse import reverse_sweep
+from rnnlab.bptt.unroll import unroll
+from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.laws.ground import DTYPES, component, draw, right_aligned_mask, uniform
+from rnnlab.laws.knobs import observed
+from rnnlab.laws.law import hold, hold_same, law
+from rnnlab.laws.subject import Subject
+from rnnlab.streams import generator
+
+WITHOUT_AND_WITH = ("tanh", "modrelu")
+"""Activations: without parameters, and with."""
+SHAPES = {"odd": (5, 7, 3, 5), "narrow": (3, 1, 1, 2), "prime": (2, 13, 2, 17)}
+"""T, B, I, H."""
+CLOSE: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-13}
+
+
+def made(subject: Subject, activation: Any = "tanh", *, replicas: int = 1, inputs: int = 3, **changes: int) -> Cell:
+    """The cell, with all parameters zero; `activation` is an option of rnnlab's, or makes one for (replicas, units)."""
+    changed = subject.changed(**changes)
+    context = {"replicas": replicas, "units": changed.values["hidden"]}
+    if isinstance(activation, str):
+        return changed.make(
+            replicas=replicas, inputs=inputs, activation=lambda: component("activation", activation, context)
+        )
+    return changed.make(replicas=replicas, inputs=inputs, activation=lambda: activation.make(**context))
+
+
+@observed("cell")
+def _outputs(subject: Subject) -> list[Tensor]:
+    cell = made(subject)
+    drawn = component("initialiser", "uniform", {"units": cell.hidden})
+    initialise_cell(cell, 0, drawn, drawn, drawn, generator(0, "init"))
+    return [unroll(cell, uniform(4, 1, 2, 3, seed=1, dtype=torch.float32)).output_KRBH]
+
+
+@law("cell")
+def it_has_the_states_and_blocks_that_it_says(subject: Subject) -> None:
+    cell = draw(made(subject, replicas=2, hidden=5))
+    state = cell.zero_state(torch.zeros(2, 4, 3, dtype=torch.float64))
+    shapes = [tuple(s.shape) for s in state]
+    hold(shapes == [(2, 4, 5)] * len(cell.states), f"states {cell.states} have the shapes {shapes}")
+    output, new = cell.step(uniform(2, 4, 3, seed=4), state)
+    hold(output is new[0], "the output is not the first state component")
+    hold(len(new) == len(cell.states), f"a step leaves {len(new)} state components, not {cell.states}")
+    hold(all(not torch.equal(n, s) for n, s in zip(new, state, strict=True)), "a step leaves a component as it was")
+    hold(all((s == 0).all() for s in state), "a step changes the state that it is given")
+    stacked = [(cell.weight_input, cell.input_blocks), (cell.bias, cell.input_blocks)]
+    stacked += [(cell.weight_recurrent, cell.blocks)] if cell.blocks else []
+    for parameter, blocks in stacked:
+        whole = torch.cat([cell.block(parameter, name) for name in blocks], dim=-1)
+        hold_same(whole, parameter, f"blocks {blocks} side by side, and the parameter")
+    named = "weight_recurrent" in dict(cell.named_parameters())
+    hold(cell.recurrent == named, f"recurrent is {cell.recurrent}, and it has weight_recurrent: {named}")
+    same_number = len(cell.blocks) == len(cell.input_blocks)
+    alike = cell.blocks == cell.input_blocks or not same_number
+    hold(alike, f"a parameter's width does not tell {cell.blocks} from {cell.input_blocks}")
+
+
+@law("cell")
+def gradients_and_adjoints_agree_with_the_oracle(subject: Subject) -> None:
+    for activation in WITHOUT_AND_WITH:
+        agree_with_the_oracle(draw(made(subject, activation, replicas=2)))
+
+
+@law("cell")
+def gradients_pass_finite_differences(subject: Subject) -> None:
+    for activation in WITHOUT_AND_WITH:
+        pass_finite_differences(draw(made(subject, activation, replicas=2, inputs=2, hidden=2)))
+
+
+@law("cell")
+def a_replica_computes_as_alone_to_the_bit(subject: Subject) -> None:
+    without, with_parameters = WITHOUT_AND_WITH
+    as_alone(subject, without, *SHAPES)
+    as_alone(subject, with_parameters, "odd")
+
+
+def agree_with_the_oracle(cell: Cell) -> None:
+    """Of a cell in float64 with two replicas and three inputs, on sequences of different lengths."""
+    inputs = uniform(6, 2, 3, 3, seed=1).requires_grad_()
+    cotangent, mask = uniform(6, 2, 3, cell.hidden, seed=2), right_aligned_mask(6, 2, 3)
+    unrolled = unroll(cell, inputs, mask_TRB=mask, record=True)
+    (unrolled.output_KRBH * cotangent).sum().backward()
+    swept = reverse_sweep(cell, inputs, cotangent, mask_TRB=mask)
+    torch.testing.assert_close(unrolled.adjoint_norm_STRB, swept.adjoint_STRBH.norm(dim=-1), **CLOSE)
+    torch.testing.assert_close(inputs.grad, swept.input_TRBI, **CLOSE)
+    for name, parameter in cell.named_parameters():
+        torch.testing.assert_close(
+            parameter.grad, swept.parameters[name], **CLOSE, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def pass_finite_differences(cell: Cell) -> None:
+    """Of a cell in float64 with two replicas and two inputs: every parameter's, and the inputs'."""
+    names, parameters = zip(*cell.named_parameters(), strict=True)
+
+    def outputs(inputs: Tensor, *values: Tensor) -> Tensor:
+        for name, value in zip(names, values, strict=True):
+            owner, _, own = name.rpartition(".")
+            module = cell.get_submodule(owner)
+            module._parameters.pop(own, None)
+            setattr(module, own, value)
+        return unroll(cell, inputs).output_KRBH
+
+    arguments = [p.detach().clone().requires_grad_() for p in parameters]
+    torch.autograd.gradcheck(outputs, (uniform(2, 2, 1, 2, seed=3).requires_grad_(), *arguments))
+
+
+def as_alone(cell: Subject, activation: Any, *shapes: str) -> None:
+    """Outputs, gradients and adjoint norms of every replica in a population, in both dtypes, with and without mask."""
+    R = 4
+    for T, B, width, H in (SHAPES[shape] for shape in shapes):
+        for dtype in DTYPES:
+            together = draw(made(cell, activation, replicas=R, inputs=width, hidden=H), dtype=dtype)
+            inputs = uniform(T, R, B, width, seed=1, dtype=dtype)
+            cotangent = uniform(T, R, B, H, seed=2, dtype=dtype)
+            mask = right_aligned_mask(T, R, B) if T > 3 else None
+            expected = _everything(together, inputs, cotangent, mask)
+            for r in (0, R - 1):
+                one = slice(r, r + 1)
+                alone = made(cell, activation, replicas=1, inputs=width, hidden=H).to(dtype)
+                with torch.no_grad():
+                    for mine, many in zip(alone.parameters(), together.parameters(), strict=True):
+                        mine.copy_(many[one])
+                found = _everything(alone, inputs[:, one], cotangent[:, one], None if mask is None else mask[:, one])
+                for name, value in found.items():
+                    hold_same(value, expected[name][one], f"{name} of replica {r} alone, and in a population")
+
+
+def _everything(cell: Cell, inputs: Tensor, cotangent: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    """Outputs, gradients and adjoint norms, each with the replica axis first."""
+    inputs = inputs.clone().requires_grad_()
+    unrolled = unroll(cell, inputs, mask_TRB=mask, record=True)
+    (unrolled.output_KRBH * cotangent).sum().backward()
+    assert unrolled.adjoint_norm_STRB is not None
+    assert inputs.grad is not None
+    gradients = {name: p.grad for name, p in cell.named_parameters() if p.grad is not None}
+    return {
+        **gradients,
+        "output": unrolled.output_KRBH.transpose(0, 1).detach(),
+        "adjoint norm": unrolled.adjoint_norm_STRB.permute(2, 0, 1, 3),
+        "input": inputs.grad.transpose(0, 1),
+    }

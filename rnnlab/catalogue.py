@@ -40,7 +40,7 @@ Choose an option with `GROUP=OPTION`, change one of its keys with `GROUP.KEY=VAL
 
 
 @dataclass(frozen=True)
-class Technique:
+class Option:
     """One option of a group. `keys` are its YAML's, `tests` are as PATH::NAME."""
 
     group: str
@@ -56,7 +56,7 @@ class Technique:
         return f"{self.group}={self.option}"
 
 
-def techniques(root: Path = ROOT) -> list[Technique]:
+def techniques(root: Path = ROOT) -> list[Option]:
     """Every option of every group, in the page's order."""
     tests = marked_tests(root / "tests")
     return [
@@ -66,7 +66,7 @@ def techniques(root: Path = ROOT) -> list[Technique]:
     ]
 
 
-def _technique(root: Path, group: str, path: Path, tests: dict[str, list[str]]) -> Technique:
+def _technique(root: Path, group: str, path: Path, tests: dict[str, list[str]]) -> Option:
     keys = yaml.safe_load(path.read_text())
     module, _, name = keys.pop("_target_").rpartition(".")
     tree = ast.parse((root / f"{module.replace('.', '/')}.py").read_text())
@@ -74,7 +74,7 @@ def _technique(root: Path, group: str, path: Path, tests: dict[str, list[str]]) 
     title, paper = title_and_paper(ast.get_docstring(tree) or "")
     equation = re.split(r"(?<![,;])\n\n", ast.get_docstring(made) or "")[0]  # one may go on in the next paragraph
     override = f"{group}={path.stem}"
-    return Technique(group, path.stem, title, paper, _one_line(equation), keys, tests.get(override, []))
+    return Option(group, path.stem, title, paper, _one_line(equation), keys, tests.get(override, []))
 
 
 def title_and_paper(docstring: str) -> tuple[str, str]:
@@ -114,7 +114,7 @@ def page(root: Path = ROOT) -> str:
     return "".join(parts)
 
 
-def _row(technique: Technique) -> str:
+def _row(technique: Option) -> str:
     keys = " ".join(f"`{key}={json.dumps(value)}`" for key, value in technique.keys.items())
     tests = " ".join(f"`{test.removeprefix('tests/')}`" for test in technique.tests)
     equation = technique.equation.replace("`", "")

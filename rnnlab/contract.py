@@ -288,7 +288,7 @@ def check_component(key: str, config: Mapping[str, Any], packages: Collection[st
 def _members(key: str, value: Mapping[str, Any], packages: Collection[str]) -> dict[str, Any]:
     for name, member in value.items():
         if not (str(name).isidentifier() and isinstance(member, Mapping)):
-            raise ConfigError(f"{key}.{shown(name)}={shown(member)}: not allowed. Give NAME with a component's keys.")
+            raise ConfigError(f"{key}={shown(value)}: not allowed. {key} must be components' keys, by name.")
     return {name: check_component(f"{key}.{name}", member, packages) for name, member in value.items()}
 
 

@@ -10,7 +10,7 @@ from support import composed
 from rnnlab.build import build
 from rnnlab.contract import ConfigError
 from rnnlab.groups import GROUPS, NEUTRAL
-from rnnlab.runs.identity import configuration_hash, hash_of_stored, technique
+from rnnlab.runs.identity import configuration_hash, hash_of_stored, run_name
 from rnnlab.schema import validate
 from rnnlab.written import UnknownYetError, Written
 
@@ -109,7 +109,7 @@ def test_a_group_at_its_neutral_option_is_neither_hashed_nor_named(group: str) -
     del stored[group]
     here = {"device": "cpu", "engine": "fused"}
     assert configuration_hash(config, **here) == hash_of_stored(stored, **here)
-    named = technique(config).split("-")
+    named = run_name(config).split("-")
     assert len(named) == sum(g.named for g in GROUPS.values()) - sum(
         g.named and config.components[k] == NEUTRAL.get(k) for k, g in GROUPS.items() if k in config.components
     )

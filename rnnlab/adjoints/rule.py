@@ -60,7 +60,7 @@ class AdjointRule:
         return type(self).carry is not AdjointRule.carry
 
 
-def greatest(direct_RB1: Tensor, direct_RBH: Tensor) -> Tensor:
+def larger_norm(direct_RB1: Tensor, direct_RBH: Tensor) -> Tensor:
     """The greater of a norm and that of a direct part, per example."""
     norm_RB1 = torch.linalg.vector_norm(direct_RBH, dim=-1, keepdim=True, dtype=torch.float64)
     return torch.maximum(direct_RB1, norm_RB1)

@@ -98,7 +98,7 @@ def choose(
         ConfigError: the engine asked for cannot be had, or has no such choice as the `recompute` or `precision` given.
     """
     if requested == "autograd":
-        return _plain(autograd_engine("it was asked for", vectors=vectors), recompute, precision)
+        return _of_torch(autograd_engine("it was asked for", vectors=vectors), recompute, precision)
     lacks = unserved or ("it does not keep the adjoints, which the regulariser needs" if vectors else None)
     no_scan = lacks or scan.why_not(cell, rule)
     if requested == "scan" or (requested == "auto" and no_scan is None):
@@ -106,7 +106,7 @@ def choose(
             fused = "" if lacks or why_not(cell, rule, device, dtype) else "fused, "
             raise ConfigError(f"engine=scan: not allowed here, because {no_scan}. Allowed: auto, {fused}autograd.")
         why = "it was asked for" if requested == "scan" else "the cell is a linear recurrence"
-        return _plain(scan_engine(why), recompute, precision)
+        return _of_torch(scan_engine(why), recompute, precision)
     reason = lacks or why_not(cell, rule, device, dtype)
     if reason is None:
         why = "it was asked for" if requested == "fused" else "it serves this cell, activation, rule, device and dtype"
@@ -124,12 +124,12 @@ def choose(
         scans = "" if no_scan else "scan, "
         raise ConfigError(f"engine=fused: not allowed here, because {reason}. Allowed: auto, {scans}autograd.")
     other, lacking = ("scan", no_scan) if isinstance(cell, LinearCell) else ("fused", reason)
-    return _plain(
+    return _of_torch(
         autograd_engine(f"the {other} engine cannot be had: {lacking}", vectors=vectors), recompute, precision
     )
 
 
-def _plain(engine: Engine, recompute: int, precision: str) -> Engine:
+def _of_torch(engine: Engine, recompute: int, precision: str) -> Engine:
     """An engine made of torch's own operations, which has no such choices."""
     used = f"The {engine.name} engine is used, because {engine.why}"
     if recompute:

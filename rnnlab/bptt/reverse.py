@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, greatest
+from rnnlab.adjoints.rule import AdjointRule, larger_norm
 from rnnlab.bptt.walk import walk
 from rnnlab.cells.cell import Cell, State
 
@@ -95,7 +95,7 @@ def steps_back(
         input_RBI = input_TRBI[t].detach().requires_grad_()
         before = tuple(s.clone().requires_grad_() for s in trajectory[t])
         _, after = cell.step(input_RBI, before)
-        direct_RB1 = greatest(direct_RB1, cotangent_TRBH[t])
+        direct_RB1 = larger_norm(direct_RB1, cotangent_TRBH[t])
         arriving = (carried[0] + cotangent_TRBH[t], *carried[1:])
         zeros = tuple(torch.zeros_like(a) for a in arriving)
         adjoint: list[Tensor] = []

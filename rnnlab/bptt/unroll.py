@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rnnlab.adjoints.none import NoRule
-from rnnlab.adjoints.rule import AdjointRule, greatest
+from rnnlab.adjoints.rule import AdjointRule, larger_norm
 from rnnlab.bptt.walk import walk
 from rnnlab.cells.cell import Cell, State
 
@@ -112,7 +112,7 @@ class _Direct:
         return seen_RBH
 
     def _met(self, direct_RBH: Tensor) -> None:
-        self.greatest_RB1 = greatest(self.greatest_RB1, direct_RBH)
+        self.greatest_RB1 = larger_norm(self.greatest_RB1, direct_RBH)
 
 
 def _hook(

@@ -11,7 +11,7 @@ from rnnlab.diagnose.findings import Findings
 
 
 @dataclass(frozen=True)
-class Technique:
+class Remedy:
     """What acts on it: `override`, as the command line takes it, and what that does."""
 
     override: str
@@ -36,7 +36,7 @@ class Verdict:
     what: str
     where: str
     why: str
-    techniques: list[Technique]
+    techniques: list[Remedy]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Rule:
     judge: Callable[[Findings], Verdict | None]
 
 
-def new(findings: Findings, *techniques: Technique) -> list[Technique]:
+def new(findings: Findings, *techniques: Remedy) -> list[Remedy]:
     """Those that the run does not have already, each once."""
-    found: dict[str, Technique] = {}
+    found: dict[str, Remedy] = {}
     for technique in techniques:
         if not findings.has(technique.override):
             found.setdefault(technique.override, technique)

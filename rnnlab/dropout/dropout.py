@@ -76,7 +76,7 @@ class Around(Cell):
         return masks[min(self.time, len(masks) - 1)]
 
 
-class HeardThroughMask(Around):
+class MaskedRecurrence(Around):
     """h_{t-1} m in place of h_{t-1} in all products with recurrent weights, and nowhere else.
 
     For the Elman net, the LSTM, and the GRU, whose update gate carries h_{t-1} itself on.

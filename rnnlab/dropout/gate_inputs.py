@@ -9,7 +9,7 @@ from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
 from rnnlab.cells.rnn import RNN
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Dropout, HeardThroughMask, Noise
+from rnnlab.dropout.dropout import Dropout, MaskedRecurrence, Noise
 from rnnlab.plan import Plan, Refusal
 
 
@@ -36,4 +36,4 @@ class GateInputs(Dropout):
     def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, I = input_TRBI.shape
         mask_TRBI = noise.kept(self.rate, T, B, I)
-        return HeardThroughMask(cell, noise.kept(self.rate, T, B, cell.hidden)), input_TRBI * mask_TRBI
+        return MaskedRecurrence(cell, noise.kept(self.rate, T, B, cell.hidden)), input_TRBI * mask_TRBI

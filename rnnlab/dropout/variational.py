@@ -9,7 +9,7 @@ from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
 from rnnlab.cells.rnn import RNN
 from rnnlab.contract import BelowOne, component
-from rnnlab.dropout.dropout import Dropout, HeardThroughMask, Noise
+from rnnlab.dropout.dropout import Dropout, MaskedRecurrence, Noise
 from rnnlab.plan import Plan, Refusal
 
 
@@ -38,7 +38,7 @@ class Variational(Dropout):
     def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         _, _, B, I = input_TRBI.shape
         mask_1RBI = noise.kept(self.inputs_rate, 1, B, I)
-        masked = HeardThroughMask(cell, noise.kept(self.recurrent_rate, 1, B, cell.hidden))
+        masked = MaskedRecurrence(cell, noise.kept(self.recurrent_rate, 1, B, cell.hidden))
         return masked, input_TRBI * mask_1RBI
 
     def drop_outputs(self, output_KRBH: Tensor, noise: Noise) -> Tensor:

@@ -41,6 +41,8 @@ def _near(value: Any) -> tuple[Any, ...]:
         return (value + 1, value - 1, 2 * value)
     if isinstance(value, float):
         return (0.5 * value, 2 * value)
+    if isinstance(value, dict):  # members in another order, and one of them alone
+        return (dict(reversed(value.items())), *({name: member} for name, member in value.items()))
     return ()
 
 

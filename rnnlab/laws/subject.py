@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rnnlab.contract import OURS, ConfigError, component_class, is_component, keys_of
+from rnnlab.config import config_folder
+from rnnlab.contract import OURS, ConfigError, Members, component_class, is_component, keys_of
 from rnnlab.groups import GROUPS, option_name
 from rnnlab.laws.candidates import first_allowed
+from rnnlab.laws.ground import leaf
 from rnnlab.make import make
 from rnnlab.membership import lacks
 
@@ -57,6 +59,8 @@ class Subject:
         for name, kind in kinds.items():
             if name in SIZES:
                 given[name] = SIZES[name]
+            elif kind is Members and not given.get(name):
+                given[name] = _two_others(group)
             elif name not in given:
                 given[name] = first_allowed(f"{key}.{name}", kind)
         return cls(key, target, given)
@@ -95,6 +99,16 @@ class Subject:
     def make(self, **context: Any) -> Any:
         """The component."""
         return make(self.key, self.config, self.packages, **context)
+
+
+def _two_others(group: str) -> dict[str, Any]:
+    """For one that holds others of its group: the first two that do something and need no company."""
+    found = {}
+    for path in sorted((config_folder() / (GROUPS[group].options or group)).glob("*.yaml")):
+        config = dict(leaf(group, path.stem))
+        if config["_target_"] != GROUPS[group].neutral and Members not in keys_of(group, config["_target_"]).values():
+            found[path.stem] = config
+    return dict(list(found.items())[:2])
 
 
 def _group_of(target: str) -> str:

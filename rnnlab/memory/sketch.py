@@ -49,7 +49,7 @@ def sketch(config: Config, device: torch.device) -> Sketch:
             raise
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
-    plain = dropout.within or "adjoints" in regulariser.needs
+    autograd_only = dropout.within or "adjoints" in regulariser.needs
     cell, others = _tiny_cell(parts, packages), len(model.cells) - 1 if model else 0
     return Sketch(
         config=config,
@@ -59,7 +59,7 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         states=(1 + others) * len(cell.states) if cell else 0,
         # The others' outputs are read at every step by the next.
         kept=sum(
-            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), plain=plain)
+            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)
             for count, outputs in ((1, last), (others, task.steps))
         )
         if cell
@@ -95,17 +95,23 @@ def _tiny_cell(parts: Configured, packages: tuple[str, ...], units: int = TINY[1
 
 
 def _kept(
-    config: Config, cell: Cell, rule: AdjointRule, device: torch.device, sizes: tuple[int, int, int], *, plain: bool
+    config: Config,
+    cell: Cell,
+    rule: AdjointRule,
+    device: torch.device,
+    sizes: tuple[int, int, int],
+    *,
+    autograd_only: bool,
 ) -> int:
     """Numbers per replica, by whichever engine `rnnlab.bptt.engine.choose` may take that keeps fewest.
 
     Args:
         sizes: time steps, examples, and trailing outputs that are needed.
-        plain: whether the autograd engine alone serves.
+        autograd_only: whether the autograd engine alone serves.
     """
     T, B, last = sizes
     dtype: torch.dtype = getattr(torch, config.dtype)
-    units, engine = config.components["cell"]["hidden"], "autograd" if plain else config.engine
+    units, engine = config.components["cell"]["hidden"], "autograd" if autograd_only else config.engine
     scans = engine in ("auto", "scan") and no_scan(cell, rule) is None
     if not scans and engine in ("auto", "fused") and no_fused(cell, rule, device, dtype) is None:
         return B * units * numbers_kept(cell, T, last, config.recompute)

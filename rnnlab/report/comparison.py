@@ -15,7 +15,7 @@ from rnnlab.report.survival import Curve, kaplan_meier, restricted_mean
 
 LEVEL = 0.05
 """The chance of telling two arms of a section apart that do not differ, over all its pairs."""
-TOLD = 100
+MOST_PAIRS = 100
 """Arms from the first whose pairs are told one by one: 4,950 pairs. All pairs count, in order, places and groups."""
 
 
@@ -66,7 +66,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A section's results: rows in their order, best first; pairs in the order of their arms, of the first TOLD.
+    """A section's results: rows in their order, best first; pairs in the order of their arms, of the first MOST_PAIRS.
 
     Attributes:
         horizon: updates up to which the restricted means count: the smallest budget among the arms.
@@ -88,7 +88,7 @@ def compare(section: Section, rng: np.random.Generator) -> Comparison:
     form_arms(section, best_setting)
     arms = section.arms
     named = _named([arm.label for arm in arms], [arm.setting for arm in arms])
-    ranking = rank(named, lower_is_better=False, told=TOLD)
+    ranking = rank(named, lower_is_better=False, told=MOST_PAIRS)
     horizon = min(replica.budget for arm in arms for replica in arm.replicas)
     by_label = {arm.label: arm for arm in arms}
     worst = _worst_metric(arms, section.said("metric_better"))

@@ -22,7 +22,7 @@ from rnnlab.report.comparison import Comparison
 from rnnlab.report.notes import notes, verdict
 from rnnlab.report.reading import Run
 from rnnlab.report.standing import RULE
-from rnnlab.report.tables import PAIR_HEADS, Cell, columns, first_pairs, fixed_items, pair_cells, said_of_pairs
+from rnnlab.report.tables import PAIR_HEADS, TableCell, columns, first_pairs, fixed_items, pair_cells, said_of_pairs
 
 DETAILS = 1_500_000
 """Characters that the values of all runs' configurations and manifests may take together, at most."""
@@ -113,9 +113,9 @@ def _section(part: Part) -> dict[str, Any]:
     }
 
 
-def shown_cell(cell: Cell) -> Cell:
+def shown_cell(cell: TableCell) -> TableCell:
     """The cell with a sort key that HTML can carry."""
-    return Cell(cell.text, "" if cell.sort is None else cell.sort)
+    return TableCell(cell.text, "" if cell.sort is None else cell.sort)
 
 
 def _run_rows(parts: Sequence[Part], runs: Sequence[Run]) -> list[dict[str, Any]]:

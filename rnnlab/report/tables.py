@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnlab.report.arms import LONGEST, shortened, text
-from rnnlab.report.comparison import TOLD, Comparison, Pair, Row
+from rnnlab.report.comparison import MOST_PAIRS, Comparison, Pair, Row
 from rnnlab.report.statistics import Estimate, Interval
 from rnnlab.runs.safe_files import visible
 
@@ -16,7 +16,7 @@ NONE = "–"
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What is shown, and what is sorted by: a number, text, or None, which comes last."""
 
     text: str
@@ -29,7 +29,7 @@ class Column:
 
     head: str
     meaning: str
-    cell: Callable[[Row], Cell]
+    cell: Callable[[Row], TableCell]
 
 
 def columns(comparison: Comparison) -> list[Column]:
@@ -38,7 +38,7 @@ def columns(comparison: Comparison) -> list[Column]:
     found = [
         Column("rank", "places that the comparison does not exclude (corrected p up to 0.05)", _places),
         Column("arm", "what varies; ◐: has seeds that have not ended", _arm),
-        Column("seeds", "seeds compared", lambda row: Cell(str(row.seeds), row.seeds)),
+        Column("seeds", "seeds compared", lambda row: TableCell(str(row.seeds), row.seeds)),
         Column("solved", "seeds that solved the task; Wilson's 95 % interval of the share", _solved),
         Column("median steps to solve", "Kaplan-Meier median over all seeds, unsolved ones censored; 95 %", _median),
         Column(
@@ -52,12 +52,14 @@ def columns(comparison: Comparison) -> list[Column]:
             "worst of all arms",
             lambda row: _estimate(row.metric, "{:.3g}"),
         ),
-        Column("diverged", "seeds that diverged", lambda row: Cell(str(row.diverged), row.diverged)),
+        Column("diverged", "seeds that diverged", lambda row: TableCell(str(row.diverged), row.diverged)),
         Column("ms per step", "milliseconds of training per seed and update, evaluation left out", _milliseconds),
         Column("s per solved seed", "training seconds of all seeds of the arm, per solved seed", _cost),
         Column("parameters", "trained numbers per seed", _parameters),
         Column(
-            "group", "two arms that share a letter cannot be told apart", lambda row: Cell(row.letters, row.letters)
+            "group",
+            "two arms that share a letter cannot be told apart",
+            lambda row: TableCell(row.letters, row.letters),
         ),
     ]
     if comparison.section.lr_selected:
@@ -65,52 +67,52 @@ def columns(comparison: Comparison) -> list[Column]:
     return found
 
 
-def _places(row: Row) -> Cell:
+def _places(row: Row) -> TableCell:
     first, last = row.places
-    return Cell(str(first) if first == last else f"{first}–{last}", -row.score)
+    return TableCell(str(first) if first == last else f"{first}–{last}", -row.score)
 
 
-def _arm(row: Row) -> Cell:
-    return Cell(row.arm.label + (" ◐" if row.arm.partial else ""), row.arm.label)
+def _arm(row: Row) -> TableCell:
+    return TableCell(row.arm.label + (" ◐" if row.arm.partial else ""), row.arm.label)
 
 
-def _rate(row: Row) -> Cell:
+def _rate(row: Row) -> TableCell:
     lr = row.arm.setting.lr
-    return Cell(f"{lr:g} (of\u00a0{len(row.arm.tried)})", lr)
+    return TableCell(f"{lr:g} (of\u00a0{len(row.arm.tried)})", lr)
 
 
-def _solved(row: Row) -> Cell:
+def _solved(row: Row) -> TableCell:
     so_far = " so far" if row.undecided else ""
-    return Cell(
+    return TableCell(
         f"{row.solved}/{row.seeds}{so_far} [{row.share.low:.0%},\u00a0{row.share.high:.0%}]", row.solved / row.seeds
     )
 
 
-def _median(row: Row) -> Cell:
+def _median(row: Row) -> TableCell:
     median, interval = row.curve.median, row.curve.median_interval
     if median is None:
-        return Cell(f"> {row.curve.step[-1]:,.0f}", None)  # diverged seeds are unsolved to their budget
-    return Cell(f"{median:,.0f} {_interval(interval, '{:,.0f}')}", median)
+        return TableCell(f"> {row.curve.step[-1]:,.0f}", None)  # diverged seeds are unsolved to their budget
+    return TableCell(f"{median:,.0f} {_interval(interval, '{:,.0f}')}", median)
 
 
-def _milliseconds(row: Row) -> Cell:
+def _milliseconds(row: Row) -> TableCell:
     seconds = row.seconds_per_step
-    return Cell(NONE if seconds is None else f"{1e3 * seconds:.3g}", seconds)
+    return TableCell(NONE if seconds is None else f"{1e3 * seconds:.3g}", seconds)
 
 
-def _cost(row: Row) -> Cell:
-    return Cell(NONE if row.cost is None else f"{row.cost:,.3g}", row.cost)
+def _cost(row: Row) -> TableCell:
+    return TableCell(NONE if row.cost is None else f"{row.cost:,.3g}", row.cost)
 
 
-def _parameters(row: Row) -> Cell:
+def _parameters(row: Row) -> TableCell:
     counts = row.arm.parameters
-    return Cell(", ".join(f"{count:,}" for count in counts) or NONE, counts[0] if counts else None)
+    return TableCell(", ".join(f"{count:,}" for count in counts) or NONE, counts[0] if counts else None)
 
 
-def _estimate(estimate: Estimate | None, form: str) -> Cell:
+def _estimate(estimate: Estimate | None, form: str) -> TableCell:
     if estimate is None:
-        return Cell(NONE, None)
-    return Cell(f"{form.format(estimate.value)} {_interval(estimate, form)}", estimate.value)
+        return TableCell(NONE, None)
+    return TableCell(f"{form.format(estimate.value)} {_interval(estimate, form)}", estimate.value)
 
 
 def _interval(interval: Interval | Estimate, form: str) -> str:
@@ -123,17 +125,17 @@ SHOWN = 20
 PAIR_HEADS = ("arm a", "arm b", "P(a better)", "95 %", "p", "corrected p", "told apart")
 
 
-def pair_cells(pair: Pair) -> list[Cell]:
+def pair_cells(pair: Pair) -> list[TableCell]:
     """One row of the table of pairs, under PAIR_HEADS."""
     better = pair.improvement
     return [
-        Cell(pair.a, pair.a),
-        Cell(pair.b, pair.b),
-        Cell(f"{better.value:.2f}", better.value),
-        Cell(f"[{better.low:.2f}, {better.high:.2f}]", better.low),
-        Cell(f"{better.p_value:.3g}", better.p_value),
-        Cell(f"{pair.adjusted:.3g}", pair.adjusted),
-        Cell("yes" if pair.apart else "no", "yes" if pair.apart else "no"),
+        TableCell(pair.a, pair.a),
+        TableCell(pair.b, pair.b),
+        TableCell(f"{better.value:.2f}", better.value),
+        TableCell(f"[{better.low:.2f}, {better.high:.2f}]", better.low),
+        TableCell(f"{better.p_value:.3g}", better.p_value),
+        TableCell(f"{pair.adjusted:.3g}", pair.adjusted),
+        TableCell("yes" if pair.apart else "no", "yes" if pair.apart else "no"),
     ]
 
 
@@ -149,7 +151,7 @@ def said_of_pairs(comparison: Comparison) -> str:
     told = "The probability that a seed of arm a beats a seed of arm b, ties counting one half."
     if shown == comparison.pairs_in_all:
         return told
-    held = "all" if len(comparison.pairs) == comparison.pairs_in_all else f"those of the first {TOLD}"
+    held = "all" if len(comparison.pairs) == comparison.pairs_in_all else f"those of the first {MOST_PAIRS}"
     return (
         f"{told} Shown are the pairs of the first {SHOWN} arms; pairs.csv has {held}. All {comparison.pairs_in_all:,} "
         "were compared, and the correction is for all."
@@ -267,7 +269,7 @@ def _csv_value(value: Any) -> Any:
     return ("'" if value.startswith(FORMULA) else "") + visible(value)
 
 
-def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[TableCell]]) -> str:
     """A table of Markdown; what would be its markup or HTML is escaped."""
     lines = ["| " + " | ".join(markdown(head) for head in heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(markdown(cell.text) for cell in row) + " |" for row in rows]

@@ -11,7 +11,7 @@ LIVE = 1e-10
 """A step is live when its adjoint norm is at least this; Pascanu et al. 2013 count squares of 1e-20 and more."""
 
 
-def wants(step: int, every: int) -> bool:
+def is_recorded(step: int, every: int) -> bool:
     """Whether the step-th update (1-based) is probed: the first, then every `every`-th; never when `every` is 0."""
     return every > 0 and (step == 1 or step % every == 0)
 

@@ -78,18 +78,18 @@ def _tell_of_no_sync() -> None:
     )
 
 
-def plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """For JSON, which has no NaN and no infinity: those become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [as_json(v) for v in value]
     return value
 
 
-GLANCE = 0.2
+LOCK_PATIENCE = 0.2
 """Seconds that a run waits for its folder's lock: `held` takes it for a moment."""
 
 
@@ -118,7 +118,7 @@ class RunFolder:
         refuse_links(self.path)
         lock = process_lock(self.path / ".lock")
         try:
-            lock.acquire(timeout=GLANCE)
+            lock.acquire(timeout=LOCK_PATIENCE)
         except filelock.Timeout:
             holder = self._holder()
             raise InUseError(
@@ -193,11 +193,11 @@ class RunFolder:
 
     def write_manifest(self, content: dict[str, Any]) -> None:
         """manifest.json, with its own checksum: it vouches for all other files, so nobody else can for it."""
-        content = {key: value for key, value in plain(content).items() if key != "checksum"}
+        content = {key: value for key, value in as_json(content).items() if key != "checksum"}
         self.write_json("manifest.json", {**content, "checksum": checksum(content)})
 
     def write_json(self, name: str, content: dict[str, Any]) -> Digest:
-        return self._write(name, (json.dumps(plain(content), indent=2) + "\n").encode())
+        return self._write(name, (json.dumps(as_json(content), indent=2) + "\n").encode())
 
     def write_config(self, resolved: dict[str, Any]) -> Digest:
         return self._write("config.yaml", as_written(OmegaConf.to_yaml({**resolved, "force": False}).encode()))

@@ -14,7 +14,7 @@ from rnnlab.groups import GROUPS, NEUTRAL, option_name
 IGNORED = ("name", "force", "checkpoint", "tensorboard", "threads", "recompute", "match_parameters")
 
 
-def technique(config: Config) -> str:
+def run_name(config: Config) -> str:
     """The choices that a reader compares: task-cell-activation-initialiser-[...]-optimiser.
 
     Groups are in the order of rnnlab.groups; one at its neutral option is not named.
@@ -42,7 +42,7 @@ def run_id(config: Config, *, device: str, engine: str, sources: Mapping[str, st
     determined = configuration_hash(config, device=device, engine=engine)
     if sources:
         determined = _hash({"configuration": determined, "sources": dict(sources)})
-    return f"{technique(config)}-{determined[:8]}"
+    return f"{run_name(config)}-{determined[:8]}"
 
 
 def configuration_hash(config: Config, *, device: str, engine: str) -> str:

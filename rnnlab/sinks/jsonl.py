@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnlab.runs.adjoints import AdjointRecord
 from rnnlab.runs.digest import Digest, Tally
-from rnnlab.runs.folder import plain, sync
+from rnnlab.runs.folder import as_json, sync
 from rnnlab.sinks.sink import Sink
 
 
@@ -23,7 +23,7 @@ class JsonLines(Sink):
         self._file.truncate(len(kept))
 
     def rows(self, rows: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(plain(row)) + "\n" for row in rows).encode()
+        lines = "".join(json.dumps(as_json(row)) + "\n" for row in rows).encode()
         self._file.write(lines)
         self._file.flush()
         self._tally.add(lines)

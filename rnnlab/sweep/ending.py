@@ -10,7 +10,7 @@ from rnnlab.messages import one_line
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import visible
 from rnnlab.sinks.console import say, show_table
-from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome, labels
+from rnnlab.sweep.job import ENDINGS, RESULTS, Job, JobOutcome, labels
 from rnnlab.sweep.work import last_lines
 
 LINES = 5
@@ -20,7 +20,7 @@ NOT_BEGUN = 20
 """So many jobs that were not begun have rows of their own."""
 
 
-def tell(jobs: list[Job], outcomes: dict[int, Outcome]) -> int:
+def tell(jobs: list[Job], outcomes: dict[int, JobOutcome]) -> int:
     """Print the ending; the exit status: 0 all jobs have results, 1 at least one has not.
 
     Raises:
@@ -47,7 +47,7 @@ def tell(jobs: list[Job], outcomes: dict[int, Outcome]) -> int:
     return 1 if bad else 0
 
 
-def bad_table(jobs: list[Job], bad: list[Job], outcomes: dict[int, Outcome]) -> Table:
+def bad_table(jobs: list[Job], bad: list[Job], outcomes: dict[int, JobOutcome]) -> Table:
     """A row per job without results; the last of many that were not begun share one."""
     label = labels(jobs)
     table = Table(title=f"{len(bad)} of {len(jobs)} jobs have no results", title_justify="left")
@@ -65,7 +65,7 @@ def bad_table(jobs: list[Job], bad: list[Job], outcomes: dict[int, Outcome]) -> 
     return table
 
 
-def _why(outcome: Outcome) -> str:
+def _why(outcome: JobOutcome) -> str:
     """`failed` goes without saying where there is a reason."""
     words = [] if outcome.status == "failed" and outcome.reason else [ENDINGS[outcome.status]]
     return ": ".join([*words, *([outcome.reason] if outcome.reason else [])])

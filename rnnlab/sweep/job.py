@@ -45,7 +45,7 @@ RESULTS = ("finished", "skipped")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended.
 
     Args:

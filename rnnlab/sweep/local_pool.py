@@ -15,7 +15,7 @@ from typing import Any
 from rnnlab.entrance import STATUS
 from rnnlab.interruption import SIGNALS
 from rnnlab.sweep.backend import Death
-from rnnlab.sweep.job import Outcome
+from rnnlab.sweep.job import JobOutcome
 from rnnlab.sweep.search_path import modules_from_elsewhere
 from rnnlab.sweep.work import describe, start_process
 
@@ -204,7 +204,7 @@ def _serve(pipe: Connection, stop: Connection, threads: int) -> None:
             pipe.send((result, error))
         except Exception as unsent:  # an exception that cannot be sent
             pipe.send((None, RuntimeError(describe(error or unsent))))
-        if isinstance(result, Outcome) and result.status == "interrupted":
+        if isinstance(result, JobOutcome) and result.status == "interrupted":
             return
 
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnnlab.runs.safe_files import open_regular, visible
 from rnnlab.sinks.console import say
-from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome
+from rnnlab.sweep.job import ENDINGS, RESULTS, Job, JobOutcome
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """At the running jobs' metrics, for their steps."""
@@ -64,7 +64,7 @@ class Overview:
             self.bar.remove_task(self.shown.pop(job.number))
         return self.running.pop(job.number, None)
 
-    def end(self, job: Job, outcome: Outcome) -> None:
+    def end(self, job: Job, outcome: JobOutcome) -> None:
         """The job has its outcome."""
         worked = self.pause(job)
         self.worked += 1 - worked.part(worked.first) if worked else 0

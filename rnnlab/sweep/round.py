@@ -12,7 +12,7 @@ from rnnlab.runs.record import SAVED, Record
 from rnnlab.runs.state import mark_dead, state_of
 from rnnlab.sweep.backend import Death
 from rnnlab.sweep.crew import Crew
-from rnnlab.sweep.job import Job, Outcome, objective
+from rnnlab.sweep.job import Job, JobOutcome, objective
 from rnnlab.sweep.overview import Overview
 from rnnlab.sweep.work import describe, perform
 
@@ -32,15 +32,15 @@ class Round:
         overview: told what happens.
     """
 
-    def __init__(self, crew: Crew, jobs: list[Job], outcomes: dict[int, Outcome], overview: Overview) -> None:
+    def __init__(self, crew: Crew, jobs: list[Job], outcomes: dict[int, JobOutcome], overview: Overview) -> None:
         self.crew, self.jobs, self.outcomes, self.overview = crew, jobs, outcomes, overview
         self.waiting: deque[Job] = deque()
         self.later: list[tuple[float, Job]] = []
-        self.under_way: dict[Future[Outcome], Job] = {}
+        self.under_way: dict[Future[JobOutcome], Job] = {}
         self.runner: dict[Path, Job] = {}
         self.losses: dict[int, int] = {}
         self.steps: dict[int, int] = {}  # that a job's checkpoint had when it was last given to a worker
-        self.last: dict[int, Outcome] = {}  # of what is looked at again: how it stands if nothing more happens
+        self.last: dict[int, JobOutcome] = {}  # of what is looked at again: how it stands if nothing more happens
         self.stopped = False
         self.told_of_waiting = False
         self.damaged: set[int] = set()  # jobs of whose damage was told
@@ -79,7 +79,7 @@ class Round:
         self.overview.note(f"{', '.join(parts)}; {len(self.waiting)} to run, {self.crew.backend.describe()}")
         for job in self.jobs:
             if job.refused:
-                self._end(job, Outcome("refused", job.refused))
+                self._end(job, JobOutcome("refused", job.refused))
 
     def _finished(self, job: Job) -> bool:
         """Whether there is nothing to do; the job then has its outcome.
@@ -93,7 +93,7 @@ class Round:
                 return False
             for error in Record(job.folder).damage():
                 raise error
-            self._end(job, Outcome("skipped", objective=objective(job.folder)))
+            self._end(job, JobOutcome("skipped", objective=objective(job.folder)))
         except DamagedError as error:
             if job.number not in self.damaged:
                 self.damaged.add(job.number)
@@ -130,7 +130,7 @@ class Round:
             self.told_of_waiting = True
             self.overview.note(f"Waiting for jobs that another process works on: {len(busy)}, first {busy[0].folder}")
 
-    def _take(self, job: Job, future: "Future[Outcome]") -> None:
+    def _take(self, job: Job, future: "Future[JobOutcome]") -> None:
         error = future.exception()
         death = self.crew.backend.death(error) if error else None
         if death and not death.begun:
@@ -142,9 +142,9 @@ class Round:
         if death:
             self._lost(job, death, f"its worker {death.reason}")
         elif error:
-            self._end(job, Outcome("failed", describe(error)))
+            self._end(job, JobOutcome("failed", describe(error)))
         elif (outcome := future.result()).status == "busy":
-            self._again(job, Outcome("waiting", outcome.reason))
+            self._again(job, JobOutcome("waiting", outcome.reason))
         elif outcome.status == "interrupted":
             self._lost(job, Death(outcome.reason, asked=True), outcome.reason)
         else:
@@ -159,11 +159,11 @@ class Round:
         further = death.asked and steps_kept(job) > self.steps[job.number]
         self.losses[job.number] = self.losses.get(job.number, 0) + (not further)
         if self.stopped or self.losses[job.number] > self._chances(death):
-            self._end(job, Outcome("interrupted" if death.asked or self.stopped else "failed", reason))
+            self._end(job, JobOutcome("interrupted" if death.asked or self.stopped else "failed", reason))
             return
         fewer = f", {self.crew.backend.slots} at a time from now on" if death.starved else ""
         self.overview.note(f"{self.overview.labels[job.number]}: {reason}; another goes on from its checkpoint{fewer}")
-        self._again(job, Outcome("interrupted", reason))
+        self._again(job, JobOutcome("interrupted", reason))
 
     def _chances(self, death: Death) -> int:
         """How often a job may be lost like this and yet be gone on with."""
@@ -174,7 +174,7 @@ class Round:
             return max(1, retries)
         return retries
 
-    def _again(self, job: Job, outcome: Outcome | None) -> None:
+    def _again(self, job: Job, outcome: JobOutcome | None) -> None:
         """The job is looked at again, unless the sweep ends before: then that is its outcome."""
         if outcome is not None:
             self.last[job.number] = outcome
@@ -182,7 +182,7 @@ class Round:
         if not self.stopped:
             self.later.append((time.monotonic() + AGAIN, job))
 
-    def _end(self, job: Job, outcome: Outcome) -> None:
+    def _end(self, job: Job, outcome: JobOutcome) -> None:
         if outcome.status in ("failed", "interrupted"):
             self._mark(job, outcome)
         self.outcomes[job.number] = outcome
@@ -191,21 +191,21 @@ class Round:
     def _settle(self, reason: str = "") -> None:
         """An outcome for every job, also where the round was cut short; that of its runner for one that is the same."""
         for job in [*self.under_way.values()]:
-            self._end(job, Outcome("interrupted", reason))
+            self._end(job, JobOutcome("interrupted", reason))
         for job in self.runner.values():
             if job.number not in self.outcomes:
-                self._end(job, self.last.get(job.number) or Outcome("waiting", reason))
+                self._end(job, self.last.get(job.number) or JobOutcome("waiting", reason))
         for job in self.jobs:
             if job.number not in self.outcomes:
                 runner = self.runner.get(job.folder) if job.folder else None
-                self.outcomes[job.number] = self.outcomes[runner.number] if runner else Outcome("waiting", reason)
+                self.outcomes[job.number] = self.outcomes[runner.number] if runner else JobOutcome("waiting", reason)
 
     def bury_all(self) -> None:
         """The workers were killed: what their manifests say is corrected."""
         for job in self.under_way.values():
-            self._mark(job, Outcome("interrupted", "stopped at once"))
+            self._mark(job, JobOutcome("interrupted", "stopped at once"))
 
-    def _mark(self, job: Job, outcome: Outcome) -> None:
+    def _mark(self, job: Job, outcome: JobOutcome) -> None:
         """What a dead worker could not write. A folder that cannot be written is none of the others' business."""
         if job.folder is not None:
             with suppress(Exception):

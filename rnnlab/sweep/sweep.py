@@ -12,7 +12,7 @@ from rnnlab.sweep.backend import Backend
 from rnnlab.sweep.compose import Composer, Task, compose, shown
 from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.ending import tell
-from rnnlab.sweep.job import Job, Outcome, labels
+from rnnlab.sweep.job import Job, JobOutcome, labels
 from rnnlab.sweep.local_pool import LocalPool
 from rnnlab.sweep.overview import Overview
 from rnnlab.sweep.round import Round
@@ -24,7 +24,7 @@ class Sweep:
 
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, JobOutcome] = {}
         self.crew: Crew | None = None
         self._told: set[str] = set()
 
@@ -35,7 +35,7 @@ class Sweep:
         overrides: list[tuple[str, ...]],
         first: int,
         begin: Callable[[], None] = lambda: None,
-    ) -> list[Outcome]:
+    ) -> list[JobOutcome]:
         """Work on some jobs until each has an outcome.
 
         Args:
@@ -75,7 +75,7 @@ class Sweep:
         self.jobs |= {number: Job(number, shown(one)) for number, one in tasks}
         jobs = compose(self.crew, composer, tasks, interrupted)
         self.jobs |= {job.number: job for job in jobs}
-        self.outcomes |= {job.number: Outcome("refused", job.refused) for job in jobs if job.refused}
+        self.outcomes |= {job.number: JobOutcome("refused", job.refused) for job in jobs if job.refused}
         if all(job.refused for job in jobs):
             return
         begin()
@@ -101,12 +101,12 @@ class Sweep:
 
     def _end_without(self, tasks: list[Task], reason: str) -> None:
         for number, _ in tasks:
-            self.outcomes.setdefault(number, Outcome("waiting", reason))
+            self.outcomes.setdefault(number, JobOutcome("waiting", reason))
 
     def tell(self) -> int:
         """Print the ending; the exit status. As `rnnlab.sweep.ending.tell`."""
         jobs = [*self.jobs.values()]
-        return tell(jobs, {job.number: self.outcomes.get(job.number, Outcome("waiting")) for job in jobs})
+        return tell(jobs, {job.number: self.outcomes.get(job.number, JobOutcome("waiting")) for job in jobs})
 
     def close(self, *, at_once: bool = False) -> None:
         """End the workers."""

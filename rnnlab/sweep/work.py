@@ -20,7 +20,7 @@ from rnnlab.messages import told
 from rnnlab.packages import admit
 from rnnlab.runs.folder import LOG
 from rnnlab.runs.safe_files import open_regular, visible
-from rnnlab.sweep.job import Outcome, objective
+from rnnlab.sweep.job import JobOutcome, objective
 
 _stopping = threading.Event()
 _idle = threading.Event()
@@ -29,7 +29,7 @@ SECONDS_FOR_A_CHECKPOINT = 60.0
 """A worker whose parent is gone ends after so long, whatever its job is at."""
 
 
-def perform(config: Config, expected: Path | None = None) -> Outcome:
+def perform(config: Config, expected: Path | None = None) -> JobOutcome:
     """One run, its output in its folder; the outcome tells what went wrong instead of an exception.
 
     Args:
@@ -44,16 +44,16 @@ def perform(config: Config, expected: Path | None = None) -> Outcome:
             from rnnlab.training.run import run
 
             folder = run(config, interrupted, logged, expected)
-            return Outcome("finished", objective=objective(folder))
+            return JobOutcome("finished", objective=objective(folder))
     except KeyboardInterrupt as error:
         reason, _, _ = " ".join(str(error).split()).partition(". ")  # without how to go on, which the sweep does itself
-        return Outcome("interrupted", reason or "KeyboardInterrupt")
+        return JobOutcome("interrupted", reason or "KeyboardInterrupt")
     except InUseError as error:
-        return Outcome("busy", describe(error))
+        return JobOutcome("busy", describe(error))
     except ConfigError as error:
-        return Outcome("refused", describe(error))
+        return JobOutcome("refused", describe(error))
     except BaseException as error:  # SystemExit too: a component's, which would end the worker without a word
-        return Outcome("failed", describe(error))
+        return JobOutcome("failed", describe(error))
     finally:
         _idle.set()
 

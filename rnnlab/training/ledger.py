@@ -12,7 +12,7 @@ import torch
 
 from rnnlab.device import waits
 from rnnlab.experiment import Experiment
-from rnnlab.runs.adjoints import AdjointRecord, summarise, wants
+from rnnlab.runs.adjoints import AdjointRecord, is_recorded, summarise
 from rnnlab.runs.progress import Progress
 from rnnlab.sinks.sink import Sink
 from rnnlab.training.population import Population
@@ -71,7 +71,7 @@ class Ledger:
         self.unread.append(taken)
         config, step = self.experiment.config, taken.step
         every = (config.log_every, config.evaluate_every, config.checkpoint_every)
-        due = any(step % n == 0 for n in every) or wants(step, config.probe_every) or step == config.steps
+        due = any(step % n == 0 for n in every) or is_recorded(step, config.probe_every) or step == config.steps
         return due or bool(taken.measured) or not waits(self.experiment.device)
 
     def read(self, population: Population) -> None:

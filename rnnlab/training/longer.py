@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rnnlab.experiment import Experiment
 from rnnlab.messages import one_line
-from rnnlab.runs.adjoints import wants
+from rnnlab.runs.adjoints import is_recorded
 from rnnlab.runs.damage import DamagedError
-from rnnlab.runs.identity import hash_without_steps, technique
+from rnnlab.runs.identity import hash_without_steps, run_name
 from rnnlab.runs.record import Record
 from rnnlab.sinks.console import say
 from rnnlab.training import checkpoint
@@ -59,7 +59,7 @@ def without_steps(experiment: Experiment) -> str:
 
 def _candidates(experiment: Experiment, folder: Path) -> Iterator[tuple[Record, int]]:
     config, ours = experiment.config, without_steps(experiment)
-    for path in sorted(folder.parent.glob(f"{escape(technique(config))}-????????")):
+    for path in sorted(folder.parent.glob(f"{escape(run_name(config))}-????????")):
         record = Record(path)
         try:
             manifest = record.manifest
@@ -92,6 +92,6 @@ def _common(experiment: Experiment, steps: int, reached: int) -> tuple[int, str]
         return reached, ""
     if steps % config.evaluate_every:
         return steps - 1, f"evaluate.every={config.evaluate_every} would not evaluate at step {steps}"
-    if steps % config.log_every and not wants(steps, config.probe_every):
+    if steps % config.log_every and not is_recorded(steps, config.probe_every):
         return steps - 1, f"log.every={config.log_every} would not log step {steps}"
     return steps, ""

@@ -17,7 +17,7 @@ from rnnlab.interruption import unfinished
 from rnnlab.messages import one_line
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.folder import RunFolder
-from rnnlab.runs.identity import hash_of_stored, run_id, technique
+from rnnlab.runs.identity import hash_of_stored, run_id, run_name
 from rnnlab.runs.record import Record
 from rnnlab.runs.sources import changed
 from rnnlab.sinks.console import say
@@ -135,7 +135,7 @@ def _tell_of_other_engines(experiment: Experiment, path: Path) -> None:
     taken = experiment.engine.name
     for engine in ENGINES if experiment.config.engine == "auto" else ():
         other = _folder_by(experiment, engine)
-        status = _glance(other.path).get("status")
+        status = _manifest_of(other.path).get("status")
         if engine != taken and status:
             say(
                 f"{other.path} is a run of the same configuration by the {engine} engine ({status}). engine={engine} "
@@ -156,8 +156,8 @@ def _ask_about_changed_sources(experiment: Experiment, path: Path) -> None:
     ways_out = (
         "Undo the change, and the same command goes on with it; or give force=true once, to start anew beside it."
     )
-    for other in sorted(path.parent.glob(f"{escape(technique(config))}-????????")):
-        manifest = _glance(other)
+    for other in sorted(path.parent.glob(f"{escape(run_name(config))}-????????")):
+        manifest = _manifest_of(other)
         if (manifest.get("configuration") or _stored_hash(experiment, other)) != same:
             continue
         if not manifest:  # lost or damaged, but by its name it is a run of other sources
@@ -187,7 +187,7 @@ def _stored_hash(experiment: Experiment, other: Path) -> str:
     return ""
 
 
-def _glance(path: Path) -> dict[str, Any]:
+def _manifest_of(path: Path) -> dict[str, Any]:
     """Another run's manifest; {} where there is none that can be read."""
     try:
         return RunFolder(path).manifest()

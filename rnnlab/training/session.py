@@ -18,7 +18,7 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.runs.damage import DamagedError, set_aside
 from rnnlab.runs.digest import Digest, digest
 from rnnlab.runs.folder import RunFolder, environment, now, write_atomically
-from rnnlab.runs.identity import configuration_hash, technique
+from rnnlab.runs.identity import configuration_hash, run_name
 from rnnlab.runs.progress import Progress
 from rnnlab.runs.record import Record
 from rnnlab.sinks.address import comparison_address
@@ -116,7 +116,7 @@ class Session:
         self.manifest = {
             "run_id": self.identity,
             "name": config.name,
-            "technique": technique(config),
+            "technique": run_name(config),
             "status": "running",
             **environment(),
             "device": _device_name(self.experiment.device),

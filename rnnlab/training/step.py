@@ -10,7 +10,7 @@ import torch
 from rnnlab.bptt.passage import Update, adjoint_norms
 from rnnlab.clipping.gradient_step import gradient_norm
 from rnnlab.experiment import Experiment
-from rnnlab.runs.adjoints import wants
+from rnnlab.runs.adjoints import is_recorded
 from rnnlab.tasks.task import Batch
 from rnnlab.training.population import Population
 from rnnlab.training.prober import Prober
@@ -35,7 +35,7 @@ def training_step(
         Interrupted: it was; the step is taken back, for it does not count without what it measures.
     """
     config, task, seeds = experiment.config, experiment.task, list(population.active)
-    recording = wants(step, config.probe_every)
+    recording = is_recorded(step, config.probe_every)
     passage = experiment.passage(batch, update=Update(seeds, step), record=recording or prober.needs(step, "adjoints"))
     model = population.model.effective()
 

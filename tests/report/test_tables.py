@@ -9,7 +9,7 @@ import pytest
 from synthetic_runs import STEPS, write_run, write_runs
 
 from rnnlab.report.arms import sections
-from rnnlab.report.comparison import TOLD, compare
+from rnnlab.report.comparison import MOST_PAIRS, compare
 from rnnlab.report.reading import find, read
 from rnnlab.report.tables import (
     SHOWN,
@@ -97,12 +97,12 @@ def test_a_median_that_is_not_reached_is_later_than_the_budget_also_of_diverged_
 
 
 def test_of_very_many_arms_the_first_pairs_are_told_and_the_page_says_so(tmp_path):
-    write_runs(tmp_path, TOLD + 1, seeds=1, search=True, rng=np.random.default_rng(0))
+    write_runs(tmp_path, MOST_PAIRS + 1, seeds=1, search=True, rng=np.random.default_rng(0))
     (section,) = sections([read(path) for path in find([tmp_path])], every_lr=True)
     comparison = compare(section, np.random.default_rng(0))
-    assert len(comparison.rows) == TOLD + 1
-    assert len(lines(pairs_csv([("", comparison)]))) == math.comb(TOLD, 2)
+    assert len(comparison.rows) == MOST_PAIRS + 1
+    assert len(lines(pairs_csv([("", comparison)]))) == math.comb(MOST_PAIRS, 2)
     assert len(first_pairs(comparison)) == math.comb(SHOWN, 2)
     said = said_of_pairs(comparison)
-    assert f"those of the first {TOLD}" in said
-    assert f"All {math.comb(TOLD + 1, 2):,} were compared" in said
+    assert f"those of the first {MOST_PAIRS}" in said
+    assert f"All {math.comb(MOST_PAIRS + 1, 2):,} were compared" in said

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import metadata
 from rnnlab.build import build
 from rnnlab.experiment import Experiment
 from rnnlab.runs.adjoints import AdjointRecord, summarise
-from rnnlab.runs.identity import run_id, technique
+from rnnlab.runs.identity import run_id, run_name
 from rnnlab.runs.progress import Result
 from rnnlab.schema import validate
 from rnnlab.sinks import figures
@@ -250,7 +250,7 @@ def test_comparison_address_colours_by_technique_and_shows_curves():
     found = re.search(pattern, run)
     assert kind == "regex"
     assert found is not None
-    assert found.group(1) == technique(config)
+    assert found.group(1) == run_name(config)
     cards = [
         "loss/train",
         "loss/eval",

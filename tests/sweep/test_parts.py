@@ -28,7 +28,7 @@ from rnnlab.sweep.backend import Death
 from rnnlab.sweep.compose import Composer, compose
 from rnnlab.sweep.crew import Crew
 from rnnlab.sweep.ending import tell
-from rnnlab.sweep.job import ENDINGS, RESULTS, Job, Outcome, labels, objective
+from rnnlab.sweep.job import ENDINGS, RESULTS, Job, JobOutcome, labels, objective
 from rnnlab.sweep.local_pool import MOST_PER_CORE, share
 from rnnlab.sweep.overview import Overview, duration, last_step
 from rnnlab.sweep.round import Round
@@ -121,8 +121,8 @@ KILLED = DiedError(Death("was killed"))
 STARVED = DiedError(Death("was killed (SIGKILL, lack of memory?)", starved=True))
 ASKED = DiedError(Death("was killed (SIGTERM)", asked=True))
 UNBORN = DiedError(Death("was killed before it could begin", begun=False))
-FINISHED = Outcome("finished", objective=0.5)
-INTERRUPTED = Outcome("interrupted", "Interrupted at step 7")
+FINISHED = JobOutcome("finished", objective=0.5)
+INTERRUPTED = JobOutcome("interrupted", "Interrupted at step 7")
 
 
 class FakeBackend:
@@ -180,14 +180,14 @@ def round_of(answers, outcomes, jobs=None, **backend):
 
 def outcomes_of(answers, interrupted=lambda: False, **backend):
     """By name, how the jobs end; and the names in the order in which they were handed out."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, JobOutcome] = {}
     working = round_of(answers, outcomes, **backend)
     working.run(interrupted)
     return dict(zip(answers, (outcomes[i] for i in range(len(answers))), strict=True)), working.crew.backend.calls
 
 
 def ended(status, reason):
-    return Outcome(status, reason, pytest.approx(math.nan, nan_ok=True))
+    return JobOutcome(status, reason, pytest.approx(math.nan, nan_ok=True))
 
 
 def test_a_worker_s_death_is_answered_by_as_many_retries_as_the_backend_has(in_tmp_path):
@@ -227,7 +227,7 @@ def test_a_job_that_gets_further_each_time_may_be_asked_to_end_as_often_as_it_is
 
     jobs = jobs_named("a")
     for count in (endings, endings + 1):
-        outcomes: dict[int, Outcome] = {}
+        outcomes: dict[int, JobOutcome] = {}
         backend = Further({"a": [answer] * count + [FINISHED]}, slots=1)
         Round(Crew(backend, print), jobs, outcomes, Overview(1, labels(jobs))).run(lambda: False)
         assert (outcomes[0] == FINISHED) == (endings > 0 or count == 0)
@@ -251,7 +251,7 @@ def test_workers_that_die_in_their_start_make_fewer_and_cost_nothing(in_tmp_path
 
 def test_where_no_worker_can_begin_every_job_left_is_told_with_the_reason(in_tmp_path):
     answers = {"first": [FINISHED], **{name: [UNBORN] * 20 for name in "abc"}}
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, JobOutcome] = {}
     with pytest.raises(RunError, match="cannot begin"):
         round_of(answers, outcomes, slots=3).run(lambda: False)
     assert [outcomes[i].status for i in range(4)] == ["finished"] + ["waiting"] * 3
@@ -259,7 +259,7 @@ def test_where_no_worker_can_begin_every_job_left_is_told_with_the_reason(in_tmp
 
 
 def test_a_folder_in_use_is_come_back_to(in_tmp_path, capsys):
-    outcomes, calls = outcomes_of({"a": [Outcome("busy"), Outcome("busy"), FINISHED], "b": [FINISHED]})
+    outcomes, calls = outcomes_of({"a": [JobOutcome("busy"), JobOutcome("busy"), FINISHED], "b": [FINISHED]})
     assert {o.status for o in outcomes.values()} == {"finished"}
     assert calls.index("b") < 2, "another job goes first"
     assert capsys.readouterr().out.count("Waiting for jobs that another process works on: 1, first runs/a/x") == 1
@@ -269,9 +269,14 @@ def test_a_folder_in_use_is_come_back_to(in_tmp_path, capsys):
 def test_whenever_a_sweep_is_interrupted_each_job_ends_in_one_way(polls, in_tmp_path, capsys):
     """Interrupted at the n-th look, with jobs that are refused, the same, busy, lost, or failed."""
     left = iter(range(polls))
-    outcomes: dict[int, Outcome] = {}
-    busy = Outcome("busy", "in use by another process")
-    answers = {"a": [busy] * 99, "b": [INTERRUPTED, INTERRUPTED, FINISHED], "c": [FINISHED], "d": [Outcome("failed")]}
+    outcomes: dict[int, JobOutcome] = {}
+    busy = JobOutcome("busy", "in use by another process")
+    answers = {
+        "a": [busy] * 99,
+        "b": [INTERRUPTED, INTERRUPTED, FINISHED],
+        "c": [FINISHED],
+        "d": [JobOutcome("failed")],
+    }
     jobs = jobs_named(answers)
     jobs += [replace(jobs[1], number=4), replace(jobs[0], number=5), Job(6, ("x=1",), refused="x=1: not allowed")]
     round_of(answers, outcomes, jobs, slots=1).run(lambda: next(left, None) is None)
@@ -290,7 +295,7 @@ def test_a_round_that_is_cut_short_leaves_an_outcome_for_every_job(error, in_tmp
                 raise error
             return super().submit(function, config, folder)
 
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, JobOutcome] = {}
     jobs = jobs_named("abc")
     jobs.append(replace(jobs[2], number=3))
     backend = Cut({"a": [FINISHED], "c": [FINISHED]}, slots=1)
@@ -310,7 +315,7 @@ def counts(text):
 
 def test_jobs_that_are_the_same_run_are_run_once(in_tmp_path):
     jobs = [Job(i, (f"threads={i}",), CONFIG, Path("runs/same/x")) for i in range(3)]
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, JobOutcome] = {}
     working = round_of({CONFIG.name: [FINISHED]}, outcomes, jobs)
     working.run(lambda: False)
     assert list(outcomes.values()) == [FINISHED] * 3
@@ -341,7 +346,7 @@ def test_whatever_is_in_the_files_of_a_job_costs_that_job_at_most(name, junk, in
     (folder / "manifest.json").write_text('{"status": "finished"}')
     (folder / name).unlink(missing_ok=True)
     (folder / name).mkdir() if junk is None else (folder / name).write_bytes(junk)
-    for answer in (FINISHED, KILLED, Outcome("failed", "a reason"), INTERRUPTED):
+    for answer in (FINISHED, KILLED, JobOutcome("failed", "a reason"), INTERRUPTED):
         answers = {"a": [answer] * 3, "b": [FINISHED]}
         outcomes, calls = outcomes_of(answers)
         assert outcomes["b"] == FINISHED
@@ -353,7 +358,7 @@ def test_whatever_is_in_the_files_of_a_job_costs_that_job_at_most(name, junk, in
 def test_the_exit_status_follows_from_the_outcomes(capsys):
     jobs = [Job(0, ("cell=rnn",), CONFIG), Job(1, ("cell=gru",), CONFIG)]
     for status, word in ENDINGS.items():
-        outcome = Outcome(status, "a [reason]")
+        outcome = JobOutcome(status, "a [reason]")
         assert tell(jobs, {0: FINISHED, 1: outcome}) == (0 if status in RESULTS else 1)
         text = capsys.readouterr().out
         assert counts(text) == {**dict.fromkeys(ENDINGS.values(), 0), "finished": 1} | {word: 1 + (word == "finished")}
@@ -372,7 +377,7 @@ def test_the_exit_status_follows_from_the_outcomes(capsys):
 def test_where_every_job_is_refused_one_line_says_so(reasons, told, capsys):
     jobs = [Job(i, (f"a={i}",), refused=reason) for i, reason in enumerate(reasons)]
     with pytest.raises(ConfigError) as refused:
-        tell(jobs, {job.number: Outcome("refused", job.refused) for job in jobs})
+        tell(jobs, {job.number: JobOutcome("refused", job.refused) for job in jobs})
     assert told in str(refused.value)
     assert len(str(refused.value)) <= LONGEST_LINE
     assert capsys.readouterr() == ("", "")
@@ -451,7 +456,7 @@ def test_a_sweep_writes_nothing_beside_its_runs(sweeper, in_tmp_path, monkeypatc
 
 def test_of_many_jobs_that_were_not_begun_the_table_names_some(capsys):
     jobs = [Job(i, (f"steps={i}",), CONFIG) for i in range(1000)]
-    tell(jobs, {job.number: Outcome("waiting", "why") for job in jobs})
+    tell(jobs, {job.number: JobOutcome("waiting", "why") for job in jobs})
     text = capsys.readouterr().out
     assert "and 980 more" in text
     assert len(text.splitlines()) < 40
@@ -477,7 +482,7 @@ def test_the_overview_tells_steps_failures_and_the_time_left(tmp_path):
     overview.start(jobs[0])
     metrics.write_text('{"step": 20}\n{"step": 30}\n{"st')
     clock.now += 10
-    overview.end(jobs[0], Outcome("failed", "a reason"))
+    overview.end(jobs[0], JobOutcome("failed", "a reason"))
     metrics.unlink()
     overview.start(jobs[1])
     metrics.write_text('{"step": 30}\n')

@@ -1,7 +1,7 @@
 """No better than the baseline: the net has learnt nothing that needs memory."""
 
 from rnnlab.diagnose.findings import Findings
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, typical
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, typical
 
 NAME = "no better than the baseline"
 NEAR = 0.95
@@ -20,5 +20,5 @@ def judge(findings: Findings) -> Verdict | None:
         f"{findings.baseline:.4g}."
     )
     where = f"After {findings.update} of {findings.steps} updates."
-    rates = Technique("sweep=lr_grid", "other learning rates, where no other verdict tells the cause")
+    rates = Remedy("sweep=lr_grid", "other learning rates, where no other verdict tells the cause")
     return Verdict(NAME, seeds, what, where, "", [rates])

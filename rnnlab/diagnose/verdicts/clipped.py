@@ -2,7 +2,7 @@
 
 from rnnlab.diagnose.findings import Findings
 from rnnlab.diagnose.remedies import lower_rate
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, middle, new, percent, said, typical
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, middle, new, percent, said, typical
 
 NAME = "clip active"
 SHARE = 0.5
@@ -24,7 +24,7 @@ def judge(findings: Findings) -> Verdict | None:
     found = []
     if bound is not None:
         higher = said(2 * middle(norms), 2).replace(",", "")
-        found.append(Technique(f"clipping.max_norm={higher}", "twice the median norm: only the longest are clipped"))
+        found.append(Remedy(f"clipping.max_norm={higher}", "twice the median norm: only the longest are clipped"))
     elif clipping != "norm":
-        found.append(Technique("clipping=norm", "keeps the gradient's direction"))
+        found.append(Remedy("clipping=norm", "keeps the gradient's direction"))
     return Verdict(NAME, seeds, what, "Over all of training so far.", why, new(findings, *found, lower_rate(findings)))

@@ -2,7 +2,7 @@
 
 from rnnlab.diagnose.findings import Findings, Replica
 from rnnlab.diagnose.remedies import clip, length_preserving, lower_rate
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, new, said
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, new, said
 from rnnlab.runs.adjoints import LIVE
 
 NAME = "dead replica"
@@ -44,11 +44,11 @@ def _reason(replica: Replica) -> str:
     return ""
 
 
-def _techniques(findings: Findings, dead: list[Replica]) -> list[Technique]:
+def _techniques(findings: Findings, dead: list[Replica]) -> list[Remedy]:
     if all(r.status != "diverged" and r.measured is not None for r in dead):
         return new(
             findings,
-            Technique("activation=leaky_relu activation.slope=0.1", "units that are off pass some gradient on"),
-            Technique("bias_initialiser=zeros", "units begin where they have a slope"),
+            Remedy("activation=leaky_relu activation.slope=0.1", "units that are off pass some gradient on"),
+            Remedy("bias_initialiser=zeros", "units begin where they have a slope"),
         )
     return new(findings, *clip(findings), lower_rate(findings), *length_preserving(findings))

@@ -2,7 +2,7 @@
 
 from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.remedies import lower_rate
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, new, percent
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, new, percent
 
 NAME = "dead units"
 SLOPE = 1e-6
@@ -20,12 +20,12 @@ def judge(findings: Findings) -> Verdict | None:
     share = percent(findings.of(seeds, _most))
     what = f"In {listed(seeds)} {share} of the units are dead: nothing is learnt through them."
     found = [
-        Technique("bias_initialiser=zeros", "units begin where they have a slope"),
-        Technique("activation=leaky_relu activation.slope=0.1", "a unit that is off can be turned on again"),
+        Remedy("bias_initialiser=zeros", "units begin where they have a slope"),
+        Remedy("activation=leaky_relu activation.slope=0.1", "a unit that is off can be turned on again"),
         lower_rate(findings),
     ]
     if findings.config.get("clipping") == "none":
-        found.append(Technique("clipping=norm", "no single update can push units out of reach"))
+        found.append(Remedy("clipping=norm", "no single update can push units out of reach"))
     why = "Their preactivations lie on the flat side for every input; no gradient passes that could bring them back."
     where = f"At all {findings.length} time steps of all {findings.examples} examples."
     return Verdict(NAME, seeds, what, where, why, new(findings, *found))

@@ -3,7 +3,7 @@
 from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings
 from rnnlab.diagnose.remedies import clip, length_preserving, lower_rate, slower
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, middle, new, typical
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, middle, new, typical
 from rnnlab.diagnose.why import blamed, explained
 
 NAME = "exploding"
@@ -47,7 +47,7 @@ def judge(findings: Findings) -> Verdict | None:
     )
 
 
-def _techniques(findings: Findings, growing: list[int]) -> list[Technique]:
+def _techniques(findings: Findings, growing: list[int]) -> list[Remedy]:
     found = clip(findings)
     cause = blamed(findings, growing, growing=True)
     if cause == "weights":
@@ -55,5 +55,5 @@ def _techniques(findings: Findings, growing: list[int]) -> list[Technique]:
     elif cause in ("gate", "detours"):
         found.append(slower(findings))
     if findings.config.get("activation") in ("identity", "relu", "leaky_relu", "modrelu"):
-        found.append(Technique("activation=tanh", "slopes of at most 1, and less where a unit is large"))
+        found.append(Remedy("activation=tanh", "slopes of at most 1, and less where a unit is large"))
     return new(findings, *found, lower_rate(findings))

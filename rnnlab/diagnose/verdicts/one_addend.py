@@ -3,7 +3,7 @@
 from rnnlab.diagnose import decay
 from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.remedies import carry
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, middle, new, said, typical
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, middle, new, said, typical
 
 NAME = "learning only one addend"
 FOLLOWED, IGNORED = 0.6, 0.3
@@ -52,9 +52,9 @@ def _lost(findings: Findings, seeds: list[int]) -> float:
     return middle(findings.of(seeds, lambda m: decay.lost(m.gain_T, findings.lag)))
 
 
-def _techniques(findings: Findings, seeds: list[int]) -> list[Technique]:
+def _techniques(findings: Findings, seeds: list[int]) -> list[Remedy]:
     found = carry(findings, seeds) if _lost(findings, seeds) >= SOME else []
-    return [*found, Technique(f"steps={2 * findings.steps}", "this plateau is often left late")]
+    return [*found, Remedy(f"steps={2 * findings.steps}", "this plateau is often left late")]
 
 
 def _why(findings: Findings, seeds: list[int]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 
 from rnnlab.diagnose.findings import Findings, Measured
 from rnnlab.diagnose.remedies import lower_rate
-from rnnlab.diagnose.verdict import Technique, Verdict, listed, mean, middle, new, percent, said
+from rnnlab.diagnose.verdict import Remedy, Verdict, listed, mean, middle, new, percent, said
 
 NAME = "saturated"
 SLOPE = 0.05
@@ -42,11 +42,11 @@ def _where(findings: Findings, seeds: list[int]) -> str:
     return f"More than half of them from time step {round(middle(firsts))} of {findings.length} on." if firsts else ""
 
 
-def _techniques(findings: Findings) -> list[Technique]:
-    found = [Technique("activation=modrelu", "is never flat where a unit is on")]
+def _techniques(findings: Findings) -> list[Remedy]:
+    found = [Remedy("activation=modrelu", "is never flat where a unit is on")]
     gain = findings.config.get("input_initialiser.gain")
     if gain is not None:
-        found.append(Technique(f"input_initialiser.gain={said(float(gain) / 2)}", "smaller preactivations, at first"))
+        found.append(Remedy(f"input_initialiser.gain={said(float(gain) / 2)}", "smaller preactivations, at first"))
     if findings.config.get("initialiser.gain", 1.0) > 1.0:
-        found.append(Technique("initialiser.gain=1.0", "recurrent weights that do not stretch, at first"))
+        found.append(Remedy("initialiser.gain=1.0", "recurrent weights that do not stretch, at first"))
     return new(findings, *found, lower_rate(findings))

@@ -1,7 +1,7 @@
 """Truncated: the adjoint rule cuts the gradient before it gets to the inputs that count."""
 
 from rnnlab.diagnose.findings import Findings
-from rnnlab.diagnose.verdict import Technique, Verdict, new
+from rnnlab.diagnose.verdict import Remedy, Verdict, new
 
 NAME = "truncated"
 CONDITION = "the adjoint rule lets nothing pass at a step between the last one and the earliest input that counts"
@@ -19,5 +19,5 @@ def judge(findings: Findings) -> Verdict | None:
     )
     where = f"The cut next to the end is before time step {max(between) + 1} of {findings.length}."
     seeds = [replica.seed for replica in findings.replicas]
-    whole = Technique("adjoint=none", "the gradient of the whole sequence")
+    whole = Remedy("adjoint=none", "the gradient of the whole sequence")
     return Verdict(NAME, seeds, what, where, "The rule does so whatever the net.", new(findings, whole))

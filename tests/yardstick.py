@@ -1,4 +1,4 @@
-"""What about thirty short runs come to, as digests: to be held against those of another commit on the same machine.
+"""What about forty short runs come to, as digests: to be held against those of another commit on the same machine.
 
 `python tests/yardstick.py > before`, change the code, once more `> after`, `diff before after`: what was not meant to
 change a result has changed no line. A line is a run: its settings, then eight hexadecimal digits each of metrics,
@@ -65,6 +65,10 @@ RUNS = {
     "agc, muon": [*ADDING, "cell=rnn", "clipping=agc", "optimiser=muon"],
     "block norm, adafactor": [*ADDING, "cell=lstm", "clipping=block_norm", "optimiser=adafactor"],
     "pascanu": [*ADDING, "cell=rnn", "clipping=pascanu", "initialiser=spectral_radius"],
+    "stacked": [*ADDING, "cell=lstm", "architecture=stacked", "dropout=non_recurrent", *PROBED],
+    "bidirectional": [*COPY, "cell=gru", "architecture=bidirectional", "architecture.layers=2", *PROBED],
+    "both ends": [*ADDING, "cell=rnn", "architecture=bidirectional", "architecture.read=ends", "task.shortest=4"],
+    "chain of clippings": [*ADDING, "cell=rnn", "clipping=[autoclip,agc,norm]"],
     "every probe, lstm": [*ADDING, "cell=lstm", *PROBED],
     "every probe, rnn": [*COPY, "cell=rnn", *PROBED],
     "diverging": [*ADDING, "cell=rnn", "optimiser=sgd", "optimiser.lr=1e20", "clipping=none", "activation=relu"],

@@ -61,6 +61,7 @@ def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_t
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.technique("architecture=single")
 def test_files_name_the_call_and_the_figures_show_depth(in_tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     weak = ["cell=rnn", "initialiser.gain=0.3", "task.length=30"]
     assert rnnlab("architecture=stacked", *weak, *SHORT, "name=deep", "tensorboard=true") == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import metrics, only_run, rnnlab, weights
-from support import composed, gradient_step, leaf
+from support import composed, drawn_cell, leaf, net_of, uniform
 from torch import Tensor
 
 from rnnlab.build import build
@@ -19,6 +19,14 @@ from rnnlab.schema import validate
 def chain(*options: str, **changes: dict[str, float]) -> Clipping:
     rules = {name: leaf("clipping", name, **changes.get(name, {})) for name in options}
     return make("clipping", {**leaf("clipping", "chain"), "rules": rules})
+
+
+def gradient_step(*, bound: float = 1.0, seed: int = 0) -> GradientStep:
+    """Gradients from U(-bound, bound) of two replicas of a small LSTM and its readout."""
+    model = net_of(drawn_cell("lstm", replicas=2), outputs=2).double()
+    named = enumerate(model.named_parameters())
+    gradients = {name: uniform(*p.shape, seed=100 * seed + k, bound=bound) for k, (name, p) in named}
+    return GradientStep(model, gradients, gradient_norm([*gradients.values()]), torch.ones(2, dtype=torch.bool), {})
 
 
 def copied(step: GradientStep, memory: dict[str, Tensor] | None = None) -> GradientStep:

@@ -23,11 +23,11 @@ from rnnlab.contract import (
     Share,
     check_component,
     check_value,
-    nearest,
     required_by,
     signature_of,
 )
 from rnnlab.optimisers.adam import Adam
+from rnnlab.spelling import nearest
 
 LARGE, NAN, INF = 3.4e38, float("nan"), float("inf")
 KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {

@@ -13,7 +13,7 @@ from rnnlab.report.comparison import MOST_PAIRS, compare
 from rnnlab.report.reading import find, read
 from rnnlab.report.tables import (
     SHOWN,
-    Cell,
+    TableCell,
     arms_csv,
     columns,
     first_pairs,
@@ -71,7 +71,7 @@ def test_no_text_is_a_formula_in_a_spreadsheet_and_numbers_stay_numbers(comparis
 
 def test_a_table_in_markdown_keeps_its_shape_whatever_it_holds():
     hostile = "a|b\n<script>alert(1)</script> `x` **y** [l](http://e) \\"
-    text = markdown_table(["one", "two"], [[Cell(hostile, None), Cell("2", 2)]])
+    text = markdown_table(["one", "two"], [[TableCell(hostile, None), TableCell("2", 2)]])
     assert len(text.splitlines()) == 3
     (line,) = text.splitlines()[2:]
     assert line.replace("\\|", "").count("|") == 3

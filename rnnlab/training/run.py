@@ -37,6 +37,7 @@ from rnnlab.training import checkpoint
 from rnnlab.training.ledger import Stopwatch
 from rnnlab.training.longer import Shorter, shorter, without_steps
 from rnnlab.training.loop import train
+from rnnlab.training.prepare import prepare
 from rnnlab.training.resume import Standing, beginning, clear_away, make_way, newest
 
 RUNS = Path("runs")
@@ -244,6 +245,8 @@ class _Session:
     def run(self, interrupted: Callable[[], bool]) -> None:
         try:
             self._start()
+            if not self.progress.step:
+                prepare(self.experiment, self.standing.population.model, self.experiment.config.seeds, interrupted)
             complete = train(
                 self.experiment,
                 self.standing.population,

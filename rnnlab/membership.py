@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar, get_origin
 
-from rnnlab.groups import group_of
+from rnnlab.groups import GROUPS, group_of
 
 
 def lacks(key: str, made: Any) -> str:
@@ -26,6 +26,17 @@ def lacks(key: str, made: Any) -> str:
     return ""
 
 
+def groups_of(made: type) -> list[str]:
+    """The groups that a class is a member of, by what it has; those with a class that it inherits from go first."""
+    fits = [group for group in GROUPS.values() if not lacks(group.key, made)]
+    inherited = {group.key for group in fits if not all(_is_protocol(_imported(kind)) for kind in group.kinds)}
+    return sorted((group.key for group in fits), key=lambda key: key not in inherited)
+
+
+def _is_protocol(kind: type) -> bool:
+    return getattr(kind, "_is_protocol", False)
+
+
 def _imported(name: str) -> type:
     module, _, leaf = name.rpartition(".")
     return getattr(import_module(module), leaf)
@@ -33,7 +44,7 @@ def _imported(name: str) -> type:
 
 def _lacking(kind: type, made: Any) -> Iterator[str]:
     cls = made if isinstance(made, type) else type(made)
-    protocol = getattr(kind, "_is_protocol", False)
+    protocol = _is_protocol(kind)
     if not protocol and not issubclass(cls, kind):
         yield f"is no {kind.__module__}.{kind.__qualname__}"
         return

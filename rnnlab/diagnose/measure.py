@@ -27,6 +27,7 @@ from rnnlab.probes.saturation import Saturation
 from rnnlab.probes.weights import Weights
 from rnnlab.tasks.task import Batch
 from rnnlab.training.evaluate import evaluate
+from rnnlab.training.prepare import prepare
 
 FAR = 1e3
 """Where an activation that saturates is flat for certain."""
@@ -72,7 +73,7 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
     loss = task.losses(model(batch, passage), batch).mean()
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    fresh = experiment.model([seed]).effective().double()
+    fresh = prepare(experiment, experiment.model([seed]), [seed]).effective().double()
     return Moment(
         task=task,
         engine=experiment.engine,

@@ -9,12 +9,13 @@ from torch import Tensor
 from rnnlab.bptt.engine import autograd_engine
 from rnnlab.bptt.passage import Passage
 from rnnlab.cells.cell import Cell
-from rnnlab.laws.company import cells_for, company_of
+from rnnlab.laws.company import cells_for, company_of, experiment_with
 from rnnlab.laws.ground import drawn_cell, right_aligned_mask, uniform
 from rnnlab.laws.knobs import observed
 from rnnlab.laws.law import NotConcernedError, hold, hold_same, law
 from rnnlab.laws.subject import Subject
 from rnnlab.regularisers.regulariser import NEEDS, Regulariser
+from rnnlab.training.prepare import prepare
 
 T, R, B = 6, 2, 3
 
@@ -52,7 +53,13 @@ def _gradients(subject: Subject) -> list[Tensor]:
         (output[-1].square().sum() + B * made.before(passage).sum()).backward()
         made.after(passage)
         found += [p.grad for p in cell.parameters() if p.grad is not None]
-    return found
+    return found if not made.updates_at_first else [*found, *_prepared(subject)]
+
+
+def _prepared(subject: Subject) -> list[Tensor]:
+    """The parameters that training begins with."""
+    experiment = experiment_with(subject)
+    return list(prepare(experiment, experiment.model([0]), [0]).parameters())
 
 
 @law("regulariser")

@@ -11,7 +11,7 @@ from rnnlab.groups import GROUPS, option_name
 from rnnlab.laws.candidates import first_allowed
 from rnnlab.laws.ground import leaf
 from rnnlab.make import make
-from rnnlab.membership import lacks
+from rnnlab.membership import groups_of
 
 SIZES = {"hidden": 4, "batch": 5, "length": 12}
 """What is only a size is small here."""
@@ -41,15 +41,13 @@ class Subject:
         Raises:
             ConfigError: it is no component, or of no group, or a value is not allowed.
         """
-        given = dict(values or {})
-        if isinstance(component, Mapping):
-            given = {**component, **given}
-            target = str(given.pop("_target_", ""))
-        elif isinstance(component, str):
+        given = {**(component if isinstance(component, Mapping) else {}), **(values or {})}
+        target = str(given.pop("_target_", ""))
+        if isinstance(component, str):
             target = component
         elif is_component(component):
             target = f"{component.__module__}.{component.__qualname__}"
-        else:
+        elif not isinstance(component, Mapping):
             raise ConfigError(f"{component!r} is no component: mark its class with @component of rnnlab.contract.")
         group = group or _group_of(target)
         if group not in GROUPS:
@@ -117,8 +115,7 @@ def _group_of(target: str) -> str:
         if target.startswith(f"{group.package}."):
             return group.key
     first = target.partition(".")[0]
-    made = component_class("task", target, (first,))
-    fits = [key for key in GROUPS if not lacks(key, made)]
+    fits = groups_of(component_class("task", target, (first,)))
     if not fits:
-        raise ConfigError(f"{target} is a component of no group: as a cell it {lacks('cell', made)}. Name one: group=…")
+        raise ConfigError(f"{target} is a component of no group, by what it is and has. Say of which with group=…")
     return fits[0]

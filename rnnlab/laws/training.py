@@ -10,6 +10,7 @@ from rnnlab.laws.law import hold, hold_same, law
 from rnnlab.laws.subject import Subject
 from rnnlab.tasks.task import stack
 from rnnlab.training.population import Population
+from rnnlab.training.prepare import prepare
 from rnnlab.training.prober import Prober
 from rnnlab.training.step import training_step
 
@@ -31,7 +32,8 @@ def a_replica_trains_as_alone_to_the_bit(subject: Subject) -> None:
 
 def _trained(experiment: Experiment, seeds: list[int]) -> dict[str, Tensor]:
     """Parameters, and losses, (R, ...), after two steps."""
-    trained = Population(experiment.model(seeds), seeds, experiment.optimiser, experiment.clipping)
+    model = prepare(experiment, experiment.model(seeds), seeds)
+    trained = Population(model, seeds, experiment.optimiser, experiment.clipping)
     prober, losses = Prober(experiment, seeds), []
     for step in (1, 2):
         batch = stack([experiment.task.training_batch(seed, step) for seed in seeds])

@@ -28,6 +28,19 @@ class Regulariser:
         """(R,), of one call. `call.unrolled` has the outputs and the adjoints of every step where they are needed."""
         raise NotImplementedError
 
+    @property
+    def updates_at_first(self) -> int:
+        """How many updates by `penalty_at_first` alone the drawn net is given before training."""
+        return 0
+
+    def penalty_at_first(self, call: Call) -> Tensor:
+        """(R,), likewise, before training."""
+        return self.penalty(call)
+
+    def at_first(self, passage: Passage) -> Tensor:
+        """(R,): that penalty on every call."""
+        return torch.stack([self.penalty_at_first(call) for call in passage.calls]).sum(0)
+
     def before(self, passage: Passage) -> Tensor:
         """(R,), zeros without one: the penalty that goes back together with the loss."""
         R = passage.calls[0].input_TRBI.shape[1]

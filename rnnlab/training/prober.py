@@ -18,6 +18,7 @@ from rnnlab.probes.probe import Moment, Named, Probe, Recorded
 from rnnlab.tasks.task import Batch
 from rnnlab.training.form import check_form
 from rnnlab.training.population import Population
+from rnnlab.training.prepare import prepare
 
 Measured = dict[str, Tensor]
 """PROBE.NAME: tensor (R, ...)."""
@@ -131,7 +132,8 @@ class Prober:
 
     def _initial_of(self, active: list[int]) -> Named:
         if self._initial is None:
-            fresh = self.experiment.model(self.seeds).effective()  # a function of the seeds, after a resume too
+            drawn = self.experiment.model(self.seeds)  # a function of the seeds, after a resume too
+            fresh = prepare(self.experiment, drawn, self.seeds).effective()
             self._initial = {name: p.detach() for name, p in fresh.named_parameters()}
         return {name: p[[self.seeds.index(s) for s in active]] for name, p in self._initial.items()}
 

@@ -30,6 +30,7 @@ from rnnlab.training import checkpoint
 from rnnlab.training.ledger import Stopwatch
 from rnnlab.training.longer import Shorter, shorter, without_steps
 from rnnlab.training.loop import train
+from rnnlab.training.prepare import prepare
 from rnnlab.training.resume import Standing, clear_away, make_way, newest
 from rnnlab.training.summary import of_task, summarised
 
@@ -69,6 +70,8 @@ class Session:
     def run(self, interrupted: Callable[[], bool]) -> None:
         try:
             self._start()
+            if not self.progress.step:
+                prepare(self.experiment, self.standing.population.model, self.experiment.config.seeds, interrupted)
             complete = train(
                 self.experiment,
                 self.standing.population,

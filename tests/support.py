@@ -36,5 +36,8 @@ def leaves() -> list[tuple[str, str]]:
 
 
 def choice(group: str, option: str) -> str:
-    """The command-line argument that chooses it."""
+    """The command-line argument that chooses it; of one that holds others, what chooses these."""
+    members = [name for value in leaf(group, option).values() if isinstance(value, dict) for name in value]
+    if members:
+        return f"{group}=[{','.join(members)}]"
     return f"+probe@probes.{option}={option}" if group == "probe" else f"{group}={option}"

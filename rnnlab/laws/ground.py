@@ -16,7 +16,9 @@ from rnnlab.architectures.model import Model
 from rnnlab.architectures.single import Single
 from rnnlab.cells.cell import Cell
 from rnnlab.config import config_folder
+from rnnlab.groups import GROUPS
 from rnnlab.make import make
+from rnnlab.source import lineage
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -33,7 +35,21 @@ def leaf(group: str, option: str, **changes: Any) -> dict[str, Any]:
     """A component's configuration as its YAML has it, with some values changed."""
     config = _content(group, option)
     assert set(changes) <= set(config), f"{option} has no {set(changes) - set(config)}"
-    return {**config, **changes}
+    members = {name: two_others(group) for name, value in config.items() if value == {}}
+    return {**config, **members, **changes}
+
+
+def two_others(group: str) -> dict[str, Any]:
+    """For an option that holds others of its group: the first two that do something and go with everything."""
+    found, neutral = {}, GROUPS[group].neutral
+    for path in sorted((config_folder() / group).glob("*.yaml")):
+        config = _content(group, path.stem)
+        picky = any(
+            getattr(item, "name", "") == "why_not" for node in lineage(config["_target_"]) for item in node.body
+        )
+        if config["_target_"] != neutral and not picky:
+            found[path.stem] = dict(config)
+    return dict(list(found.items())[:2])
 
 
 def key(group: str, option: str) -> str:

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rnnlab.config import config_folder
 from rnnlab.contract import OURS, ConfigError, Members, component_class, is_component, keys_of
 from rnnlab.groups import GROUPS, option_name
 from rnnlab.laws.candidates import first_allowed
-from rnnlab.laws.ground import leaf
+from rnnlab.laws.ground import two_others
 from rnnlab.make import make
 from rnnlab.membership import groups_of
 
@@ -58,7 +57,7 @@ class Subject:
             if name in SIZES:
                 given[name] = SIZES[name]
             elif kind is Members and not given.get(name):
-                given[name] = _two_others(group)
+                given[name] = two_others(group)
             elif name not in given:
                 given[name] = first_allowed(f"{key}.{name}", kind)
         return cls(key, target, given)
@@ -97,16 +96,6 @@ class Subject:
     def make(self, **context: Any) -> Any:
         """The component."""
         return make(self.key, self.config, self.packages, **context)
-
-
-def _two_others(group: str) -> dict[str, Any]:
-    """For one that holds others of its group: the first two that do something and need no company."""
-    found = {}
-    for path in sorted((config_folder() / (GROUPS[group].options or group)).glob("*.yaml")):
-        config = dict(leaf(group, path.stem))
-        if config["_target_"] != GROUPS[group].neutral and Members not in keys_of(group, config["_target_"]).values():
-            found[path.stem] = config
-    return dict(list(found.items())[:2])
 
 
 def _group_of(target: str) -> str:

@@ -179,7 +179,7 @@ def test_probes_go_by_the_rule_that_the_step_went_by(option: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["adjoint=h_detach", "cell=gru"], "adjoint=h_detach: not allowed with cell=gru. It cuts the path through h"),
+        (["adjoint=h_detach", "cell=gru"], "adjoint=h_detach: not allowed. It cuts the path through h"),
         (["adjoint=truncate_random"], "adjoint.every=20: not allowed. A sequence has 9 steps"),
         (["adjoint=scale", "engine=fused"], "engine=fused: not allowed here, because the adjoint rule Scale"),
     ],

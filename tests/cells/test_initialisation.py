@@ -134,7 +134,7 @@ def test_with_chrono_no_forget_bias_is_added_and_that_is_said() -> None:
     config = validate(composed("bias_initialiser=chrono", "cell.forget_bias=2"))
     experiment = build(config, say=said.append)
     assert experiment.config.components["cell"]["forget_bias"] == 0
-    assert "bias_initialiser=chrono draws the whole bias: cell.forget_bias=0 in place of 2.0." in said
+    assert "bias_initialiser=chrono sets cell.forget_bias=0 in place of 2." in said
     assert experiment.config == build(validate(composed("bias_initialiser=chrono", "cell.forget_bias=0"))).config
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import adjoints, metrics, only_run, read, rnnlab, weights
-from support import options
+from support import choice, options
 from torch import Tensor
 
 from rnnlab import device
-from rnnlab.training import loop
+from rnnlab.training import ledger
 
 BLOWING_UP = [
     "cell=rnn", "activation=identity", "initialiser=identity", "initialiser.scale=1.3", "clipping=none",
@@ -57,7 +57,7 @@ def test_reading_late_changes_no_result(setting, late, in_tmp_path):
 OWN = ["gradient_noise=annealed", "optimiser=adafactor", "optimiser=muon"]
 
 
-@pytest.mark.parametrize("chosen", [*(f"clipping={option}" for option in options("clipping")), *OWN])
+@pytest.mark.parametrize("chosen", [*(choice("clipping", option) for option in options("clipping")), *OWN])
 def test_between_two_lines_of_metrics_nothing_is_read(chosen, late, in_tmp_path, monkeypatch):
     """Each of these would make a CUDA device finish what it was given before the host goes on."""
     late()
@@ -71,8 +71,8 @@ def test_between_two_lines_of_metrics_nothing_is_read(chosen, late, in_tmp_path,
 
         monkeypatch.setattr(Tensor, name, counting)
     reads: list[int] = []
-    original_read = loop.read
-    monkeypatch.setattr(loop, "read", lambda records: (reads.append(len(records)), original_read(records))[1])
+    original_read = ledger.read
+    monkeypatch.setattr(ledger, "read", lambda records: (reads.append(len(records)), original_read(records))[1])
     setting = [chosen, "seeds=2", "log.every=10", "probe.every=0", "evaluate.every=1000", "checkpoint.every=1000"]
     assert rnnlab(*setting, "steps=20", "name=short") == 0
     short, few = seen.copy(), list(reads)

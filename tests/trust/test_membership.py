@@ -102,9 +102,9 @@ def own(tmp_path, monkeypatch):
         ("adjoint", "Schedule", "is no rnnlab.adjoints.rule.AdjointRule"),
         ("adjoint", "OneArgument", "has no method meet(adjoint_RBH, direct_RB1)"),
         ("task", "Schedule", "has no method training_batch(seed, step, device)"),
-        ("regulariser", "Module", "has no method penalty(seen)"),
-        ("dropout", "Empty", "has no method drop(cell, input_TRBI, scored, noise)"),
-        ("parametrisation", "Empty", "has no method begin(drawn)"),
+        ("regulariser", "Module", "is no rnnlab.regularisers.regulariser.Regulariser"),
+        ("dropout", "Empty", "is no rnnlab.dropout.dropout.Dropout"),
+        ("parametrisation", "Empty", "is no rnnlab.parametrisations.parametrisation.Parametrisation"),
         ("probes.mine", "Schedule", "has no method measure(moment)"),
     ],
 )

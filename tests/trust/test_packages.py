@@ -107,7 +107,7 @@ def test_they_are_found_in_the_current_folder_by_the_workers_of_a_sweep_too(mine
     output, errors = process.communicate(timeout=180)
     assert process.returncode == 0, output + errors
     assert "2 jobs: 2 finished" in output
-    assert {read(p, "manifest.json")["technique"].split("-")[4] for p in Path("runs/default").iterdir()} == {
-        "none",
+    assert {read(p, "manifest.json")["technique"].split("-")[-2] for p in Path("runs/default").iterdir()} == {
+        "orthogonal",  # of clipping=none nothing is said
         "sign",
     }

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY, canonical_files, only_run, read, rnnlab
+from helpers import TINY, canonical_files, forked, only_run, read, rnnlab
 from support import composed
 
 import rnnlab.memory.available as available_module
@@ -214,9 +214,7 @@ def test_without_control_groups_there_is_the_machine(tmp_path, monkeypatch):
 
 
 def test_sigterm_is_obeyed_while_the_held_out_examples_are_drawn(tmp_path):
-    from helpers import start
-
-    process = start(tmp_path, *TINY, "evaluate.examples=3e7")
+    process = forked(tmp_path, *TINY, "evaluate.examples=3e7")
     deadline = time.monotonic() + 120
     assert process.stdout
     for line in process.stdout:

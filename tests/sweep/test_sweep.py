@@ -309,7 +309,7 @@ def test_a_refused_configuration_costs_only_itself(in_tmp_path, forked_workers, 
     assert [read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()] == ["finished"]
 
 
-def test_where_all_are_refused_nothing_is_written(in_tmp_path, capfd):
+def test_where_all_are_refused_nothing_is_written(in_tmp_path, forked_workers, capfd):
     assert run_command_line(["-m", *TINY, "optimiser.lr=-1,-2"]) == 2
     told = capfd.readouterr().err
     assert "rnnlab: optimiser.lr=-1: not allowed" in told
@@ -387,7 +387,7 @@ def test_a_terminal_gets_a_live_overview_and_no_output_of_jobs(in_tmp_path):
     assert "seed(s)" not in text
 
 
-def test_one_run_of_a_sweep_equals_the_run_alone(in_tmp_path):
+def test_one_run_of_a_sweep_equals_the_run_alone(in_tmp_path, forked_workers):
     assert run_command_line(["-m", *TINY, "cell=rnn,gru"]) == 0
     os.rename("runs", "swept")
     assert rnnlab("cell=gru") == 0

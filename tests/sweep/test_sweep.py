@@ -49,8 +49,13 @@ def install_failing_components(folder):
 
 
 def runs(folder, name="default"):
-    """Run folders by cell and clipping."""
-    return {tuple(p.name.split("-")[i] for i in (1, 4)): p for p in (folder / "runs" / name).iterdir() if p.is_dir()}
+    """Run folders by cell and clipping, which no name tells where it is `none`."""
+
+    def key(run):
+        _, cell, _, _, clipping, *_ = run.name.split("-")
+        return cell, "none" if clipping == "adam" else clipping
+
+    return {key(run): run for run in (folder / "runs" / name).iterdir() if run.is_dir()}
 
 
 def children(pid):

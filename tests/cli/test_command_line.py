@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import TINY, forked, rnnlab, start
+from helpers import TINY, forked, rnnlab
 from processes import finish
 from support import CELLS
 
@@ -172,7 +172,7 @@ def test_a_component_of_the_users_own(in_tmp_path, capfd, monkeypatch):
 
 
 def test_the_run_goes_on_when_nobody_reads_its_output(tmp_path):
-    process = start(tmp_path, *TINY)
+    process = forked(tmp_path, *TINY)
     process.stdout.close()
     errors = process.stderr.read()
     process.stderr.close()

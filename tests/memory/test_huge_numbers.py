@@ -21,7 +21,6 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.schema import validate
 from rnnlab.sweep.job import Job
 from rnnlab.sweep.sweep import _crowded
-from rnnlab.training import session
 from rnnlab.training.population import Population
 
 HERE = Path(__file__).parent
@@ -153,7 +152,7 @@ def test_a_lack_of_memory_before_a_run_has_a_folder(in_tmp_path, monkeypatch, ca
     def failing(*given):
         raise MemoryError("the fused engine's kernel")
 
-    monkeypatch.setattr(session, "beginning", failing)
+    monkeypatch.setattr("rnnlab.training.run.beginning", failing)
     assert rnnlab() == 2
     assert "Not enough memory for these sizes" in capfd.readouterr().err
     assert not list(in_tmp_path.iterdir())

@@ -8,6 +8,7 @@ import os
 import pkgutil
 import shutil
 import sys
+from multiprocessing import popen_spawn_posix
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import torch
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests/support.py
+
+import prepared
 
 torch.set_num_threads(1)
 
@@ -41,6 +44,14 @@ def in_tmp_path(tmp_path, monkeypatch):
     """An empty current folder: runs/ is made in it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """A sweep in this process has workers at once: where nothing is tested of how a worker's Python starts."""
+    nursery = prepared.nursery()
+    if nursery is not None:
+        monkeypatch.setattr(popen_spawn_posix, "util", nursery.patched_util())
 
 
 @pytest.fixture(scope="session")

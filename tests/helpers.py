@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prepared
 import torch
 
 from rnnlab.cli import run_command_line
@@ -45,18 +46,28 @@ def start(
     *arguments: str,
     environment: dict[str, str] | None = None,
     program: Sequence[str] = ("-m", "rnnlab"),
+    popen: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen,
     **options: Any,
 ) -> "subprocess.Popen[str]":
     """`python -m rnnlab`, or another program of Python's, as a process of its own."""
-    return subprocess.Popen(
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return popen(
         [sys.executable, *program, *arguments],
         cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-        **options,
+        **{**pipes, **options},
     )
+
+
+def forked(
+    folder: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    program: Sequence[str] = ("-m", "rnnlab"),
+    **options: Any,
+) -> "subprocess.Popen[str]":
+    """As `start`, from a process that has imported what it needs: where nothing is tested of how Python starts."""
+    return start(folder, *arguments, environment=environment, program=program, popen=prepared.popen, **options)
 
 
 def only_run(name: str = "default") -> Path:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from helpers import TINY, canonical_files, start
+from helpers import TINY, canonical_files, forked, start
 from processes import finish
 
 from campaign.table import Tally
@@ -103,8 +103,8 @@ def _left_alone(command: list[str]) -> list[Path]:
 
 
 def _given_again(command: list[str], whole: dict[str, Any]) -> list[str]:
-    """Whether the same command now ends with the files of the runs left alone."""
-    process = start(Path(), *command)
+    """Whether the same command now ends with the files of the runs left alone, which a fresh process wrote."""
+    process = forked(Path(), *command)
     output, errors = finish(process)
     if process.returncode:
         return [f"given again: exit status {process.returncode}: {(output + errors).strip()[-400:]}"]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import TINY, rnnlab, start
+from helpers import TINY, forked, rnnlab
 from processes import finish
 from support import CELLS
 
@@ -95,7 +95,7 @@ def test_help_lists_groups_and_keys(in_tmp_path, capfd):
 
 
 def test_output_that_is_no_terminal_is_plain_lines(tmp_path):
-    process = start(tmp_path, "+experiment=smoke", "tensorboard=false")
+    process = forked(tmp_path, "+experiment=smoke", "tensorboard=false")
     output, errors = finish(process)
     assert process.returncode == 0, errors
     assert "\x1b" not in output + errors
@@ -108,11 +108,11 @@ def test_a_terminal_gets_a_progress_bar(columns, tmp_path):
     import pty
 
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rnnlab", "+experiment=smoke", "tensorboard=false", "steps=200"],
-        cwd=tmp_path, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns)},
-    )  # fmt: skip
+    terminal = {"stdout": theirs, "stderr": theirs, "stdin": subprocess.DEVNULL}
+    environment = {"TERM": "xterm", "COLUMNS": str(columns)}
+    process = forked(
+        tmp_path, "+experiment=smoke", "tensorboard=false", "steps=200", environment=environment, **terminal
+    )
     os.close(theirs)
     shown = b""
     while True:
@@ -172,7 +172,7 @@ def test_a_component_of_the_users_own(in_tmp_path, capfd, monkeypatch):
 
 
 def test_the_run_goes_on_when_nobody_reads_its_output(tmp_path):
-    process = start(tmp_path, *TINY)
+    process = forked(tmp_path, *TINY)
     process.stdout.close()
     errors = process.stderr.read()
     process.stderr.close()

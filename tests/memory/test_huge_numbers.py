@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import TINY, canonical_files, only_run, read, rnnlab
+from helpers import TINY, canonical_files, forked, only_run, read, rnnlab
 from support import composed
 
 import rnnlab.memory.available as available_module
@@ -21,7 +21,6 @@ from rnnlab.memory.lack import lacks_memory
 from rnnlab.schema import validate
 from rnnlab.sweep.job import Job
 from rnnlab.sweep.sweep import _crowded
-from rnnlab.training import run
 from rnnlab.training.population import Population
 
 HERE = Path(__file__).parent
@@ -153,7 +152,7 @@ def test_a_lack_of_memory_before_a_run_has_a_folder(in_tmp_path, monkeypatch, ca
     def failing(*given):
         raise MemoryError("the fused engine's kernel")
 
-    monkeypatch.setattr(run, "beginning", failing)
+    monkeypatch.setattr("rnnlab.training.run.beginning", failing)
     assert rnnlab() == 2
     assert "Not enough memory for these sizes" in capfd.readouterr().err
     assert not list(in_tmp_path.iterdir())
@@ -214,9 +213,7 @@ def test_without_control_groups_there_is_the_machine(tmp_path, monkeypatch):
 
 
 def test_sigterm_is_obeyed_while_the_held_out_examples_are_drawn(tmp_path):
-    from helpers import start
-
-    process = start(tmp_path, *TINY, "evaluate.examples=3e7")
+    process = forked(tmp_path, *TINY, "evaluate.examples=3e7")
     deadline = time.monotonic() + 120
     assert process.stdout
     for line in process.stdout:

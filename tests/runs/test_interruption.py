@@ -9,7 +9,7 @@ import time
 from itertools import count
 
 import pytest
-from helpers import TINY, canonical_files, only_run, read, rnnlab, seal, start
+from helpers import TINY, canonical_files, forked, only_run, read, rnnlab, seal, start
 from processes import GATED, Gate, finish, wait_until
 from support import composed
 
@@ -40,7 +40,7 @@ def test_killed_again_and_again_the_run_ends_with_the_same_files(uninterrupted, 
     draw = random.Random(0)
     gate.close(140)
     for share in (0.01, 0.3, 0.6, 1.0):
-        process = start(tmp_path, *LONG)
+        process = forked(tmp_path, *LONG)
         before = lines(run)
         wait_until(lambda more=before + share * 140: lines(run) >= more or gate.waiting())
         if share == 1:
@@ -51,7 +51,7 @@ def test_killed_again_and_again_the_run_ends_with_the_same_files(uninterrupted, 
         gate.close(140)
     assert not (run / "summary.json").exists()
     gate.open()
-    process = start(tmp_path, *LONG)
+    process = forked(tmp_path, *LONG)
     output, errors = finish(process)
     assert process.returncode == 0, errors
     assert "Going on from step" in output
@@ -69,7 +69,7 @@ def lines(run):
 def test_what_asks_a_run_to_end_is_obeyed_with_a_checkpoint(number, uninterrupted, tmp_path):
     run, gate = tmp_path / "runs" / "default" / uninterrupted.name, Gate(tmp_path)
     gate.close(130)
-    process = start(tmp_path, *LONG)
+    process = forked(tmp_path, *LONG)
     gate.wait_for(1, process)
     process.send_signal(number)
     stopping = process.stderr.readline() + process.stderr.readline()
@@ -82,7 +82,7 @@ def test_what_asks_a_run_to_end_is_obeyed_with_a_checkpoint(number, uninterrupte
     manifest = read(run, "manifest.json")
     assert manifest["status"] == "interrupted"
     assert manifest["sessions"][-1]["to_step"] == 130
-    process = start(tmp_path, *LONG)
+    process = forked(tmp_path, *LONG)
     finish(process)
     assert process.returncode == 0
     assert canonical_files(run) == canonical_files(uninterrupted)
@@ -170,7 +170,7 @@ def stuck(folder, at):
     (folder / "mine" / "stuck.py").write_text(STUCK)
     (folder / "conf" / "clipping" / "stuck.yaml").write_text("_target_: mine.stuck.Stuck\nat: 1\n")
     mine = ["--config-dir", "conf", *TINY, "components=[rnnlab,mine]", "clipping=stuck", f"clipping.at={at}"]
-    process = start(folder, *mine, program=["-c", HASTY])
+    process = forked(folder, *mine, program=["-c", HASTY])
     wait_until(lambda: (folder / "stuck").exists() or process.poll() is not None)
     assert process.poll() is None, finish(process)
     return process, mine
@@ -201,7 +201,7 @@ def test_what_keeps_the_main_thread_busy_ends_with_the_second_wish_where_somethi
     (run,) = (tmp_path / "runs" / "default").iterdir()
     manifest = read(run, "manifest.json")
     assert (manifest["status"], manifest["reason"]) == ("interrupted", "stopped at once")
-    process = start(tmp_path, *command)
+    process = forked(tmp_path, *command)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert "Going on from step 4" in output
@@ -249,10 +249,10 @@ def test_a_signal_to_a_forked_process_is_not_taken_for_ours():
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path):
     gate = Gate(tmp_path)
     gate.close(1)
-    process = start(tmp_path, *LONG)
+    process = forked(tmp_path, *LONG)
     try:
         gate.wait_for(1, process)
-        second = start(tmp_path, *LONG)
+        second = forked(tmp_path, *LONG)
         _, errors = finish(second)
         assert second.returncode == 1
         assert "in use by another process" in errors
@@ -373,12 +373,12 @@ def test_force_goes_on_with_an_interrupted_run(uninterrupted, tmp_path):
     """The same command goes on, also when it has force=true; only a finished run is cleared."""
     run, gate = tmp_path / "runs" / "default" / uninterrupted.name, Gate(tmp_path)
     gate.close(50)
-    process = start(tmp_path, *LONG, "force=true")
+    process = forked(tmp_path, *LONG, "force=true")
     gate.wait_for(1, process)
     process.kill()
     process.communicate()
     gate.open()
-    process = start(tmp_path, *LONG, "force=true")
+    process = forked(tmp_path, *LONG, "force=true")
     output, errors = finish(process)
     assert process.returncode == 0, errors
     assert "Going on from step 40" in output

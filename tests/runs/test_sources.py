@@ -4,14 +4,13 @@ import hashlib
 import importlib
 import os
 import py_compile
-import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, metrics, only_run, read, start
+from helpers import TINY, forked, metrics, only_run, read
 
 from rnnlab.own_code import import_as_written
 from rnnlab.report.reading import read as read_run
@@ -46,7 +45,7 @@ def mine(in_tmp_path):
 
 def run(*arguments):
     """In a process of its own, which imports what is there now."""
-    process = start(Path(), *OWN, *arguments)
+    process = forked(Path(), *OWN, *arguments)
     output, errors = process.communicate()
     return process.returncode, output, errors
 
@@ -58,7 +57,9 @@ def interrupted(*arguments):
         "session.train = lambda *a, **k: train(*a, **{**k, 'interrupted': lambda: a[2].step >= 6})\n"
         "sys.path.append('.'); from rnnlab.cli import run_command_line; sys.exit(run_command_line(sys.argv[1:]))"
     )
-    assert subprocess.run([sys.executable, "-c", code, *OWN, *arguments], check=False).returncode == 130
+    process = forked(Path(), *OWN, *arguments, program=("-c", code))
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
 
 
 def test_an_edited_component_is_another_run_and_the_old_one_is_told(mine):
@@ -142,7 +143,7 @@ def test_other_data_under_the_same_path_are_another_run(in_tmp_path):
     images += ["cell.hidden=4", "tensorboard=false", "task.solved_accuracy=1"]
 
     def told():
-        process = start(in_tmp_path, *images)
+        process = forked(in_tmp_path, *images)
         output, errors = process.communicate()
         assert process.returncode == 0, errors
         return output

@@ -309,7 +309,7 @@ def test_a_lock_that_was_left_behind_holds_nobody_up(tmp_path, monkeypatch):
     assert len(search(tmp_path, trials=4)) == 2
 
 
-def test_a_search_on_the_command_line_ends_with_its_trials(in_tmp_path, capfd):
+def test_a_search_on_the_command_line_ends_with_its_trials(in_tmp_path, capfd, forked_workers):
     given = [override for override in TINY if not override.startswith("cell.hidden")]
     command = ["-m", *given, "hydra/sweeper=optuna", "hydra.sweeper.trials=2", "cell.hidden=interval(2,6)"]
     assert run_command_line(command) == 0

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from helpers import TINY, read, start
+from helpers import TINY, forked, read
 from processes import GATED, Gate, finish
 
 from rnnlab.sweep.slurm import Slurm
@@ -18,7 +18,7 @@ def test_a_job_that_takes_longer_than_the_time_limit_goes_on_until_it_ends(in_tm
     gate = Gate(in_tmp_path)
     gate.close(60)
     long = [*TINY, "steps=300", "checkpoint.every=50", "stop_when_solved=false", "cell=rnn"]
-    process = start(in_tmp_path, "-m", *GATED, *long, *LAUNCHER)
+    process = forked(in_tmp_path, "-m", *GATED, *long, *LAUNCHER)
     gate.interrupt_each(process, signal.SIGUSR2, every=60, workers=4)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors

@@ -4,13 +4,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from multiprocessing import popen_spawn_posix, resource_tracker, util
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import TINY, canonical_files, metrics, read, rnnlab, start
+from helpers import TINY, canonical_files, forked, metrics, read, rnnlab, start
 from processes import GATED, Gate, finish, gone, wait_until
 from support import composed
 
@@ -50,8 +49,13 @@ def install_failing_components(folder):
 
 
 def runs(folder, name="default"):
-    """Run folders by cell and clipping."""
-    return {tuple(p.name.split("-")[i] for i in (1, 4)): p for p in (folder / "runs" / name).iterdir() if p.is_dir()}
+    """Run folders by cell and clipping, which no name tells where it is `none`."""
+
+    def key(run):
+        _, cell, _, _, clipping, *_ = run.name.split("-")
+        return cell, "none" if clipping == "adam" else clipping
+
+    return {key(run): run for run in (folder / "runs" / name).iterdir() if run.is_dir()}
 
 
 def children(pid):
@@ -64,7 +68,7 @@ def first(tmp_path_factory):
     """Six jobs: two raise, two kill their workers."""
     folder = tmp_path_factory.mktemp("sweep")
     install_failing_components(folder)
-    process = start(folder, *SWEEP)
+    process = forked(folder, *SWEEP)
     output, errors = finish(process)
     return folder, process.returncode, output, errors
 
@@ -105,7 +109,7 @@ def test_the_same_command_runs_only_what_is_missing_from_its_checkpoints(first):
     done = [file for cell in ("rnn", "gru") for file in runs(folder)[cell, "none"].rglob("*") if file.is_file()]
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in done}
     (folder / "repaired").touch()
-    process = start(folder, *SWEEP)
+    process = forked(folder, *SWEEP)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert "6 jobs: 4 finished, 2 finished before, 0 failed" in output
@@ -150,7 +154,7 @@ def uninterrupted(tmp_path_factory):
 def test_an_interrupted_sweep_goes_on_to_the_same_files(number, uninterrupted, in_tmp_path):
     gate = Gate(in_tmp_path)
     gate.close(120)
-    process = start(in_tmp_path, *LONG, start_new_session=True)
+    process = forked(in_tmp_path, *LONG, start_new_session=True)
     workers = gate.wait_for(2, process)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
@@ -166,7 +170,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_files(number, uninterrupted, i
     assert "same command" in errors
     wait_until(lambda: gone(workers))
     assert {read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()} == {"interrupted"}
-    process = start(in_tmp_path, *LONG)
+    process = forked(in_tmp_path, *LONG)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
     assert {key: canonical_files(run) for key, run in runs(in_tmp_path).items()} == uninterrupted
@@ -177,7 +181,7 @@ def test_workers_that_are_asked_to_end_or_killed_cost_no_job(numbers, uninterrup
     """While the sweep itself was not interrupted. Other workers go on from the checkpoints."""
     gate = Gate(in_tmp_path)
     gate.close(120)
-    process = start(in_tmp_path, *LONG, "hydra.launcher.jobs=3")
+    process = forked(in_tmp_path, *LONG, "hydra.launcher.jobs=3")
     workers = gate.wait_for(3, process)
     runs_of = {read(run, "manifest.json")["process"]: run for run in runs(in_tmp_path).values()}
     for worker, number in zip(workers, numbers, strict=False):
@@ -196,7 +200,7 @@ def test_workers_that_are_asked_to_end_or_killed_cost_no_job(numbers, uninterrup
 def test_a_job_whose_workers_are_asked_to_end_again_and_again_ends_when_it_gets_further(in_tmp_path):
     gate = Gate(in_tmp_path)
     gate.close(60)
-    process = start(in_tmp_path, *LONG, "hydra.launcher.jobs=1", "cell=rnn")
+    process = forked(in_tmp_path, *LONG, "hydra.launcher.jobs=1", "cell=rnn")
     gate.interrupt_each(process, signal.SIGTERM, every=60, workers=4)
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
@@ -213,7 +217,7 @@ def test_whatever_a_component_raises_is_told(in_tmp_path):
         (in_tmp_path / "mine" / f"{name}.py").write_text(text)
         (in_tmp_path / "conf" / "clipping" / f"{name}.yaml").write_text(f"_target_: mine.{name}.{name.title()}\n")
     command = ["--config-dir", "conf", *TINY, "steps=40", "checkpoint.every=40", "components=[rnnlab,mine]", "cell=rnn"]
-    process = start(in_tmp_path, "-m", *command, "clipping=none,stop,leave,close")
+    process = forked(in_tmp_path, "-m", *command, "clipping=none,stop,leave,close")
     output, errors = finish(process)
     assert process.returncode == 1, output + errors
     assert counts(output) == [1, 0, 2, 0, 1, 0]
@@ -222,12 +226,12 @@ def test_whatever_a_component_raises_is_told(in_tmp_path):
         ending = "interrupted" if name == "stop" else "failed"
         assert read(runs(in_tmp_path)["rnn", name], "manifest.json")["status"] == ending
         assert error.partition("(")[0] in table
-    process = start(in_tmp_path, *command, "clipping=leave", "name=alone")
+    process = forked(in_tmp_path, *command, "clipping=leave", "name=alone")
     output, errors = finish(process)
     assert process.returncode == 1, output + errors
 
 
-def test_a_worker_killed_between_two_jobs_costs_nothing(in_tmp_path):
+def test_a_worker_killed_between_two_jobs_costs_nothing(in_tmp_path, forked_workers):
     pool = LocalPool(slots=1, threads=1)
     try:
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
@@ -239,7 +243,7 @@ def test_a_worker_killed_between_two_jobs_costs_nothing(in_tmp_path):
         pool.close(at_once=True)
 
 
-def test_a_pool_that_shrinks_ends_workers_and_goes_on(in_tmp_path):
+def test_a_pool_that_shrinks_ends_workers_and_goes_on(in_tmp_path, forked_workers):
     pool = LocalPool(slots=2, threads=1)
     try:
         workers = {future.result() for future in [pool.submit(os.getpid) for _ in range(2)]}
@@ -260,7 +264,7 @@ def test_code_that_changes_while_a_sweep_is_at_work_is_told(in_tmp_path):
     assert list(in_tmp_path.iterdir()) == []
 
 
-def test_a_damaged_manifest_stops_no_sweep(in_tmp_path, capfd):
+def test_a_damaged_manifest_stops_no_sweep(in_tmp_path, forked_workers, capfd):
     assert run_command_line(["-m", *TINY, "cell=rnn,gru"]) == 0
     (runs(in_tmp_path)["rnn", "norm"] / "manifest.json").write_text("[]")
     capfd.readouterr()
@@ -272,7 +276,7 @@ def test_the_second_ctrl_c_stops_at_once_and_a_killed_sweep_leaves_no_workers(in
     gate = Gate(in_tmp_path)
     for kill in (False, True):
         gate.close(10)
-        process = start(in_tmp_path, *LONG)
+        process = forked(in_tmp_path, *LONG)
         workers = gate.wait_for(2, process)
         if kill:
             process.kill()
@@ -292,7 +296,7 @@ def test_the_second_ctrl_c_stops_at_once_and_a_killed_sweep_leaves_no_workers(in
 
 def test_two_sweeps_share_their_runs(in_tmp_path):
     command = ["-m", *TINY, "steps=300", "cell=rnn,gru", "clipping=none,norm", "hydra.launcher.jobs=2"]
-    both = [start(in_tmp_path, *command) for _ in range(2)]
+    both = [forked(in_tmp_path, *command) for _ in range(2)]
     for process in both:
         output, errors = finish(process)
         assert process.returncode == 0, output + errors
@@ -302,7 +306,7 @@ def test_two_sweeps_share_their_runs(in_tmp_path):
         assert len(read(run, "manifest.json")["sessions"]) == 1
 
 
-def test_a_refused_configuration_costs_only_itself(in_tmp_path, capfd):
+def test_a_refused_configuration_costs_only_itself(in_tmp_path, forked_workers, capfd):
     command = ["-m", *TINY, "optimiser.lr=-1,0.5", "cell=rnn"]
     assert run_command_line(command) == 1
     output = capfd.readouterr().out
@@ -310,7 +314,7 @@ def test_a_refused_configuration_costs_only_itself(in_tmp_path, capfd):
     assert [read(run, "manifest.json")["status"] for run in runs(in_tmp_path).values()] == ["finished"]
 
 
-def test_where_all_are_refused_nothing_is_written(in_tmp_path, capfd):
+def test_where_all_are_refused_nothing_is_written(in_tmp_path, forked_workers, capfd):
     assert run_command_line(["-m", *TINY, "optimiser.lr=-1,-2"]) == 2
     told = capfd.readouterr().err
     assert "rnnlab: optimiser.lr=-1: not allowed" in told
@@ -370,10 +374,8 @@ def test_a_terminal_gets_a_live_overview_and_no_output_of_jobs(in_tmp_path):
     gate = Gate(in_tmp_path)
     gate.close(1)
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rnnlab", *LONG, "cell=rnn,gru"],
-        stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-    )  # fmt: skip
+    terminal = {"stdout": theirs, "stderr": theirs, "stdin": subprocess.DEVNULL}
+    process = forked(in_tmp_path, *LONG, "cell=rnn,gru", environment={"TERM": "xterm", "COLUMNS": "120"}, **terminal)
     os.close(theirs)
     shown = b""
     while True:
@@ -390,7 +392,7 @@ def test_a_terminal_gets_a_live_overview_and_no_output_of_jobs(in_tmp_path):
     assert "seed(s)" not in text
 
 
-def test_one_run_of_a_sweep_equals_the_run_alone(in_tmp_path):
+def test_one_run_of_a_sweep_equals_the_run_alone(in_tmp_path, forked_workers):
     assert run_command_line(["-m", *TINY, "cell=rnn,gru"]) == 0
     os.rename("runs", "swept")
     assert rnnlab("cell=gru") == 0

@@ -5,6 +5,7 @@ from support import CONFIGS, GROUPS, choice, composed, leaf, leaves, options
 
 from rnnlab.config import group_syntax
 from rnnlab.groups import COMPONENTS
+from rnnlab.overrides import spelled_out
 from rnnlab.schema import validate
 
 BUNDLES = sorted(p.stem for p in (CONFIGS / "probes").glob("*.yaml"))
@@ -27,7 +28,7 @@ def test_every_yaml_is_a_leaf_an_experiment_or_the_base() -> None:
 def test_choices_compose(number: int) -> None:
     """The so-manieth option of every group together: composing takes a tenth of a second."""
     chosen = {group: options(group)[number % len(options(group))] for group in GROUPS}
-    raw = composed(*(choice(group, option) for group, option in chosen.items()))
+    raw = composed(*spelled_out([choice(group, option) for group, option in chosen.items()]))
     for group, option in chosen.items():
         assert (raw["probes"][option] if group == "probe" else raw[group]) == leaf(group, option)
 

@@ -123,7 +123,7 @@ def test_a_good_one_obeys_whichever_way_it_is_given(rules) -> None:
 @pytest.mark.parametrize(
     ("name", "law", "seen"),
     [
-        ("Untold", "its docstring names every argument", "bound is not in it"),
+        ("Untold", "its docstring names every key of its own", "bound is not in it"),
         ("Default", "every hyper parameter is a keyword typed and without default", "other: .*has a default"),
         ("Idle", "every hyper parameter moves something", r"idle=1\.0 does what \[0\.5, 2\.0, .*\] do"),
         ("Mixing", "a replica is clipped as alone step after step", "replica 0 at step 0 in a population, and alone"),

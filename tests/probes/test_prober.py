@@ -146,7 +146,7 @@ def test_the_keys_of_a_timetable_are_checked_like_a_probe_s_own(key):
 def test_a_timetable_is_no_probe():
     raw = composed("+probe@probes.gates=gates")
     raw["probes"]["gates"]["_target_"] = "rnnlab.timetable.Timetable"
-    with pytest.raises(ConfigError, match="It is no component"):
+    with pytest.raises(ConfigError, match=r"probes\.gates may be a component of rnnlab\.probes"):
         validate(raw)
 
 

@@ -122,7 +122,7 @@ def test_updates_before_training_bring_the_exponents_towards_zero(setting: list[
 
 
 def test_it_begins_as_alone_and_a_resumed_run_does_not_begin_again(in_tmp_path, monkeypatch) -> None:
-    from rnnlab.training import run as session
+    from rnnlab.training import session
 
     setting = ["regulariser=flossing", "regulariser.updates=3", "cell=rnn", "checkpoint.every=2", "threads=1"]
     assert rnnlab(*setting, "seeds=[4,1]", "name=whole") == 0

@@ -268,7 +268,7 @@ def test_a_target_on_the_command_line_is_a_component_too(overrides, run, done) -
     assert not Path("runs").exists()
 
 
-def test_a_sweep_s_targets_and_folders_are_checked_by_its_workers(run, trained_once, done, forked_workers) -> None:
+def test_a_sweep_s_targets_and_folders_are_checked_by_its_workers(run, trained_once, done) -> None:
     """One job with a target that is none, one whose folder has a planted link."""
     ours = Path("runs/default") / trained_once.name
     ours.mkdir(parents=True)

@@ -6,11 +6,11 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Share, component
-from rnnlab.plan import Plan, Refusal
+from rnnlab.initialisers.square import ForSquareWeights
 
 
 @component
-class Cayley:
+class Cayley(ForSquareWeights):
     """W = (I + A)^-1 (I - A) D, orthogonal, with blocks [[0, s], [-s, 0]] on the diagonal of A,
     s = sqrt((1 - cos t) / (1 + cos t)) and t ~ U(0, spread pi).
 
@@ -24,9 +24,6 @@ class Cayley:
 
     spread: Share
     negative: Share
-
-    def why_not(self, plan: Plan) -> Refusal:
-        return None if plan.key == "initialiser" else "It is for square weights, as recurrent ones are"
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

@@ -6,11 +6,11 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Share, component
-from rnnlab.plan import Plan, Refusal
+from rnnlab.initialisers.square import ForSquareWeights
 
 
 @component
-class Henaff:
+class Henaff(ForSquareWeights):
     """An orthogonal matrix of 2x2 rotations on the diagonal, with angles from U(-spread pi, spread pi).
 
     A last odd unit keeps its value. Unlike a random orthogonal matrix, it mixes units only in pairs. Only for square
@@ -21,9 +21,6 @@ class Henaff:
     """
 
     spread: Share
-
-    def why_not(self, plan: Plan) -> Refusal:
-        return None if plan.key == "initialiser" else "It is for square weights, as recurrent ones are"
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

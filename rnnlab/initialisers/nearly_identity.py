@@ -1,14 +1,16 @@
 """Nearly the identity: the np-RNN (Talathi & Vartak 2015)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import component
-from rnnlab.plan import Plan, Refusal
+from rnnlab.initialisers.square import ForSquareWeights
 
 
 @component
-class NearlyIdentity:
+class NearlyIdentity(ForSquareWeights):
     """W = (I + A) / e with A = G^T G / H, G standard normal (H, H), and e the largest eigenvalue of I + A.
 
     So W is symmetric and positive definite, its largest eigenvalue is 1 and the others lie below: with ReLU, one
@@ -16,12 +18,7 @@ class NearlyIdentity:
     recurrent weights.
     """
 
-    def why_not(self, plan: Plan) -> Refusal:
-        if plan.key != "initialiser":
-            return "It is for square weights, as recurrent ones are"
-        if plan.cell.square and not plan.cell.multiplies:  # but with W - W', say: nothing is left of a symmetric draw
-            return f"{plan.chosen('cell')} has no recurrent weights that act as they are drawn"
-        return None
+    symmetric: ClassVar[bool] = True
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

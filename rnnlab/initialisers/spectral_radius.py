@@ -4,11 +4,12 @@ import torch
 from torch import Generator, Tensor
 
 from rnnlab.contract import Count, Positive, component
+from rnnlab.initialisers.square import ForSquareWeights
 from rnnlab.plan import Plan, Refusal
 
 
 @component
-class SpectralRadius:
+class SpectralRadius(ForSquareWeights):
     """W = radius G / rho(G), with G Gaussian and rho(G) the largest modulus of its eigenvalues.
 
     With `nonzeros`, each unit is connected to so many randomly chosen ones only (a column of W as torch has it, out by
@@ -23,8 +24,8 @@ class SpectralRadius:
     nonzeros: Count | None
 
     def why_not(self, plan: Plan) -> Refusal:
-        if plan.key != "initialiser":
-            return "It is for square weights, as recurrent ones are"
+        if why := self.not_square(plan):
+            return why
         if self.nonzeros is not None and self.nonzeros > plan.cell.hidden:
             return {"nonzeros": f"A unit has at most cell.hidden={plan.cell.hidden} connections"}
         return None

@@ -17,6 +17,7 @@ from rnnlab.memory.available import available
 from rnnlab.memory.need import Need, needed
 from rnnlab.memory.refuse import refuse_needy
 from rnnlab.memory.sketch import sketch
+from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.plan import Plan, ask, refuse, why_not
 from rnnlab.probes.probe import Probe
 from rnnlab.processors import within_quota
@@ -77,11 +78,7 @@ def build(
         engine=engine,
         sources=sources_of(config, task),
         rule=plan.parts["adjoint"],
-        **{
-            group: plan.parts[group]
-            for group in COMPONENTS
-            if group not in ("cell", "architecture", "activation", "adjoint")
-        },
+        **{group: plan.parts[group] for group in COMPONENTS if group not in OF_THE_NET},
     )
 
 
@@ -125,18 +122,19 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
     if config.match_parameters is None:
         return config, None
 
+    packages, parts = config.allowed_packages, _sized(config, 2)
+    first = make_cell(parts, packages, replicas=1, inputs=task.inputs)
+    parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
+    ask(Plan(config, {"cell": first, "parametrisation": parametrisation}), "parametrisation")
+
     def count(hidden: int) -> int:
         try:
-            return _parameters(config, hidden, task)
+            return _parameters(config, hidden, task, parametrisation)
         except ConfigError as error:  # a cell that takes even sizes only, say
             raise ConfigError(
                 f"match_parameters={config.match_parameters}: not allowed. It tried cell.hidden={hidden}: {error}"
             ) from error
 
-    packages, parts = config.allowed_packages, _sized(config, 2)
-    first = make_cell(parts, packages, replicas=1, inputs=task.inputs)
-    parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
-    ask(Plan(config, {"cell": first, "parametrisation": parametrisation}), "parametrisation")
     # rnnlab.schema refuses one unit in a population.
     least = 2 if len(config.seeds) > 1 else first.least
     found = match(config.match_parameters, count, least=least)
@@ -147,10 +145,9 @@ def _sized(config: Config, hidden: int) -> Configured:
     return {**config.components, "cell": {**config.components["cell"], "hidden": hidden}}
 
 
-def _parameters(config: Config, hidden: int, task: Task) -> int:
+def _parameters(config: Config, hidden: int, task: Task, parametrisation: Parametrisation) -> int:
     """Learned numbers of one replica with so many units."""
     parts, packages = _sized(config, hidden), config.allowed_packages
-    parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
     try:
         return parameter_count(empty_model(parts, packages, task, parametrisation), 1)
     except (RuntimeError, ConfigError):  # a component of the user's own may need numbers

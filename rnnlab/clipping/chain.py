@@ -5,7 +5,7 @@ from torch import Tensor
 
 from rnnlab.clipping.gradient_step import GradientStep, gradient_norm
 from rnnlab.contract import Members, component
-from rnnlab.plan import Plan, Refusal
+from rnnlab.plan import Plan, Refusal, why_not
 
 
 @component
@@ -23,18 +23,17 @@ class Chain:
 
     def why_not(self, plan: Plan) -> Refusal:
         for name, rule in self.rules.items():
-            why = rule.why_not(plan) if hasattr(rule, "why_not") else None
-            if why:
+            if why := why_not(rule, plan, plan.key):
                 reasons = why if isinstance(why, dict) else {"": why}
                 return {f"rules.{name}{f'.{key}' if key else ''}": reason for key, reason in reasons.items()}
         return None
 
     def __call__(self, step: GradientStep) -> Tensor:
-        clipped_R, norm_R = torch.zeros_like(step.usable_R), step.norm_R
-        for name, rule in self.rules.items():
+        clipped_R = torch.zeros_like(step.usable_R)
+        for i, (name, rule) in enumerate(self.rules.items()):
+            norm_R = gradient_norm([*step.gradients.values()]) if i else step.norm_R
             begin = f"{name}."
             own = {key.removeprefix(begin): kept for key, kept in step.memory.items() if key.startswith(begin)}
             clipped_R |= rule(GradientStep(step.model, step.gradients, norm_R, step.usable_R, own))
             step.memory.update({f"{begin}{key}": kept for key, kept in own.items()})
-            norm_R = gradient_norm([*step.gradients.values()])
         return clipped_R

@@ -3,6 +3,7 @@
 T time, R replica, B batch, H hidden.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -39,28 +40,29 @@ class Regulariser:
 
     def at_first(self, passage: Passage) -> Tensor:
         """(R,): that penalty on every call."""
-        return torch.stack([self.penalty_at_first(call) for call in passage.calls]).sum(0)
+        return _over_calls(self.penalty_at_first, passage)
 
     def before(self, passage: Passage) -> Tensor:
         """(R,), zeros without one: the penalty that goes back together with the loss."""
         R = passage.calls[0].input_TRBI.shape[1]
         if "adjoints" in self.needs or not self.acts:
             return passage.calls[0].input_TRBI.new_zeros(R)
-        return self._sum(passage)
+        return _over_calls(self.penalty, passage)
 
     def after(self, passage: Passage) -> Tensor | None:
         """(R,), where it needs the adjoints that the loss's backward pass has left: it goes back here, by itself."""
         if "adjoints" not in self.needs:
             return None
         B = passage.calls[0].input_TRBI.shape[2]
-        penalty_R = self._sum(passage)
+        penalty_R = _over_calls(self.penalty, passage)
         weights = [call.cell.weight_recurrent for call in passage.calls]
         torch.autograd.backward(B * penalty_R.sum(), inputs=weights)
         return penalty_R.detach()
 
-    def _sum(self, passage: Passage) -> Tensor:
-        first, *others = (self.penalty(call) for call in passage.calls)
-        return sum(others, start=first)
+
+def _over_calls(penalty: Callable[[Call], Tensor], passage: Passage) -> Tensor:
+    first, *others = map(penalty, passage.calls)
+    return sum(others, start=first)
 
 
 def mean_over_steps(value_TRB: Tensor, count_TRB: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ BEYOND = 400.0
 """Stands for log10 of infinity, and negative for that of 0: outside every scale, yet drawable."""
 LONGEST = 120
 """Characters of a label."""
+COLOURS = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
+"""Of every map: black below the scale, red above, grey where there is no value."""
 CURVES = 5
 """Training steps drawn as curves, first and last included."""
 
@@ -71,8 +73,7 @@ def heat_map(step: Sequence[int], median_PT: np.ndarray, *, state: str, unit: st
     figure, axes = _figure(right=0.97)
     log_TP = log10(median_PT).T
     low, high = scale(log_TP)
-    colours = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
-    mesh = axes.pcolorfast(edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=colours, vmin=low, vmax=high)
+    mesh = axes.pcolorfast(edges(step), np.arange(len(log_TP) + 1) + 0.5, log_TP, cmap=COLOURS, vmin=low, vmax=high)
     axes.set(xlabel="training step", ylabel="time step t", title=_title(state, seeds))
     figure.colorbar(mesh, ax=axes, pad=0.03, extend=extend(log_TP, low, high), label=norm_label(state, unit))
     return figure
@@ -88,9 +89,8 @@ def depth_map(step: int, median_ST: np.ndarray, states: Sequence[str], *, unit: 
     figure, axes = _figure(right=0.97)
     log_ST = log10(median_ST)
     low, high = scale(log_ST)
-    colours = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
     borders = np.arange(log_ST.shape[1] + 1) + 0.5, np.arange(len(states) + 1)
-    mesh = axes.pcolorfast(*borders, log_ST, cmap=colours, vmin=low, vmax=high)
+    mesh = axes.pcolorfast(*borders, log_ST, cmap=COLOURS, vmin=low, vmax=high)
     axes.set(xlabel="step t of the cell", title=f"adjoint of every state, training step {step}")
     axes.set_yticks(np.arange(len(states)) + 0.5, [words(state) for state in states], fontsize=7)
     figure.colorbar(mesh, ax=axes, pad=0.03, extend=extend(log_ST, low, high), label=norm_label("s", unit))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnlab.plotting import Figure, MaxNLocator, colormaps
+from rnnlab.plotting import Figure, MaxNLocator
 from rnnlab.report.comparison import Comparison, Row
 from rnnlab.report.figures.style import WIDTH, Drawing, labelled, left_out
-from rnnlab.sinks.figures import extend, log10, median_over_seeds, norm_label, scale
+from rnnlab.sinks.figures import COLOURS, extend, log10, median_over_seeds, norm_label, scale
 
 MAPS = 6
 """Arms drawn at most."""
@@ -52,11 +52,10 @@ def depth_maps(comparison: Comparison, rows: Sequence[Row]) -> Drawing | None:
     tall = [0.5 + 0.22 * len(log_ST) for log_ST in logs]
     figure = Figure(figsize=(WIDTH, max(2.4, 0.6 + sum(tall))), layout="constrained")
     panels = figure.subplots(len(drawn), 1, squeeze=False, height_ratios=tall)[:, 0]
-    colours = colormaps["viridis"].with_extremes(bad="0.8", under="black", over="red")
     mesh = None
     for axes, of_arm, log_ST in zip(panels, drawn, logs, strict=True):
         S, T = log_ST.shape
-        mesh = axes.pcolorfast(np.arange(T + 1) + 0.5, np.arange(S + 1), log_ST, cmap=colours, vmin=low, vmax=high)
+        mesh = axes.pcolorfast(np.arange(T + 1) + 0.5, np.arange(S + 1), log_ST, cmap=COLOURS, vmin=low, vmax=high)
         axes.set_yticks(np.arange(S) + 0.5, of_arm.states, fontsize=7.5)
         axes.set_title(f"{labelled(of_arm.row)}, training step {of_arm.step:,}", fontsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnlab.plotting import Figure, MaxNLocator, colormaps
+from rnnlab.plotting import Figure, MaxNLocator
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.figures.norms import Norms, state_drawn
 from rnnlab.report.figures.style import WIDTH, Drawing, labelled, left_out
-from rnnlab.sinks.figures import edges, extend, log10, norm_label, scale
+from rnnlab.sinks.figures import COLOURS, edges, extend, log10, norm_label, scale
 
 MAPS = 12
 """Arms drawn at most."""
@@ -32,7 +32,7 @@ def heat_maps(comparison: Comparison, norms: Sequence[Norms]) -> Drawing | None:
     lines = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(WIDTH, 0.7 + 2.0 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    colours = colormaps["viridis"].with_extremes(bad=(0, 0, 0, 0), under="black", over="red")
+    colours = COLOURS.with_extremes(bad=(0, 0, 0, 0))
     mesh = None
     for axes, of_arm, log_TP in zip(panels.flat, drawn, logs, strict=False):
         time = np.arange(len(log_TP) + 1) + 0.5

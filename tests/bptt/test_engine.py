@@ -170,8 +170,8 @@ def test_threads_and_recompute_are_not_part_of_the_identity_and_the_engine_is():
     assert identity(engine="autograd") != identity()
 
 
-def test_each_precision_is_a_run_of_its_own_and_ieee_is_that_of_old():
-    assert validate(composed()).precision == "ieee"  # whose ids the test above holds to what they were
+def test_each_precision_is_a_run_of_its_own_and_the_default_is_ieee():
+    assert validate(composed()).precision == "ieee"
     ids = {run_id(validate(composed(f"precision={p}")), device="cuda", engine="fused", sources={}) for p in PRECISIONS}
     assert len(ids) == len(PRECISIONS)
 

@@ -194,8 +194,3 @@ def compiled(
         fn=function, signature=signature, constexprs={n: v for n, v in constants.items() if n in names}, attrs=aligned
     )
     return triton.compile(source, target=target, options={"num_warps": cut.warps, "num_stages": cut.stages})
-
-
-def ptxas(capability: int) -> str:
-    """The path of the assembler that Triton brings."""
-    return importlib.import_module("triton.backends.nvidia.compiler").get_ptxas(capability).path

@@ -39,6 +39,16 @@ assert rnnlab.__version__
 _import_checked("bptt", "cells")
 
 
+@pytest.fixture(autouse=True)
+def _environment_as_before():
+    """Whatever a test or a library imported in it sets in the environment, the next test does not find it."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
 @pytest.fixture
 def in_tmp_path(tmp_path, monkeypatch):
     """An empty current folder: runs/ is made in it."""

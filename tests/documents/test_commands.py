@@ -32,7 +32,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "experiments").rglob("*.md")),
 ]
-PROGRAMS = ("python -m ", "make ", "pip install ", "hydra/launcher=", "BASE=")
+PROGRAMS = ("python -m ", "python -c ", "make ", "pip install ", "hydra/launcher=", "BASE=")
 PLACEHOLDERS = {"NAME": "adding", "COMMAND": "unroll", "RUNS…": "runs", "…": "rnn"}
 SMALL = {
     "steps": 2,
@@ -146,6 +146,9 @@ class Session:
             self.install(words[2:])
         elif words[0].startswith("hydra/launcher="):
             self.launch(words)
+        elif words[1] == "-c":
+            sys.path[:0] = [""]
+            exec(words[2], {})
         else:
             self.program(words[2].strip("…"), words[3:])
 

@@ -14,8 +14,10 @@ from typing import Any
 from helpers import TINY, canonical_files, forked, start
 from processes import finish
 
+import rnnlab
 from campaign.table import Tally
 
+PACKAGE = os.path.dirname(rnnlab.__file__)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 SOLO = [*TINY, "steps=600", "checkpoint.every=20", "probe.every=50", "evaluate.every=40", "seeds=2", "cell.hidden=16"]
 SOLO += ["probes=cheap", "probes.saturation.every=100"]
@@ -45,7 +47,7 @@ def solo(seed: int, trials: int) -> Tally:
             # A signal ends the process by itself before the run begins, and when Python is closing down.
             idle = _lines(Path("runs")) == before or any(Path("runs").glob("*/*/summary.json"))
             stopped = {0, -number} if number == signal.SIGKILL else {0, 130, -number if idle else 0}
-            if status not in stopped or "Traceback" in errors:
+            if status not in stopped or ("Traceback" in errors and not _before_our_first_line(errors)):
                 tally.add(f"seed {seed}, trial {trial}, {told}", [f"exit status {status}: {errors.strip()[-300:]}"], 0)
         complaints = _given_again(SOLO, {folder.name: whole})
         tally.add(f"seed {seed}, trial {trial}, {told}", complaints)
@@ -120,6 +122,11 @@ def _rows(output: str, errors: str, status: int) -> list[str]:
     complaints = [] if sum(counts) == int(found[1]) == 3 else [f"the counts do not add up: {found[0]}"]
     results = len(list(Path("runs/default").glob("*/summary.json")))
     return complaints + ([] if (status == 0) == (results == 3) else [f"exit status {status} with {results} results"])
+
+
+def _before_our_first_line(errors: str) -> bool:
+    """Whether Python itself was interrupted, while it looked for the program."""
+    return errors.endswith("KeyboardInterrupt\n") and PACKAGE not in errors
 
 
 def _wait_for_lines(lines: int, process: "subprocess.Popen[str]") -> None:

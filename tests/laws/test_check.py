@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 
 import pytest
 
 from rnnlab.laws import LawError, check
+from rnnlab.laws.subject import Subject
+from rnnlab.laws.training import a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped
 
 RULES = '''
 """Clipping rules."""
@@ -95,6 +98,17 @@ class Failing(Good):
 
 
 @component
+class Counting(Good):
+    """Of bound, and of how often it was asked, which no checkpoint knows."""
+
+    def __call__(self, step):
+        calls = self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1
+        for gradient in step.gradients.values():
+            gradient.mul_(self.bound / calls)
+        return step.norm_R > 0
+
+
+@component
 class NoRule:
     """Nothing that a group has."""
 
@@ -134,6 +148,13 @@ def test_a_good_one_obeys_whichever_way_it_is_given(rules) -> None:
 def test_it_is_told_which_law_it_breaks(rules, name: str, law: str, seen: str) -> None:
     with pytest.raises(LawError, match=rf"clipping={name} breaks a law: {law}\. Seen: .*{seen}"):
         check(getattr(rules, name))
+
+
+def test_what_no_checkpoint_keeps_is_found(rules) -> None:
+    for rule, broken in ((rules.Good, False), (rules.Counting, True)):
+        expected = pytest.raises(LawError, match="after a checkpoint, and without") if broken else nullcontext()
+        with expected:
+            a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(Subject.of(rule, {"bound": 0.5}, None))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ assert rnnlab.__version__
 _import_checked("bptt", "cells")
 
 
+def pytest_collection_finish():
+    """Modules of tests have been imported, and what they import may have set variables."""
+    prepared.begin_with(os.environ)
+
+
 @pytest.fixture(autouse=True)
 def _environment_as_before():
     """Whatever a test or a library imported in it sets in the environment, the next test does not find it."""

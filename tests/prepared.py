@@ -43,7 +43,7 @@ assert rnnlab
 
 _HEADER = struct.Struct("q")
 _SET_CHILD_SUBREAPER = 36  # of prctl
-_BEFORE = dict(os.environ)
+_BEGUN_WITH = dict(os.environ)
 READ_LATE = {"PYTEST_CURRENT_TEST", "PYTHONUNBUFFERED", "TERM", "COLUMNS", "RNNLAB_COMPONENTS"}
 READ_LATE |= {"HYDRA_FULL_ERROR", "TORCHINDUCTOR_CACHE_DIR"}  # which runs in this process have set
 """Variables that may differ from those that the nursery was begun with: nothing reads them while it is imported."""
@@ -144,11 +144,22 @@ def nursery() -> Nursery | None:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=_BEFORE, cwd="/",
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=_BEGUN_WITH,
+                cwd="/",
+            )
         _nursery = Nursery(ours)
         atexit.register(_end_nursery, ours, process)
     return _nursery
+
+
+def begin_with(environment: Mapping[str, str]) -> None:
+    """The environment of a nursery that has not been asked for yet; else that of this module's import."""
+    assert _nursery is None
+    _BEGUN_WITH.clear()
+    _BEGUN_WITH.update(environment)
 
 
 def popen(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> subprocess.Popen:
@@ -161,7 +172,7 @@ def popen(command: Sequence[str], *, env: Mapping[str, str], **options: Any) -> 
 
 def fits(environment: Mapping[str, str], besides: set[str] = frozenset()) -> bool:
     """Whether a process with this environment would have imported what the nursery has."""
-    differs = {name for name, _ in environment.items() ^ _BEFORE.items()}
+    differs = {name for name, _ in environment.items() ^ _BEGUN_WITH.items()}
     return differs <= READ_LATE | besides
 
 

@@ -154,6 +154,9 @@ def _unknown_option(path: str, text: str, line: CommandLine) -> str:
         key, _, value = override.partition("=")
         if f"{key.lstrip('+').partition('@')[0]}/{value}" == path:
             written, option = override, value
+    chained = [o.partition("=")[2] for o in line.overrides if o.startswith(f"+{group}@{group}.")]
+    if option in chained:
+        written = f"{group}=[{','.join(chained)}]"
     allowed = f" Allowed: {listed(options)}." if options else ""
     return f"{shown(written)}: no such option.{nearest(option, options)}{allowed}"
 

@@ -108,3 +108,8 @@ def test_what_is_wrong_within_is_named_by_its_own_key(settings: list[str], key: 
     with pytest.raises(ConfigError) as error:
         build(validate(composed("task.length=5", *spelled_out(settings))))
     assert str(error.value).startswith(f"{key}:")
+
+
+def test_an_option_that_does_not_exist_is_told_as_it_was_written(in_tmp_path, capsys) -> None:
+    assert rnnlab("clipping=[agc, nrm]") == 2
+    assert capsys.readouterr().err.startswith("rnnlab: clipping=[agc,nrm]: no such option. Did you mean 'norm'?")

@@ -1,13 +1,12 @@
 """Runs of nets with several cells: replicas as alone, resumed after a kill, probed, reported and diagnosed."""
 
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, adjoints, metrics, only_run, read, rnnlab, start, weights
+from helpers import TINY, adjoints, forked, metrics, only_run, read, rnnlab, weights
+from processes import GATED, Gate, finish
 
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
@@ -21,7 +20,7 @@ SETTINGS = [
     pytest.param(["architecture=stacked", "cell=lru", "regulariser=temporal_activation"], id="stacked, scan, penalty"),
     pytest.param(["architecture=stacked", "cell=rnn", "parametrisation=cayley"], id="stacked, parametrised"),
     pytest.param(ENDS, id="both ends, masked"),
-    pytest.param([arg for arg in LABELS if arg != "task.length=7"], id="labels"),
+    pytest.param(LABELS, id="labels"),
 ]
 SHORT = ["seeds=3", "steps=8", "probes=full", "probes.jacobian.first=4", "probes.lyapunov.first=4"]
 
@@ -41,15 +40,18 @@ def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) ->
 
 @pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:])
 def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_tmp_path: Path) -> None:
-    long = [*TINY, *setting, *SHORT, "steps=400", "evaluate.every=50", "checkpoint.every=20"]
-    process = start(in_tmp_path, *long, "name=killed")
-    deadline = time.monotonic() + 120
-    while not list(Path("runs").glob("killed/*/checkpoint/step-*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    gate, long = Gate(in_tmp_path), [*GATED, *TINY, *setting, *SHORT, "steps=14"]
+    whole_process = forked(in_tmp_path, *long, "name=whole")
+    finish(whole_process)
+    gate.close(10)
+    process = forked(in_tmp_path, *long, "name=killed")
+    gate.wait_for(1, process)
+    process.kill()
     process.communicate()
-    assert rnnlab(*long[len(TINY) :], "name=killed") == 0
-    assert rnnlab(*long[len(TINY) :], "name=whole") == 0
+    gate.open()
+    again = forked(in_tmp_path, *long, "name=killed")
+    assert "Going on from step 8" in finish(again)[0]
+    assert whole_process.returncode == again.returncode == 0
     killed, whole = only_run("killed"), only_run("whole")
     assert len(read(killed, "manifest.json")["sessions"]) == 2
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()

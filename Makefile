@@ -5,7 +5,7 @@ PIP_ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-WORKERS ?= 2
+WORKERS ?= 3
 SEED ?= 0
 TRIALS ?= 20
 

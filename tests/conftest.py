@@ -3,6 +3,7 @@
 import rnnlab  # first: it sets an environment variable that MKL reads once
 
 # isort: split
+import gc
 import importlib
 import os
 import pkgutil
@@ -42,6 +43,8 @@ _import_checked("bptt", "cells")
 def pytest_collection_finish():
     """Modules of tests have been imported, and what they import may have set variables."""
     prepared.begin_with(os.environ)
+    gc.collect()
+    gc.freeze()  # modules and thousands of tests are not looked through again and again
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,11 @@ reaches; and where a run must be found in its middle, it waits there itself, at 
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PATIENCE = 900.0
@@ -118,3 +120,11 @@ def heard(pid: int, number: int) -> bool:
     """Whether a process has taken a signal that it was sent."""
     state = Path(f"/proc/{pid}/status").read_text()
     return not int(re.search(r"ShdPnd:\s*(\w+)", state)[1], 16) >> (number - 1) & 1
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM, which Python itself has not."""
+    with suppress(OSError):  # it has ended
+        state = Path(f"/proc/{pid}/status").read_text()
+        return bool(int(re.search(r"SigCgt:\s*(\w+)", state)[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return False

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from helpers import TINY, canonical_files, forked, start
-from processes import finish
+from processes import finish, listens, wait_until
 
-import rnnlab
 from campaign.table import Tally
 
-PACKAGE = os.path.dirname(rnnlab.__file__)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 SOLO = [*TINY, "steps=600", "checkpoint.every=20", "probe.every=50", "evaluate.every=40", "seeds=2", "cell.hidden=16"]
 SOLO += ["probes=cheap", "probes.saturation.every=100"]
@@ -38,6 +36,7 @@ def solo(seed: int, trials: int) -> Tally:
         for _ in range(draw.randint(1, 3)):
             before = _lines(Path("runs"))
             process, number = start(Path(), *SOLO), draw.choice(SIGNALS)
+            wait_until(lambda p=process: p.poll() is not None or listens(p.pid))  # before that Python itself answers
             _wait_for_lines(draw.randrange(lines), process)
             time.sleep(draw.uniform(0, 0.05))
             process.send_signal(number)
@@ -47,7 +46,7 @@ def solo(seed: int, trials: int) -> Tally:
             # A signal ends the process by itself before the run begins, and when Python is closing down.
             idle = _lines(Path("runs")) == before or any(Path("runs").glob("*/*/summary.json"))
             stopped = {0, -number} if number == signal.SIGKILL else {0, 130, -number if idle else 0}
-            if status not in stopped or ("Traceback" in errors and not _before_our_first_line(errors)):
+            if status not in stopped or "Traceback" in errors:
                 tally.add(f"seed {seed}, trial {trial}, {told}", [f"exit status {status}: {errors.strip()[-300:]}"], 0)
         complaints = _given_again(SOLO, {folder.name: whole})
         tally.add(f"seed {seed}, trial {trial}, {told}", complaints)
@@ -122,11 +121,6 @@ def _rows(output: str, errors: str, status: int) -> list[str]:
     complaints = [] if sum(counts) == int(found[1]) == 3 else [f"the counts do not add up: {found[0]}"]
     results = len(list(Path("runs/default").glob("*/summary.json")))
     return complaints + ([] if (status == 0) == (results == 3) else [f"exit status {status} with {results} results"])
-
-
-def _before_our_first_line(errors: str) -> bool:
-    """Whether Python itself was interrupted, while it looked for the program."""
-    return errors.endswith("KeyboardInterrupt\n") and PACKAGE not in errors
 
 
 def _wait_for_lines(lines: int, process: "subprocess.Popen[str]") -> None:

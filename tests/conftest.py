@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, and the shapes in bptt and cells asserted on every call."""
+"""What holds for every test: one thread, an environment of its own, and whether shapes are asserted on every call."""
 
 import rnnlab  # first: it sets an environment variable that MKL reads once
 
@@ -12,6 +12,7 @@ import sys
 from multiprocessing import popen_spawn_posix
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -22,6 +23,8 @@ import prepared
 
 torch.set_num_threads(1)
 
+WITH_SHAPES = ("bptt", "cells", "architectures", "dropout", "adjoints")
+"""Folders of tests in which the shapes of `rnnlab.bptt` and `rnnlab.cells` are asserted: a third of what those cost."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -45,6 +48,13 @@ def pytest_collection_finish():
     prepared.begin_with(os.environ)
     gc.collect()
     gc.freeze()  # modules and thousands of tests are not looked through again and again
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request):
+    """Asserted on every call where that is what is tested; elsewhere the same functions are called a million times."""
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    jaxtyping.config.update("jaxtyping_disable", folder not in WITH_SHAPES)
 
 
 @pytest.fixture(autouse=True)

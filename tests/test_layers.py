@@ -1,6 +1,7 @@
 """`docs/design.md` says which module stands above which; no import goes upwards, and files make no circle."""
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ def _layer(layers: dict[str, int], module: str) -> int:
     return next(layers[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in layers)
 
 
+@functools.cache
 def _files() -> dict[str, Path]:
     """All files by the module's name below `rnnlab`; what a package itself is called says what it exports."""
     named = {p: p.relative_to(PACKAGE).with_suffix("") for p in PACKAGE.rglob("*.py")}

@@ -5,6 +5,7 @@ T time, R replica, B batch, H hidden.
 
 import copy
 import functools
+import io
 from typing import Any
 
 import torch
@@ -71,6 +72,13 @@ def _composed(overrides: tuple[str, ...]) -> Any:
 def composed(*overrides: str) -> dict[str, Any]:
     """The raw configuration that these command-line arguments give; a new one at every call."""
     return copy.deepcopy(_composed(overrides))
+
+
+def from_file(state: Any) -> Any:
+    """What a checkpoint's file gives back of a state."""
+    written = io.BytesIO()
+    torch.save(state, written)
+    return torch.load(io.BytesIO(written.getvalue()), weights_only=True)
 
 
 def uniform(*shape: int, seed: int, bound: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnlab.clipping.gradient_step import gradient_norm
 from rnnlab.contract import ConfigError
-from rnnlab.laws.ground import DTYPES, component, drawn_cell, net_of, uniform
+from rnnlab.laws.ground import DTYPES, component, drawn_cell, from_file, net_of, uniform
 from rnnlab.laws.law import hold, hold_same, law
 from rnnlab.laws.subject import Subject
 from rnnlab.training import checkpoint
@@ -85,7 +85,7 @@ def a_checkpoint_changes_nothing(subject: Subject) -> None:
         whole.keep([4, 7])
         _train(whole, 4)
         resumed = _population(subject, SEEDS, dtype)
-        resumed.load_state_dict(torch.load(io.BytesIO(_written(whole)), weights_only=True))
+        resumed.load_state_dict(from_file(checkpoint._canonical(whole.state_dict())))
         for trained in (whole, resumed):
             _train(trained, 5, 6, 7)
         for seed in SEEDS:

@@ -15,7 +15,7 @@ from rnnlab.overrides import quoted
 from rnnlab.report.__main__ import main as report
 
 NAMES = [
-    "it's \"a\" b=c,d;e:f%20*(g)$HOME\n\té\U0001f600", "${x}", "{a: 1}[a#", "\udcff\udcfe", "--a=b", "a'\\",
+    "it's \"a\" b=c,d;e:f%20*(g)$HOME\n\té\U0001f600", "${x}", "{a: 1}[a#", "\udcff\udcfe", "-a", "--a=b", "a'\\",
     "x" * 255, "null", "~nobody-of-this-name",
 ]  # fmt: skip
 CELL = "_target_: rnnlab.cells.gru.GRU\nhidden: 3\n"

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from contextlib import nullcontext
 from importlib import import_module
 
 import pytest
@@ -151,10 +150,9 @@ def test_it_is_told_which_law_it_breaks(rules, name: str, law: str, seen: str) -
 
 
 def test_what_no_checkpoint_keeps_is_found(rules) -> None:
-    for rule, broken in ((rules.Good, False), (rules.Counting, True)):
-        expected = pytest.raises(LawError, match="after a checkpoint, and without") if broken else nullcontext()
-        with expected:
-            a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(Subject.of(rule, {"bound": 0.5}, None))
+    a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(Subject.of(rules.Good, {"bound": 0.5}, None))
+    with pytest.raises(LawError, match="after a checkpoint, and without"):
+        a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(Subject.of(rules.Counting, {"bound": 0.5}, None))
 
 
 @pytest.mark.parametrize(

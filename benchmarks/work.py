@@ -40,7 +40,7 @@ def problem(name: Name, *, T: int, R: int, B: int, I: int, H: int) -> tuple[Cell
     Parameters are from U(-1/sqrt(H), 1/sqrt(H)), as torch.nn draws them.
     """
     parts = configuration(f"cell={name}", f"cell.hidden={H}").components
-    cell, generator = make_cell(parts, replicas=R, inputs=I), torch.Generator().manual_seed(1)
+    cell, generator = make_cell(parts, replicas=R, inputs=I, outputs=1), torch.Generator().manual_seed(1)
     for parameter in cell.parameters():
         torch.nn.init.uniform_(parameter, -(H**-0.5), H**-0.5, generator=generator)
     return cell, torch.randn(T, R, B, I, generator=generator), torch.randn(T, R, B, H, generator=generator)

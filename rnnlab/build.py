@@ -123,7 +123,7 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
         return config, None
 
     packages, parts = config.allowed_packages, _sized(config, 2)
-    first = make_cell(parts, packages, replicas=1, inputs=task.inputs)
+    first = make_cell(parts, packages, replicas=1, inputs=task.inputs, outputs=task.outputs)
     parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
     ask(Plan(config, {"cell": first, "parametrisation": parametrisation}), "parametrisation")
 
@@ -163,11 +163,15 @@ def _looked_at(config: Config, task: Task) -> Cell:
     """A cell that tells what it has. It may be large, so it has no numbers, unless one of the user's own needs some."""
     try:
         with torch.device("meta"):
-            cell = make_cell(config.components, config.allowed_packages, replicas=1, inputs=task.inputs)
+            cell = make_cell(
+                config.components, config.allowed_packages, replicas=1, inputs=task.inputs, outputs=task.outputs
+            )
         assert cell.gated in (False, True)
         return cell
     except (RuntimeError, ConfigError):
-        return make_cell(config.components, config.allowed_packages, replicas=1, inputs=task.inputs)
+        return make_cell(
+            config.components, config.allowed_packages, replicas=1, inputs=task.inputs, outputs=task.outputs
+        )
 
 
 def _memory(config: Config, device: torch.device, found: Match | None, *, trains: bool) -> Need:

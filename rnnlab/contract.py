@@ -71,7 +71,7 @@ Percentage = Annotated[float, Field(ge=0, le=100)]
 Members = Annotated[dict[str, Any], Field(min_length=1)]
 """Components of the same group by name, at least one: each a mapping with a `_target_` in a configuration."""
 
-CONTEXT = ("replicas", "inputs", "units", "steps", "activation")
+CONTEXT = ("replicas", "inputs", "outputs", "units", "steps", "activation")
 """What a component's signature may name without its YAML doing so: `build` passes R, I, H, the task's number of time
 steps and the activation."""
 

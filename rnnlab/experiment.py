@@ -10,7 +10,7 @@ from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import Engine
 from rnnlab.bptt.passage import Passage, Update
-from rnnlab.cells.cell import Initialiser, initialise_cell
+from rnnlab.cells.cell import Cell, Initialiser, initialise_cell
 from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.config import Config
 from rnnlab.dropout.dropout import Dropout
@@ -70,8 +70,12 @@ class Experiment:
         for replica, seed in enumerate(seeds):
             obey(interrupted)
             draw = generator(seed, "init")
-            for cell in model.cells.values():
-                initialise_cell(cell, replica, self.initialiser, self.input_initialiser, self.bias_initialiser, draw)
+            for part in model.parts.values():
+                if isinstance(part, Cell):
+                    recurrent = self.initialiser
+                    initialise_cell(part, replica, recurrent, self.input_initialiser, self.bias_initialiser, draw)
+                else:
+                    part.draw(replica, self.input_initialiser, self.bias_initialiser, draw)
             model.initialise_readout(replica, self.output_initialiser, self.bias_initialiser, draw)
         model.parametrise(self.parametrisation)
         return model.to(self.device)
@@ -87,6 +91,7 @@ class Experiment:
             self.engine,
             scored=self.task.scored,
             mask_TRB=batch.mask,
+            target_KRBO=batch.target_outputs(self.task.outputs) if update else None,
             dropout=self.dropout,
             rule=self.rule if update else None,
             update=update,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import OURS, ConfigError, common_to, component_class, members_of, without_stack
@@ -52,8 +53,10 @@ def _refuse_where(lacking: str, key: str, config: dict[str, Any]) -> None:
         raise ConfigError(f"{key}._target_={config['_target_']}: not allowed. As {key} it {lacking}.")
 
 
-def make_cell(parts: Configured, packages: Collection[str] = (OURS,), *, replicas: int, inputs: int) -> Cell:
-    """The configured cell with its activation, all parameters zero."""
+def make_cell(
+    parts: Configured, packages: Collection[str] = (OURS,), *, replicas: int, inputs: int, outputs: int
+) -> Cell:
+    """The configured cell with its activation, all parameters zero, in a net with so many outputs."""
     units = parts["cell"]["hidden"]
     return make(
         "cell",
@@ -61,6 +64,7 @@ def make_cell(parts: Configured, packages: Collection[str] = (OURS,), *, replica
         packages,
         replicas=replicas,
         inputs=inputs,
+        outputs=outputs,
         activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
     )
 
@@ -69,10 +73,8 @@ def make_model(parts: Configured, packages: Collection[str], task: Task, *, repl
     """The configured net for a task, all parameters zero."""
     return Model(
         make("architecture", parts["architecture"], packages),
-        lambda inputs: make_cell(parts, packages, replicas=replicas, inputs=inputs),
-        replicas=replicas,
-        inputs=task.inputs,
-        outputs=task.outputs,
+        lambda inputs: make_cell(parts, packages, replicas=replicas, inputs=inputs, outputs=task.outputs),
+        Sizes(replicas=replicas, inputs=task.inputs, outputs=task.outputs, hidden=parts["cell"]["hidden"]),
     )
 
 

@@ -1,21 +1,48 @@
 """What an architecture is: which cells there are, and what each of them reads.
 
-T time, K trailing steps, R replica, B batch, I input, H hidden.
+T time, K trailing steps, R replica, B batch, I input, H hidden, O output.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from rnnlab.bptt.passage import Passage
-from rnnlab.cells.cell import Cell
+from rnnlab.cells.cell import Cell, Initialiser
 
 MakeCell = Callable[[int], Cell]
 """Makes the configured cell for so many inputs I, with H units and all parameters zero."""
 Parts = Mapping[str, Any]
 """The modules of a net by name."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a net is made for.
+
+    replicas, inputs, outputs: R, I, O.
+    hidden: H, `cell.hidden`.
+    """
+
+    replicas: int
+    inputs: int
+    outputs: int
+    hidden: int
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A module of a net that is no cell: it draws its parameters, (R, ...), itself.
+
+    One whose values are watched (`Passage.watch`) has `states`, which are LAYER of rnnlab.bptt.passage.
+    """
+
+    def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
+        """Draw one replica's parameters, with the initialisers of input weights and biases."""
+        ...
 
 
 class Architecture:
@@ -25,10 +52,14 @@ class Architecture:
     rule, dropout and what is to be recorded, so that an architecture need not.
     """
 
+    decodes: ClassVar[bool] = False
+    """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""
+
     @abstractmethod
-    def parts(self, cell: MakeCell, inputs: int) -> dict[str, nn.Module]:
-        """The modules that it consists of, by name; every cell is made by `cell`. A trailing underscore is for names
-        that torch has taken, such as `forward`, and is told to nobody.
+    def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
+        """The modules that it consists of, by name: cells, all made by `cell`, and each other a `Part`.
+
+        A trailing underscore is for names that torch has taken, such as `forward`, and is told to nobody.
         """
         raise NotImplementedError
 
@@ -37,6 +68,6 @@ class Architecture:
         """What the readout sees, (K, R, B, H'): of the last `passage.last` steps at least."""
         raise NotImplementedError
 
-    def width(self, hidden: int) -> int:
-        """H', of what the readout sees."""
-        return hidden
+    def width(self, parts: Parts) -> int:
+        """H', of what the readout sees: what the last cell puts out, unless an architecture says otherwise."""
+        return [part for part in parts.values() if isinstance(part, Cell)][-1].width

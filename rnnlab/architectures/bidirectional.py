@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from rnnlab.architectures.architecture import Architecture, MakeCell, Parts
+from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
 from rnnlab.bptt.passage import Passage
 from rnnlab.contract import Repeats, component
 from rnnlab.plan import Plan, Refusal
@@ -34,12 +34,12 @@ class Bidirectional(Architecture):
             return {"read": f"{plan.chosen('task')} scores {plan.task.scored} steps; allowed: steps"}
         return None
 
-    def parts(self, cell: MakeCell, inputs: int) -> dict[str, nn.Module]:
-        made: dict[str, nn.Module] = {}
+    def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
+        made, inputs = dict[str, nn.Module](), sizes.inputs
         for k in range(self.layers):
             ahead, back = self._names(k)
             made[ahead], made[back] = first, _ = cell(inputs), cell(inputs)
-            inputs = 2 * first.hidden
+            inputs = 2 * first.width
         return made
 
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:
@@ -52,8 +52,8 @@ class Bidirectional(Architecture):
             input_TRBI = torch.cat([f_TRBH, b_TRBH.flip(0)], dim=-1)
         return input_TRBI
 
-    def width(self, hidden: int) -> int:
-        return 2 * hidden
+    def width(self, parts: Parts) -> int:
+        return 2 * super().width(parts)
 
     def _names(self, k: int) -> tuple[str, str]:
         number = str(k + 1) if self.layers > 1 else ""

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
-from rnnlab.architectures.architecture import Architecture, MakeCell
+from rnnlab.architectures.architecture import Architecture, MakeCell, Sizes
+from rnnlab.architectures.dense import draw_affine
 from rnnlab.bptt.passage import Passage, prefix
+from rnnlab.cells.affine import affine
 from rnnlab.cells.cell import Cell, Initialiser
 from rnnlab.parametrisations.parametrisation import Parametrisation
 from rnnlab.parametrisations.recurrent import RecurrentWeights
@@ -24,24 +25,27 @@ PARAMETRISED = "parametrised"
 class Model(nn.Module):
     """An architecture's parts by their names, and a linear readout o_t = y_t V + c of what it lets the readout see.
 
+    A cell that makes the prediction itself (`Cell.predicts`) leaves nothing to read out: its first outputs are it.
     Under a parametrisation the cells have no recurrent weights of their own; a batch goes through `effective()`.
 
     Args:
         architecture: how the parts are wired.
         cell: makes a cell for so many inputs.
-        replicas, inputs, outputs: R, I, O.
+        sizes: that it is made for.
     """
 
-    def __init__(self, architecture: Architecture, cell: MakeCell, *, replicas: int, inputs: int, outputs: int) -> None:
+    def __init__(self, architecture: Architecture, cell: MakeCell, sizes: Sizes) -> None:
         super().__init__()
-        self.architecture = architecture
-        parts = architecture.parts(cell, inputs)
+        self.architecture, self.sizes = architecture, sizes
+        parts = architecture.parts(cell, sizes)
         self.part_names = tuple(parts)
         for name, part in parts.items():
             self.add_module(name, part)
-        width = architecture.width(next(iter(self.cells.values())).hidden)
-        self.weight_output = nn.Parameter(torch.zeros(replicas, width, outputs))
-        self.bias_output = nn.Parameter(torch.zeros(replicas, 1, outputs))
+        self.predicts = any(cell.predicts for cell in self.cells.values())
+        if not self.predicts:
+            R, O = sizes.replicas, sizes.outputs
+            self.weight_output = nn.Parameter(torch.zeros(R, architecture.width(parts), O))
+            self.bias_output = nn.Parameter(torch.zeros(R, 1, O))
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -54,8 +58,8 @@ class Model(nn.Module):
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The state components of all cells, as files name them: `h`, `c`; of several cells `layer1.h`, …"""
-        return tuple(f"{prefix(name)}{state}" for name, cell in self.cells.items() for state in cell.states)
+        """The states of all parts that have adjoints, as files name them: `h`, `c`; of several cells `layer1.h`, …"""
+        return tuple(f"{prefix(n)}{state}" for n, part in self.parts.items() for state in getattr(part, "states", ()))
 
     def forward(self, batch: Batch, passage: Passage) -> Tensor:
         """(R, K, B, O): what is predicted at the scored steps."""
@@ -63,24 +67,23 @@ class Model(nn.Module):
 
     def outputs(self, batch: Batch, passage: Passage) -> Tensor:
         """(K, R, B, H'): what the readout sees."""
-        return passage.leave(self.architecture.run(self.parts, batch.input, passage))
+        output_KRBH = self.architecture.run(self.parts, batch.input, passage)
+        return passage.only_scored(output_KRBH) if self.predicts else passage.leave(output_KRBH)
 
     def readout(self, output_KRBH: Tensor) -> Tensor:
         """(R, K, B, O): one product per replica over all its steps and examples."""
+        if self.predicts:
+            return output_KRBH[..., : self.sizes.outputs].transpose(0, 1)
         K, R, B, H = output_KRBH.shape
-        flat = output_KRBH.transpose(0, 1).reshape(R, K * B, H)
-        O = self.weight_output.shape[-1]
-        # A product with one column runs another kernel alone than in a batch, with other last bits: give it two.
-        weight = functional.pad(self.weight_output, (0, 1)) if O == 1 else self.weight_output
-        return (torch.bmm(flat, weight)[..., :O] + self.bias_output).view(R, K, B, O)
+        flat_RNH = output_KRBH.transpose(0, 1).reshape(R, K * B, H)
+        return affine(flat_RNH, self.weight_output, self.bias_output).view(R, K, B, -1)
 
     def initialise_readout(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
-        """Draw one replica's readout; the initialiser sees it as torch has it, (out, in)."""
-        with torch.no_grad():
-            drawn = torch.empty_like(self.weight_output[replica].T.contiguous())
-            weight(drawn, generator)
-            self.weight_output[replica].copy_(drawn.T)
-            bias(self.bias_output[replica, 0], generator)
+        """Draw one replica's readout, which a cell that predicts may have itself."""
+        owners: list[Any] = [self, *self.cells.values()]
+        for owner in owners:
+            if hasattr(owner, "weight_output"):
+                draw_affine(owner.weight_output, owner.bias_output, replica, weight, bias, generator)
 
     def parametrise(self, parametrisation: Parametrisation) -> None:
         """Train what the parametrisation makes recurrent weights of, in place of the drawn weights themselves."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from rnnlab.architectures.architecture import Architecture, MakeCell, Parts
+from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
 from rnnlab.bptt.passage import Passage
 from rnnlab.contract import Repeats, component
 
@@ -19,9 +19,9 @@ class Stacked(Architecture):
 
     layers: Repeats
 
-    def parts(self, cell: MakeCell, inputs: int) -> dict[str, nn.Module]:
-        first = cell(inputs)
-        above = {f"layer{k}": cell(first.hidden) for k in range(2, self.layers + 1)}
+    def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
+        first = cell(sizes.inputs)
+        above = {f"layer{k}": cell(first.width) for k in range(2, self.layers + 1)}
         return {"layer1": first, **above}
 
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:

@@ -18,12 +18,16 @@ from rnnlab.cells.cell import Cell, State
 
 @dataclass(frozen=True)
 class Swept:
-    """adjoint_STRBH: total adjoints, before the rule acted; the gradients of parameters (by name), input and state."""
+    """Total adjoints (T, R, B, H), before the rule acted; the gradients of parameters (by name), input and state."""
 
-    adjoint_STRBH: Tensor
+    adjoints: State
     parameters: dict[str, Tensor]
     input_TRBI: Tensor
     state: State
+
+    def norms(self) -> Tensor:
+        """(S, T, R, B) of the adjoints."""
+        return torch.stack([torch.linalg.vector_norm(adjoint_TRBH, dim=-1) for adjoint_TRBH in self.adjoints])
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,17 @@ def reverse_sweep(
         cell, input_TRBI, state, mask_TRB, rule: as for `unroll`.
     """
     gradients = {name: torch.zeros_like(p) for name, p in cell.named_parameters()}
-    adjoint = input_TRBI.new_zeros(len(cell.states), *cotangent_TRBH.shape)
+    adjoints = tuple(input_TRBI.new_zeros(*cotangent_TRBH.shape[:3], width) for width in cell.widths)
     input_gradient = torch.zeros_like(input_TRBI)
     carried: State = ()
     for back in steps_back(cell, input_TRBI, cotangent_TRBH, state=state, mask_TRB=mask_TRB, rule=rule):
         for name, part in back.parameters.items():
             gradients[name] += part
-        adjoint[:, back.time] = torch.stack(back.adjoint)
+        for adjoint_TRBH, adjoint_RBH in zip(adjoints, back.adjoint, strict=True):
+            adjoint_TRBH[back.time] = adjoint_RBH
         input_gradient[back.time] = back.input_RBI
         carried = back.carried
-    return Swept(adjoint, gradients, input_gradient, carried)
+    return Swept(adjoints, gradients, input_gradient, carried)
 
 
 def steps_back(

@@ -70,7 +70,7 @@ def unroll(
     """
     T, R, B, _ = input_TRBI.shape
     rule = NoRule() if rule is None else rule
-    state = cell.zero_state(input_TRBI[0]) if state is None else state
+    state = _fresh(cell.zero_state(input_TRBI[0])) if state is None else state
     norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
     adjoints = tuple(input_TRBI.new_zeros(T, *component.shape) for component in state) if vectors else None
     outer = T if last is None else last
@@ -79,7 +79,7 @@ def unroll(
 
     def enter(t: int, state: State) -> State:
         if rule.cuts(t):
-            state = tuple(component.detach() for component in state)
+            state = _fresh(state)
         return _carrying(rule, cell, t, state) if rule.carries else state
 
     for t, step in enumerate(walk(cell, input_TRBI, state, mask_TRB, enter=enter)):
@@ -95,6 +95,11 @@ def unroll(
             outputs.append(direct.watch(step.output_RBH) if rule.needs_direct else step.output_RBH)
     # Stored replica by replica, so that the readout's product reads each replica's outputs as one block.
     return Unrolled(torch.stack(outputs, dim=1).transpose(0, 1), state, norms, adjoints)
+
+
+def _fresh(state: State) -> State:
+    """The same numbers, from which a graph begins: else what depends on nothing but them would have no adjoint."""
+    return tuple(component.detach().requires_grad_() for component in state)
 
 
 class _Direct:

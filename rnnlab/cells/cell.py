@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from rnnlab.plan import Plan
 
 State = tuple[Tensor, ...]
-"""One tensor (R, B, H) per name in the cell's `states`."""
+"""One tensor per name in the cell's `states`, (R, B, width); see `Cell.widths`."""
 
 
 class Cell(nn.Module):
@@ -45,6 +45,8 @@ class Cell(nn.Module):
     """Whether states are multiplied by `weight_recurrent` as it stands, and not by something made from it."""
     least: ClassVar[int] = 1
     """The fewest units that it can have."""
+    predicts: ClassVar[bool] = False
+    """Whether its first outputs are the prediction itself: the net has no readout then."""
     carried: ClassVar[dict[str, str]] = {}
     """State component: the gate that its old value is multiplied by."""
     admitted: ClassVar[dict[str, str]] = {}
@@ -87,7 +89,7 @@ class Cell(nn.Module):
         return tuple(self.kept(self._gates_of_nothing()))
 
     def _gates_of_nothing(self) -> dict[str, Tensor]:
-        nothing = self.weight_input.new_zeros(len(self.weight_input), 1, self.inputs)
+        nothing = self.told(self.weight_input.new_zeros(1, len(self.weight_input), 1, self.inputs), None, None)[0]
         return self.gates(nothing, self.zero_state(nothing))
 
     @property
@@ -100,6 +102,28 @@ class Cell(nn.Module):
         """Whether its recurrent weights are square blocks, (H, H), side by side."""
         shape = tuple(self.weight_recurrent.shape[1:]) if self.recurrent else ()
         return shape == (self.hidden, len(self.blocks) * self.hidden)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of each state component."""
+        return (self.hidden,) * len(self.states)
+
+    @property
+    def width(self) -> int:
+        """Of what it puts out: its first state component."""
+        return self.widths[0]
+
+    def told(self, input_TRBI: Tensor, mask_TRB: Tensor | None, target_KRBO: Tensor | None) -> Tensor:
+        """The inputs as its steps take them.
+
+        A cell whose step depends on more than input and state, such as the time or what should have been predicted, has
+        that told in columns behind the inputs.
+
+        Args:
+            mask_TRB: False where an example has no such step; None where all have all.
+            target_KRBO: what should be predicted at the last K steps; None where it is not to be shown.
+        """
+        return input_TRBI
 
     def remark(self, plan: Plan) -> str | None:
         """What is worth saying of a run with this cell, though it makes sense."""
@@ -119,7 +143,7 @@ class Cell(nn.Module):
     def zero_state(self, input_RBI: Tensor) -> State:
         """The initial state for inputs like these: zeros."""
         R, B, _ = input_RBI.shape
-        return tuple(input_RBI.new_zeros(R, B, self.hidden) for _ in self.states)
+        return tuple(input_RBI.new_zeros(R, B, width) for width in self.widths)
 
     def blocks_of(self, parameter: Tensor) -> tuple[str, ...]:
         """The names of a stacked parameter's column blocks, which its width tells; none for one without."""

@@ -69,7 +69,14 @@ def _moment(experiment: Experiment, seed: int, model: Model, batch: Batch) -> Mo
     """A training step on the batch that is never made."""
     model, task = copy.deepcopy(model).requires_grad_(True), experiment.task
     update = Update([seed], 0)
-    passage = Passage(experiment.engine, scored=task.scored, mask_TRB=batch.mask, rule=experiment.rule, update=update)
+    passage = Passage(
+        experiment.engine,
+        scored=task.scored,
+        mask_TRB=batch.mask,
+        target_KRBO=batch.target_outputs(task.outputs),
+        rule=experiment.rule,
+        update=update,
+    )
     loss = task.losses(model(batch, passage), batch).mean()
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
@@ -99,7 +106,7 @@ def _figures(moment: Moment) -> dict[str, np.ndarray]:
     probes: dict[str, Probe] = {"saturation": Saturation(saturated=FLAT, dead=DEAD), "attribution": Attribution()}
     if cell.recurrent:
         probes["contribution"] = Contribution()
-    if cell.blocks:
+    if cell.square:
         probes["weights"] = Weights()
     if cell.gated:
         probes["gates"] = Gates()
@@ -141,7 +148,7 @@ def _units(judged: str, cell: Cell, found: dict[str, np.ndarray]) -> dict[str, n
 
 def _weights(p: str, cell: Cell, found: dict[str, np.ndarray]) -> dict[str, float]:
     result = {}
-    for block in cell.blocks:
+    for block in cell.blocks if cell.square else ():
         result[f"{p}{block}.largest singular value"] = float(found[f"weights.{p}{block}.singular_values"][0])
         result[f"{p}{block}.spectral radius"] = float(found[f"weights.{p}{block}.spectral_radius"])
         result[f"{p}{block}.moved since initialisation"] = float(found[f"weights.{p}{block}.drift"])

@@ -11,8 +11,10 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rnnlab.architectures.model import Model
+from rnnlab.bptt.passage import Call, Passage
 from rnnlab.cells.cell import Cell
 from rnnlab.cells.linear import LinearCell
 from rnnlab.probes.steps import Path, paths
@@ -47,7 +49,9 @@ def transports(model: Model, task: Task, batch: Batch) -> dict[str, Transport]:
         batch: with its replica axis.
     """
     with _watched(model) as applied:
-        taken, output_KRBH = paths(model, batch, task.scored)
+        taken, output_KRBH = paths(
+            model, batch, lambda engine: Passage(engine, scored=task.scored, mask_TRB=batch.mask)
+        )
     loss = task.losses(model.readout(output_KRBH), batch).sum()
     (direct_KRBH,) = torch.autograd.grad(loss, output_KRBH, retain_graph=True)
     found = {}
@@ -59,9 +63,11 @@ def transports(model: Model, task: Task, batch: Batch) -> dict[str, Transport]:
 
 def _transport(path: Path, applied: Applied, source_RBH: Tensor, direct_RBH: Tensor) -> Transport:
     cell, name = path.call.cell, carrier(path.call.cell)
-    back = partial(_norms, source_RBH, direct_RBH, path.call.mask_TRB)
+    back = partial(_norms, source_RBH, direct_RBH, path.call)
     norm_TB = back(path.made(name))
     gain_T = _relative(norm_TB, norm_TB)
+    if path.call.dilation > 1:  # its causes are per step of its own
+        return Transport(gain_T, {})
     if name in cell.carriers:
         (straight_RBH,) = torch.autograd.grad(source_RBH, path.made(name)[-1], direct_RBH, retain_graph=True)
         return Transport(gain_T, _gated(path, name, norm_TB, gain_T, straight_RBH))
@@ -83,12 +89,21 @@ def _watched(model: Model) -> Iterator[dict[Cell, Applied]]:
             hook.remove()
 
 
-def _norms(source_RBH: Tensor, direct_RBH: Tensor, mask_TRB: Tensor | None, at: list[Tensor]) -> Tensor:
-    """(T, B): norms of the derivatives by these tensors; NaN where an example has no such step."""
+def _norms(source_RBH: Tensor, direct_RBH: Tensor, call: Call, at: list[Tensor]) -> Tensor:
+    """(T, B): norms of the derivatives by these tensors; NaN where an example has no such step.
+
+    Of a dilated call, of its d steps from t on the largest: nothing comes from the last step to most of them.
+    """
     found = torch.autograd.grad(source_RBH, at, direct_RBH, retain_graph=True, allow_unused=True)
     whole = [torch.zeros_like(x) if g is None else g for g, x in zip(found, at, strict=True)]
-    norm_TB = torch.linalg.vector_norm(torch.stack(whole)[:, 0], dim=-1)
-    return norm_TB if mask_TRB is None else norm_TB.masked_fill(~mask_TRB[:, 0], torch.nan)
+    norm_TRB = torch.linalg.vector_norm(torch.stack(whole), dim=-1)
+    if call.mask_TRB is not None:
+        norm_TRB = norm_TRB.masked_fill(~call.mask_TRB, torch.nan)
+    if call.dilation > 1:
+        norm_TRB = call.undilated(norm_TRB)
+        behind = functional.pad(norm_TRB, (0, 0, 0, 0, 0, call.dilation - 1))
+        norm_TRB = behind.unfold(0, call.dilation, 1).amax(-1)
+    return norm_TRB[:, 0]
 
 
 def _relative(norm_TB: Tensor, to_TB: Tensor) -> np.ndarray:

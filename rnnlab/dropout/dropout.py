@@ -68,6 +68,10 @@ class Around(Cell):
         self.cell, self.inputs, self.hidden, self.time = cell, cell.inputs, cell.hidden, 0
         self.__dict__.update(blocks=cell.blocks, states=cell.states)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return self.cell.widths
+
     def zero_state(self, input_RBI: Tensor) -> State:
         return self.cell.zero_state(input_RBI)
 

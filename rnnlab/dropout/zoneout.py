@@ -53,8 +53,7 @@ class Zoneout(Dropout):
 
     def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, _ = input_TRBI.shape
-        widths = [component.shape[-1] for component in cell.zero_state(input_TRBI[0])]
-        rates = zip(self._rates(cell), widths, strict=True)
+        rates = zip(self._rates(cell), cell.widths, strict=True)
         return _Zoned(cell, [noise.chosen(rate, T, B, width) for rate, width in rates]), input_TRBI
 
     def expected(self, cell: Cell) -> Cell:

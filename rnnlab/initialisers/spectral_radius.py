@@ -24,11 +24,9 @@ class SpectralRadius(ForSquareWeights):
     nonzeros: Count | None
 
     def why_not(self, plan: Plan) -> Refusal:
-        if why := self.not_square(plan):
-            return why
         if self.nonzeros is not None and self.nonzeros > plan.cell.hidden:
             return {"nonzeros": f"A unit has at most cell.hidden={plan.cell.hidden} connections"}
-        return None
+        return self.not_square(plan)
 
     def __call__(self, weight_OI: Tensor, generator: Generator) -> None:
         n = weight_OI.shape[0]

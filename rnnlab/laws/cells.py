@@ -11,7 +11,7 @@ from torch import Tensor
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell, initialise_cell
-from rnnlab.laws.ground import DTYPES, component, draw, right_aligned_mask, uniform
+from rnnlab.laws.ground import DTYPES, component, draw, net_of, right_aligned_mask, uniform
 from rnnlab.laws.knobs import observed
 from rnnlab.laws.law import hold, hold_same, law
 from rnnlab.laws.subject import Subject
@@ -30,9 +30,17 @@ def made(subject: Subject, activation: Any = "tanh", *, replicas: int = 1, input
     context = {"replicas": replicas, "units": changed.values["hidden"]}
     if isinstance(activation, str):
         return changed.make(
-            replicas=replicas, inputs=inputs, activation=lambda: component("activation", activation, context)
+            replicas=replicas,
+            inputs=inputs,
+            outputs=2,
+            activation=lambda: component("activation", activation, context),
         )
-    return changed.make(replicas=replicas, inputs=inputs, activation=lambda: activation.make(**context))
+    return changed.make(replicas=replicas, inputs=inputs, outputs=2, activation=lambda: activation.make(**context))
+
+
+def told(cell: Cell, *shape: int, seed: int, mask: Tensor | None = None, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Inputs (T, R, B, I) as a cell's steps take them."""
+    return cell.told(uniform(*shape, cell.inputs, seed=seed, dtype=dtype), mask, None)
 
 
 @observed("cell")
@@ -40,20 +48,28 @@ def _outputs(subject: Subject) -> list[Tensor]:
     cell = made(subject)
     drawn = component("initialiser", "uniform", {"units": cell.hidden})
     initialise_cell(cell, 0, drawn, drawn, drawn, generator(0, "init"))
-    return [unroll(cell, uniform(4, 1, 2, 3, seed=1, dtype=torch.float32)).output_KRBH]
+    net_of(cell, outputs=2).initialise_readout(0, drawn, drawn, generator(0, "init"))
+    inputs, target = uniform(4, 1, 2, 3, seed=1), uniform(3, 1, 2, 2, seed=2)
+    return [unroll(cell, cell.told(inputs.float(), None, target.float())).output_KRBH]
 
 
 @law("cell")
 def it_has_the_states_and_blocks_that_it_says(subject: Subject) -> None:
     cell = draw(made(subject, replicas=2, hidden=5))
-    state = cell.zero_state(torch.zeros(2, 4, 3, dtype=torch.float64))
-    shapes = [tuple(s.shape) for s in state]
-    hold(shapes == [(2, 4, 5)] * len(cell.states), f"states {cell.states} have the shapes {shapes}")
-    output, new = cell.step(uniform(2, 4, 3, seed=4), state)
+    start = cell.zero_state(torch.zeros(2, 4, 3, dtype=torch.float64))
+    widths = dict(zip(cell.states, cell.widths, strict=True))
+    shapes = [tuple(s.shape) for s in start]
+    hold(shapes == [(2, 4, width) for width in widths.values()], f"states {widths} have the shapes {shapes}")
+    hold(all((s == 0).all() for s in start), "a sequence does not start from zeros")
+    state = tuple(uniform(*s.shape, seed=5 + k) for k, s in enumerate(start))
+    before = tuple(s.clone() for s in state)
+    output, new = cell.step(told(cell, 1, 2, 4, seed=4)[0], state)
     hold(output is new[0], "the output is not the first state component")
-    hold(len(new) == len(cell.states), f"a step leaves {len(new)} state components, not {cell.states}")
+    hold([tuple(s.shape) for s in new] == shapes, f"a step leaves {[tuple(s.shape) for s in new]}, not {widths}")
     hold(all(not torch.equal(n, s) for n, s in zip(new, state, strict=True)), "a step leaves a component as it was")
-    hold(all((s == 0).all() for s in state), "a step changes the state that it is given")
+    hold(
+        all(torch.equal(s, b) for s, b in zip(state, before, strict=True)), "a step changes the state that it is given"
+    )
     stacked = [(cell.weight_input, cell.input_blocks), (cell.bias, cell.input_blocks)]
     stacked += [(cell.weight_recurrent, cell.blocks)] if cell.blocks else []
     for parameter, blocks in stacked:
@@ -87,12 +103,12 @@ def a_replica_computes_as_alone_to_the_bit(subject: Subject) -> None:
 
 def agree_with_the_oracle(cell: Cell) -> None:
     """Of a cell in float64 with two replicas and three inputs, on sequences of different lengths."""
-    inputs = uniform(6, 2, 3, 3, seed=1).requires_grad_()
-    cotangent, mask = uniform(6, 2, 3, cell.hidden, seed=2), right_aligned_mask(6, 2, 3)
+    cotangent, mask = uniform(6, 2, 3, cell.width, seed=2), right_aligned_mask(6, 2, 3)
+    inputs = told(cell, 6, 2, 3, seed=1, mask=mask).requires_grad_()
     unrolled = unroll(cell, inputs, mask_TRB=mask, record=True)
     (unrolled.output_KRBH * cotangent).sum().backward()
     swept = reverse_sweep(cell, inputs, cotangent, mask_TRB=mask)
-    torch.testing.assert_close(unrolled.adjoint_norm_STRB, swept.adjoint_STRBH.norm(dim=-1), **CLOSE)
+    torch.testing.assert_close(unrolled.adjoint_norm_STRB, swept.norms(), **CLOSE)
     torch.testing.assert_close(inputs.grad, swept.input_TRBI, **CLOSE)
     for name, parameter in cell.named_parameters():
         torch.testing.assert_close(
@@ -113,7 +129,7 @@ def pass_finite_differences(cell: Cell) -> None:
         return unroll(cell, inputs).output_KRBH
 
     arguments = [p.detach().clone().requires_grad_() for p in parameters]
-    torch.autograd.gradcheck(outputs, (uniform(2, 2, 1, 2, seed=3).requires_grad_(), *arguments))
+    torch.autograd.gradcheck(outputs, (told(cell, 2, 2, 1, seed=3).requires_grad_(), *arguments))
 
 
 def as_alone(cell: Subject, activation: Any, *shapes: str) -> None:
@@ -122,9 +138,9 @@ def as_alone(cell: Subject, activation: Any, *shapes: str) -> None:
     for T, B, width, H in (SHAPES[shape] for shape in shapes):
         for dtype in DTYPES:
             together = draw(made(cell, activation, replicas=R, inputs=width, hidden=H), dtype=dtype)
-            inputs = uniform(T, R, B, width, seed=1, dtype=dtype)
-            cotangent = uniform(T, R, B, H, seed=2, dtype=dtype)
             mask = right_aligned_mask(T, R, B) if T > 3 else None
+            inputs = told(together, T, R, B, seed=1, mask=mask, dtype=dtype)
+            cotangent = uniform(T, R, B, together.width, seed=2, dtype=dtype)
             expected = _everything(together, inputs, cotangent, mask)
             for r in (0, R - 1):
                 one = slice(r, r + 1)

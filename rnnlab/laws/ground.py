@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
 from rnnlab.architectures.single import Single
 from rnnlab.cells.cell import Cell
@@ -115,6 +116,7 @@ def drawn_cell(
         {
             "replicas": replicas,
             "inputs": inputs,
+            "outputs": 2,
             "activation": lambda: component("activation", activation, context),
         },
         hidden=hidden,
@@ -125,7 +127,8 @@ def drawn_cell(
 def net_of(cell: Cell, *, outputs: int) -> Model:
     """A net of this one cell."""
     replicas = len(cell.weight_input)
-    return Model(Single(), lambda inputs: cell, replicas=replicas, inputs=cell.inputs, outputs=outputs)
+    sizes = Sizes(replicas=replicas, inputs=cell.inputs, outputs=outputs, hidden=cell.hidden)
+    return Model(Single(), lambda inputs: cell, sizes)
 
 
 def right_aligned_mask(steps: int, replicas: int, batch: int) -> Tensor:

@@ -47,7 +47,8 @@ def numbers_per_step(cells: Mapping[int, Cell], unroll: Callable[..., Unrolled])
 
     def bytes_of(T: int, B: int, H: int) -> int:
         cell = cells[H]
-        return kept_bytes(lambda: unroll(cell, torch.zeros(T, 1, B, cell.inputs), last=1), cell.parameters())
+        inputs = cell.told(torch.zeros(T, 1, B, cell.inputs), None, None)
+        return kept_bytes(lambda: unroll(cell, inputs, last=1), cell.parameters())
 
     def per_step(B: int, H: int) -> int:
         return bytes_of(3, B, H) - bytes_of(2, B, H)

@@ -84,9 +84,9 @@ def _tiny_cell(parts: Configured, packages: tuple[str, ...], units: int = TINY[1
     few = {**parts, "cell": {**parts["cell"], "hidden": units}}
     try:
         with torch.device("meta"):
-            empty = make_cell(few, packages, replicas=1, inputs=1)
+            empty = make_cell(few, packages, replicas=1, inputs=1, outputs=1)
         return (
-            make_cell(few, packages, replicas=1, inputs=1)
+            make_cell(few, packages, replicas=1, inputs=1, outputs=1)
             if sum(p.numel() for p in empty.parameters()) < MANY
             else None
         )

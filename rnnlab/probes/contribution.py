@@ -37,11 +37,13 @@ class Contribution:
 
 def _of_call(moment: Moment, call: Call, cotangent_TRBH: Tensor) -> Named:
     total = moment.gradients[f"{call.name}.weight_recurrent"].double()
-    T, R, B = cotangent_TRBH.shape[:3]
+    T, R = cotangent_TRBH.shape[:2]
+    B = moment.batch.input.shape[2]
     norm_RT, product_RT = total.new_zeros(R, T), total.new_zeros(R, T)
     # One step's part at a time: all of them would be T times the weights.
     rule, input_TRBI = moment.rule(call.input_TRBI), call.input_TRBI.detach()
-    for back in steps_back(call.cell, input_TRBI, cotangent_TRBH, mask_TRB=call.mask_TRB, rule=rule):
+    start, mask_TRB = call.start(), call.mask_TRB
+    for back in steps_back(call.cell, input_TRBI, cotangent_TRBH, state=start, mask_TRB=mask_TRB, rule=rule):
         part = back.parameters["weight_recurrent"].double() / B
         norm_RT[:, back.time] = part.flatten(1).norm(dim=1)
         product_RT[:, back.time] = (part * total).flatten(1).sum(1)

@@ -48,7 +48,7 @@ class Gates:
     def measure(self, moment: Moment) -> Named:
         # A copy: what other probes differentiate must stay as it is. Parameters need no gradient here.
         model = copy.deepcopy(moment.model).requires_grad_(False)
-        taken, output_KRBH = paths(model, moment.batch, moment.task.scored)
+        taken, output_KRBH = paths(model, moment.batch, moment.passage)
         loss = moment.task.losses(model.readout(output_KRBH), moment.batch).sum()
         return joined((path.call, _of_call(path, loss)) for path in taken)
 

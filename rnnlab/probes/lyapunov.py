@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnlab.bptt.passage import Call
+from rnnlab.bptt.passage import Call, Recorded
 from rnnlab.contract import BelowOne, Count, Repeats, component
-from rnnlab.probes.probe import Moment, Named, Recorded, prefixed
+from rnnlab.probes.probe import Moment, Named, prefixed
 from rnnlab.probes.trajectory import Trajectory, random_frame
 from rnnlab.runs.adjoints import summarise
 
@@ -61,9 +61,10 @@ class Lyapunov:
 
     def measure(self, moment: Moment) -> Named:
         assert moment.adjoints is not None
-        result = Named()
-        for call, adjoints in zip(moment.calls, moment.adjoints, strict=True):
-            figures = self._of_call(moment, call) | _measured_slopes(adjoints, self.warm_up, call.input_TRBI.dtype)
+        result, adjoints = Named(), {recorded.prefix: recorded for recorded in moment.adjoints}
+        for call in moment.calls:
+            measured = _measured_slopes(adjoints[call.prefix], self.warm_up, call.input_TRBI.dtype)
+            figures = self._of_call(moment, call) | measured
             result |= prefixed(call.prefix, figures)
         return result
 

@@ -11,29 +11,16 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import Engine
-from rnnlab.bptt.passage import Call, Passage, Update, recorded
+from rnnlab.bptt.passage import Call, Passage, Recorded, Update
 from rnnlab.clipping.gradient_step import Clipping
 from rnnlab.tasks.task import Batch, Task
 
 Named = dict[str, Tensor]
 NEEDS = ("adjoints", "initial", "previous")
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The adjoint norms of one call in the training step, (S, T, R, B) float64; mask_TRB: which steps there are."""
-
-    prefix: str
-    states: tuple[str, ...]
-    norm_STRB: Tensor
-    mask_TRB: Tensor | None
-
-    @classmethod
-    def of(cls, call: Call) -> "Recorded":
-        return cls(call.prefix, call.cell.states, recorded(call), call.mask_TRB)
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class Moment:
     gradients: of each replica's mean loss by parameter name, (R, ...), before clipping.
     trained_gradients: likewise, of what is trained: of a parametrisation's parameters in place of what they make.
     updates: what the update added to each parameter.
-    adjoints: of every call; None unless a probe needs `adjoints`.
+    adjoints: of every call and layer; None unless a probe needs `adjoints`.
     initial: the parameters that training began with; None unless a probe needs `initial`.
     previous: the gradients of the step before; None unless a probe needs `previous`, and at the first step.
     memory: what the clipping rule remembered before this step; see rnnlab.clipping.gradient_step.
@@ -80,14 +67,27 @@ class Moment:
             self.model(self.batch, passage)
         return passage.calls
 
-    def passage(self) -> Passage:
-        """For the batch through the model, with nothing dropped and no adjoint rule."""
-        return Passage(self.engine, scored=self.task.scored, mask_TRB=self.batch.mask)
+    def passage(self, engine: Engine | None = None) -> Passage:
+        """For the batch through the model as in training, but with nothing dropped and no adjoint rule.
+
+        Args:
+            engine: in place of the experiment's.
+        """
+        return self._passage(self.batch, self.seeds, NoRule(), engine or self.engine)
 
     def passage_as_trained(self, batch: Batch, seeds: list[int]) -> Passage:
         """With the adjoint rule that this step went by, for replicas with these seeds."""
-        update = Update(seeds, self.step)
-        return Passage(self.engine, scored=self.task.scored, mask_TRB=batch.mask, rule=self.adjoint_rule, update=update)
+        return self._passage(batch, seeds, self.adjoint_rule, self.engine)
+
+    def _passage(self, batch: Batch, seeds: list[int], rule: AdjointRule, engine: Engine) -> Passage:
+        return Passage(
+            engine,
+            scored=self.task.scored,
+            mask_TRB=batch.mask,
+            target_KRBO=batch.target_outputs(self.task.outputs),
+            rule=rule,
+            update=Update(seeds, self.step),
+        )
 
     def rule(self, input_TRBI: Tensor) -> AdjointRule:
         """The adjoint rule that this step went by in a call with such inputs."""

@@ -42,7 +42,7 @@ class Saturation:
         arguments: dict[nn.Module, list[Tensor]] = {activation: [] for activation in activations}
         hooks = [a.register_forward_pre_hook(partial(_keep, given)) for a, given in arguments.items()]
         with torch.no_grad():
-            taken, _ = paths(model, moment.batch, moment.task.scored)
+            taken, _ = paths(model, moment.batch, moment.passage)
         for hook in hooks:
             hook.remove()
         return joined((path.call, self._of_call(path, arguments)) for path in taken)

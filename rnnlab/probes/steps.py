@@ -3,7 +3,7 @@
 T time, R replica, B batch, N all steps and examples, I input, H hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,21 +30,33 @@ class Path:
         return [step.made[self.call.cell.states.index(state)] for step in self.steps]
 
 
-def paths(model: Model, batch: Batch, scored: int) -> tuple[list[Path], Tensor]:
-    """The path of every call, and what the readout sees (K, R, B, H'). Nothing is dropped and no adjoint rule acts.
+def paths(model: Model, batch: Batch, passage_by: Callable[[Engine], Passage]) -> tuple[list[Path], Tensor]:
+    """The path of every call, and what the readout sees (K, R, B, H').
 
     The initial states require a gradient, so that there is one of every state, whatever parameters do.
+
+    Args:
+        passage_by: makes a passage in which nothing is dropped and no adjoint rule acts.
     """
     walked: list[list[Step]] = []
 
-    def unroll(cell: Cell, input_TRBI: Tensor, *, mask_TRB: Tensor | None, last: int | None, **_: object) -> Unrolled:
-        start = tuple(state.requires_grad_() for state in cell.zero_state(input_TRBI[0]))
+    def unroll(
+        cell: Cell,
+        input_TRBI: Tensor,
+        *,
+        state: State | None,
+        mask_TRB: Tensor | None,
+        last: int | None,
+        **_: object,
+    ) -> Unrolled:
+        start = state or cell.zero_state(input_TRBI[0])
+        start = tuple(s if s.requires_grad else s.detach().requires_grad_() for s in start)
         steps = list(walk(cell, input_TRBI, start, mask_TRB))
         walked.append(steps)
         kept = steps if last is None else steps[-last:]
         return Unrolled(torch.stack([step.output_RBH for step in kept]), steps[-1].after, None)
 
-    passage = Passage(Engine("autograd", "its steps are looked at", 1, unroll), scored=scored, mask_TRB=batch.mask)
+    passage = passage_by(Engine("autograd", "its steps are looked at", 1, unroll))
     output_KRBH = model.outputs(batch, passage)
     return [Path(call, steps) for call, steps in zip(passage.calls, walked, strict=True)], output_KRBH
 

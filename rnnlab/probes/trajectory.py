@@ -39,7 +39,8 @@ class Trajectory:
         mask = call.mask_TRB
         T, R, B, _ = self.input_TRBI.shape
         self.live_TRB = self.input_TRBI.new_ones(T, R, B, dtype=torch.bool) if mask is None else mask[:, :, chosen]
-        self.widths = [component.shape[-1] for component in self.cell.zero_state(self.input_TRBI[0])]
+        self.widths, start = self.cell.widths, call.start()
+        self.start = tuple(component[:, chosen].double() for component in start)
         self.before_TRBD = self._run()
         self.finite_RB = self.before_TRBD.isfinite().all(-1).all(0)
 
@@ -77,7 +78,7 @@ class Trajectory:
         """The state before every step."""
         before = []
         with torch.no_grad():
-            for step in walk(self.cell, self.input_TRBI, self.cell.zero_state(self.input_TRBI[0]), self.live_TRB):
+            for step in walk(self.cell, self.input_TRBI, self.start, self.live_TRB):
                 obey(self.interrupted)
                 before.append(torch.cat(step.before, dim=-1))
         return torch.stack(before)

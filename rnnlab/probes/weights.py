@@ -27,7 +27,7 @@ class Weights:
     needs: ClassVar[tuple[str, ...]] = ("initial",)
 
     def why_not(self, plan: Plan) -> Refusal:
-        return None if plan.cell.blocks else f"{plan.chosen('cell')} has no recurrent matrices"
+        return None if plan.cell.square else f"{plan.chosen('cell')} has no recurrent matrices that are square"
 
     def measure(self, moment: Moment) -> Named:
         assert moment.initial is not None

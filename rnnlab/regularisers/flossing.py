@@ -58,9 +58,9 @@ class Flossing(Regulariser):
     def penalty_at_first(self, call: Call) -> Tensor:
         chosen = slice(self.examples)
         input_TRBI = call.input_TRBI[:, :, chosen].detach()
-        D = sum(part.shape[-1] for part in call.cell.zero_state(input_TRBI[0]))
+        D, start = sum(call.cell.widths), tuple(part[:, chosen] for part in call.start())
         frame_KD = frame(min(self.exponents, D), D).to(input_TRBI)
-        return exponents(call.cell, input_TRBI, call.live[:, :, chosen] > 0, frame_KD).square().sum(-1)
+        return exponents(call.cell, input_TRBI, start, call.live[:, :, chosen] > 0, frame_KD).square().sum(-1)
 
 
 def frame(directions: int, width: int) -> Tensor:
@@ -69,10 +69,10 @@ def frame(directions: int, width: int) -> Tensor:
     return torch.linalg.qr(drawn)[0].T
 
 
-def exponents(cell: Cell, input_TRBI: Tensor, live_TRB: Tensor, frame_KD: Tensor) -> Tensor:
+def exponents(cell: Cell, input_TRBI: Tensor, start: State, live_TRB: Tensor, frame_KD: Tensor) -> Tensor:
     """(R, K), nats per step, differentiable: the mean over examples of each one's mean over the steps that count."""
     T, R, B, _ = input_TRBI.shape
-    start = tuple(part.requires_grad_() for part in cell.zero_state(input_TRBI[0]))
+    start = tuple(part.detach().requires_grad_() for part in start)
     states = [step.before for step in walk(cell, input_TRBI, start, live_TRB)]
     frame_RBKD = frame_KD.expand(R, B, *frame_KD.shape).contiguous()
     growth_RBK, count_RB1 = frame_RBKD.new_zeros(R, B, len(frame_KD)), frame_RBKD.new_zeros(R, B, 1)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from rnnlab import streams
 from rnnlab.contract import ConfigError
@@ -37,6 +38,12 @@ class Batch:
         target = self.target.to(device, dtype if self.target.is_floating_point() else None)
         mask = None if self.mask is None else self.mask.to(device)
         return Batch(self.input.to(device, dtype), target, mask)
+
+    def target_outputs(self, outputs: int) -> Tensor:
+        """(K, R, B, O): the targets of a population's batch as a perfect net would put them out: a class as one-hot."""
+        if self.target.is_floating_point():
+            return self.target.unsqueeze(-1)
+        return functional.one_hot(self.target, outputs).to(self.input.dtype)
 
     def shared(self, replicas: int) -> "Batch":
         """The same examples for every replica, without a copy."""

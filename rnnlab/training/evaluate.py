@@ -44,7 +44,7 @@ def evaluate(
     task, model, losses, metrics = experiment.task, model.effective(), [], []
     for batch in batches:
         obey(interrupted)
-        shared = batch.shared(len(model.bias_output))
+        shared = batch.shared(len(next(model.parameters())))
         prediction = predict(experiment, model, shared)
         losses.append(task.losses(prediction, shared))
         metrics.append(task.metrics(prediction, shared))

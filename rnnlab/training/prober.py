@@ -14,7 +14,7 @@ from rnnlab.architectures.model import Model
 from rnnlab.bptt.passage import Passage
 from rnnlab.experiment import Experiment
 from rnnlab.interruption import Interrupted, obey
-from rnnlab.probes.probe import Moment, Named, Probe, Recorded
+from rnnlab.probes.probe import Moment, Named, Probe
 from rnnlab.tasks.task import Batch
 from rnnlab.training.form import check_form
 from rnnlab.training.population import Population
@@ -87,7 +87,7 @@ class Prober:
                 gradients={name: g.detach().clone() for name, g in named.items()},
                 trained_gradients={n: g.detach().clone() for n, g in zip(population.names, gradients, strict=True)},
                 updates={},
-                adjoints=[Recorded.of(call) for call in passage.calls] if self.needs(step, "adjoints") else None,
+                adjoints=passage.recorded() if self.needs(step, "adjoints") else None,
                 initial=self._initial_of(population.active) if self.needs(step, "initial") else None,
                 previous=self._previous_of(population.active) if self.needs(step, "previous") else None,
                 memory={name: remembered.clone() for name, remembered in population.memory.items()},

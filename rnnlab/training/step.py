@@ -67,6 +67,6 @@ def training_step(
         clipped_R=clipped_R,
         healthy_R=healthy_R,
         penalty_R=penalty,
-        adjoint_RST=adjoint_norms(passage.calls) if recording else None,
+        adjoint_RST=adjoint_norms(passage.recorded()) if recording else None,
         measured=measured,
     )

@@ -9,6 +9,7 @@ from support import component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor, nn
 
 from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
 from rnnlab.architectures.torch_nn import load_torch, to_torch
 from rnnlab.bptt.engine import Engine, autograd_engine, scan_engine
@@ -34,7 +35,9 @@ def net(option: str, cell: str, *, activation: str = "tanh", outputs: int = 2, *
         made.append(drawn_cell(cell, activation, replicas=R, inputs=inputs, hidden=H, seed=len(made)))
         return made[-1]
 
-    model = Model(component("architecture", option, **changes), draw, replicas=R, inputs=I, outputs=outputs).double()
+    model = Model(
+        component("architecture", option, **changes), draw, Sizes(replicas=R, inputs=I, outputs=outputs, hidden=H)
+    ).double()
     with torch.no_grad():
         model.weight_output.copy_(uniform(*model.weight_output.shape, seed=77))
     return model
@@ -51,7 +54,7 @@ def outputs(model: Model, inputs: Tensor, engine: Engine, mask: Tensor | None = 
 @pytest.mark.parametrize("cell", TWINS)
 def test_outputs_and_gradients_are_those_of_torch_nn(cell: str, engine: str, option: str, changes: dict) -> None:
     model, inputs = net(option, cell, **changes), uniform(T, R, B, I, seed=1).requires_grad_()
-    cotangent = uniform(T, R, B, model.architecture.width(H), seed=2)
+    cotangent = uniform(T, R, B, model.architecture.width(model.parts), seed=2)
     found = outputs(model, inputs, ENGINES[engine])
     (found * cotangent).sum().backward()
     for r in range(R):
@@ -124,7 +127,7 @@ def test_every_call_s_adjoints_are_total_derivatives_in_time_and_depth(
         uniform(T, R, B, I, seed=1),
     )
     mask = right_aligned_mask(T, R, B) if masked else None
-    cotangent = uniform(T, R, B, model.architecture.width(H), seed=2)
+    cotangent = uniform(T, R, B, model.architecture.width(model.parts), seed=2)
     passage = Passage(engines[engine], scored=T, mask_TRB=mask, record=True)
     (model.architecture.run(model.parts, inputs, passage) * cotangent).sum().backward()
     found, kept = states_of(model, inputs, mask)
@@ -135,7 +138,7 @@ def test_every_call_s_adjoints_are_total_derivatives_in_time_and_depth(
             norm = torch.stack([torch.zeros(R, B).double() if d is None else d.norm(dim=-1) for d in derivative])
             there = torch.ones(T, R, B, dtype=torch.bool) if call.mask_TRB is None else call.mask_TRB
             norms.append(((norm * there).sum(-1) / there.sum(-1)).T)
-    torch.testing.assert_close(adjoint_norms(passage.calls), torch.stack(norms, dim=1), equal_nan=True, **CLOSE)
+    torch.testing.assert_close(adjoint_norms(passage.recorded()), torch.stack(norms, dim=1), equal_nan=True, **CLOSE)
 
 
 @each_shape

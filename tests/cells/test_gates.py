@@ -18,8 +18,8 @@ class Constant(nn.Module):
 
 
 def stepped(cell, seed=0):
-    x = uniform(2, 4, 3, seed=seed)
-    state = tuple(uniform(2, 4, 5, seed=seed + 10 + k) for k in range(len(cell.states)))
+    x = cell.told(uniform(1, 2, 4, 3, seed=seed), None, None)[0]
+    state = tuple(uniform(2, 4, width, seed=seed + 10 + k) for k, width in enumerate(cell.widths))
     return cell.gates(x, state), state, cell.step(x, state)[1], x
 
 

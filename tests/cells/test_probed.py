@@ -16,7 +16,7 @@ def test_every_probe_that_is_not_left_out_measures_every_replica(option: str) ->
     taken = moment(f"cell={option}", "task.shortest=5", steps=2)
     cell, probes = taken.model.cell, small_experiment(f"cell={option}", "task.shortest=5").probes
     assert ("gates" in probes) == cell.gated
-    assert ("weights" in probes) == bool(cell.blocks)
+    assert ("weights" in probes) == (bool(cell.blocks) and cell.square)
     assert ("contribution" in probes) == cell.recurrent
     for name, probe in probes.items():
         found = probe.measure(taken)

@@ -44,20 +44,20 @@ def gains_by_the_oracle(model, task, batch):
     model.requires_grad_(True)  # the oracle gives gradients of parameters too
     swept = reverse_sweep(model.cell, batch.input, cotangent, mask_TRB=batch.mask)
     model.requires_grad_(False)
-    norm_TB = swept.adjoint_STRBH[model.cell.states.index(carrier(model.cell)), :, 0].norm(dim=-1)
+    norm_TB = swept.adjoints[model.cell.states.index(carrier(model.cell))][:, 0].norm(dim=-1)
     if batch.mask is not None:
         norm_TB = norm_TB.masked_fill(~batch.mask[:, 0], torch.nan)
     return (norm_TB / norm_TB[-1]).nanmean(-1).numpy()
 
 
-OF_ONE_ACTIVATION = ("rnn", "rnn_layernorm", "indrnn")
+OF_ONE_ACTIVATION = ("rnn", "rnn_layernorm", "indrnn", "fully_recurrent")
 """h_t = phi(a_t)."""
 
 
 @pytest.mark.parametrize("task", [(), MASKED, ALL_SCORED])
 @pytest.mark.parametrize("cell", CELLS)
 def test_gains_are_those_of_the_oracle_and_the_causes_add_up(cell, task):
-    model, task, batch = taken(f"cell={cell}", *task)
+    model, task, batch = taken(f"cell={cell}", "cell.hidden=9", *task)
     way = transport(model, task, batch)
     np.testing.assert_allclose(way.gain_T, gains_by_the_oracle(model, task, batch), rtol=1e-9)
     assert way.gain_T[-1] == pytest.approx(1)

@@ -207,15 +207,15 @@ class Beside(Architecture):
 
     cells: Repeats
 
-    def parts(self, cell, inputs):
-        return {f"cell{k}": cell(inputs) for k in range(1, self.cells + 1)}
+    def parts(self, cell, sizes):
+        return {f"cell{k}": cell(sizes.inputs) for k in range(1, self.cells + 1)}
 
     def run(self, parts, input_TRBI, passage):
         outputs = [passage(name, part, input_TRBI, last=passage.last).output_KRBH for name, part in parts.items()]
         return torch.cat(outputs, dim=-1)
 
-    def width(self, hidden):
-        return self.cells * hidden
+    def width(self, parts):
+        return sum(part.width for part in parts.values())
 '''
 TIMES = {"every": 5, "first": 1, "per_decade": 0}
 OWN = {

@@ -42,8 +42,9 @@ def assert_replicas_equal_solo(
     T, B, width, H = SHAPES[shape]
     sizes = {"inputs": width, "hidden": H, "dtype": dtype}
     cell = drawn_cell(option, activation, replicas=R, **sizes)
-    inputs, cotangent = uniform(T, R, B, width, seed=1, dtype=dtype), uniform(T, R, B, H, seed=2, dtype=dtype)
     mask = right_aligned_mask(T, R, B) if masked else None
+    inputs = cell.told(uniform(T, R, B, width, seed=1, dtype=dtype), mask, None)
+    cotangent = uniform(T, R, B, cell.width, seed=2, dtype=dtype)
     together = everything(cell, inputs, cotangent, mask, rule)
     for r in range(R):
         one = slice(r, r + 1)

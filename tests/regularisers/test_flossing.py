@@ -31,7 +31,7 @@ def penalty(cell: Cell, **changes: object) -> Tensor:
 
 def found(of: Call, directions: int = 3) -> Tensor:
     width = sum(part.shape[-1] for part in of.unrolled.state)
-    return exponents(of.cell, of.input_TRBI, of.live > 0, frame(directions, width).to(of.input_TRBI))
+    return exponents(of.cell, of.input_TRBI, of.start(), of.live > 0, frame(directions, width).to(of.input_TRBI))
 
 
 @pytest.mark.technique("regulariser=flossing")

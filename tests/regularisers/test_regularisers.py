@@ -109,7 +109,7 @@ def test_omega_is_its_equation_with_everything_but_w_held(activation: str) -> No
     unrolled = unroll(cell, inputs, mask_TRB=mask, vectors=True)
     cotangent = torch.zeros(T, R, B, H, dtype=torch.float64)
     cotangent[-1] = 2 * unrolled.output_KRBH[-1].detach()
-    d = reverse_sweep(cell, inputs, cotangent, mask_TRB=mask).adjoint_STRBH[0]
+    d = reverse_sweep(cell, inputs, cotangent, mask_TRB=mask).adjoints[0]
     h = unrolled.output_KRBH.detach()
     W = cell.weight_recurrent.detach().clone().requires_grad_()
     expected = []

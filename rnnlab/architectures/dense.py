@@ -1,0 +1,44 @@
+"""A layer without recurrence, applied at every step by itself.
+
+T time, R replica, B batch, I input, O output.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rnnlab.cells.affine import affine
+from rnnlab.cells.cell import Initialiser
+
+
+class Dense(nn.Module):
+    """y_t = x_t W + b.
+
+    Args:
+        replicas, inputs, outputs: R, I, O.
+    """
+
+    def __init__(self, *, replicas: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(replicas, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(replicas, 1, outputs))
+
+    def forward(self, input_TRBI: Tensor) -> Tensor:
+        """(T, R, B, O): one product per replica over all its steps and examples."""
+        T, R, B, I = input_TRBI.shape
+        flat_RNI = input_TRBI.transpose(0, 1).reshape(R, T * B, I)
+        return affine(flat_RNI, self.weight, self.bias).view(R, T, B, -1).transpose(0, 1)
+
+    def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
+        """Draw one replica's parameters; the initialiser sees the weights as torch has them, (out, in)."""
+        draw_affine(self.weight, self.bias, replica, weight, bias, generator)
+
+
+def draw_affine(
+    weight_RIO: Tensor, bias_R1O: Tensor, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator
+) -> None:
+    """Draw one replica of weights and biases in place."""
+    with torch.no_grad():
+        drawn_OI = torch.empty_like(weight_RIO[replica].T.contiguous())
+        weight(drawn_OI, generator)
+        weight_RIO[replica].copy_(drawn_OI.T)
+        bias(bias_R1O[replica, 0], generator)

@@ -22,9 +22,10 @@ def show(config: Config) -> None:
     """Print what the task is and one input/target pair.
 
     Raises:
-        ConfigError: that would be too long.
+        ConfigError: that would be too long, or the task makes no sense.
     """
     from rnnlab.make import make
+    from rnnlab.plan import Plan, ask
     from rnnlab.streams import generator
 
     task = make("task", config.components["task"], config.allowed_packages)
@@ -35,6 +36,7 @@ def show(config: Config) -> None:
             f"task.{key}={numbers[key]}: not allowed. A sequence of {task.steps} steps is too long to be drawn; "
             f"at most {LONGEST}."
         )
+    ask(Plan(config, {"task": task}), "task")  # what its source alone did not tell
     sizes = f"{task.steps} steps, {task.inputs} inputs, {task.outputs} outputs, {task.scored} scored"
     print(f"{config.option('task')}: {sizes}")
     print(f"baseline {task.baseline:.4g} {task.unit}; solved when {task.solved_when}")

@@ -34,6 +34,7 @@ class Cell(nn.Module):
     Args:
         replicas, inputs, hidden: R, I, H.
         input_blocks: names of the column blocks of input weights and biases, where they are others than `blocks`.
+        blocks: this cell's, where it depends on the number of inputs how many there are.
     Raises:
         ValueError: fewer units than the cell needs.
     """
@@ -52,8 +53,18 @@ class Cell(nn.Module):
     admitted: ClassVar[dict[str, str]] = {}
     """State component: the gate that its new content is multiplied by, where that is not 1 minus the carrying one."""
 
-    def __init__(self, *, replicas: int, inputs: int, hidden: int, input_blocks: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        replicas: int,
+        inputs: int,
+        hidden: int,
+        input_blocks: tuple[str, ...] | None = None,
+        blocks: tuple[str, ...] | None = None,
+    ) -> None:
         super().__init__()
+        if blocks is not None:
+            self.__dict__["blocks"] = blocks
         if hidden < self.least:
             raise ValueError(f"hidden={hidden} is too small; at least {self.least}")
         self.inputs, self.hidden = inputs, hidden

@@ -130,6 +130,11 @@ SENSIBLE = [
     ["clipping=agc", "cell=mingru"],
     ["clipping=pascanu", "cell=antisymmetric"],
     ["optimiser=muon", "cell=antisymmetric"],
+    *(
+        [f"{choice}", f"cell={cell}"]
+        for cell in ("second_order", "cascaded")
+        for choice in ("optimiser=muon", "regulariser=orthogonality")
+    ),
     ["initialiser=identity", "cell=lstm"],
     ["initialiser=nearly_identity", "cell=mingru"],
     ["regulariser=l2", "parametrisation=weight_norm"],

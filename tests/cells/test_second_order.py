@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from support import component, drawn_cell, net_of, uniform
+from support import component, composed, drawn_cell, net_of, uniform
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from rnnlab.bptt.engine import autograd_engine
 from rnnlab.bptt.passage import Passage
 from rnnlab.bptt.unroll import unroll
+from rnnlab.build import build
 from rnnlab.cells.cascaded import CascadedRNN
 from rnnlab.cells.cell import Cell
+from rnnlab.schema import validate
 from rnnlab.tasks.task import stack
 from rnnlab.tasks.tomita import AUTOMATA, Grammar
 
@@ -123,6 +125,20 @@ def test_a_second_order_step_is_the_paper_s_sum_over_states_and_inputs() -> None
     weight = torch.stack([cell.block(cell.weight_recurrent, f"input{k}") for k in range(3)], dim=1)
     expected = torch.tanh(torch.einsum("rkji,rbj,rbk->rbi", weight, h, x) + x @ cell.weight_input + cell.bias)
     torch.testing.assert_close(cell.step(x, (h,))[0], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("inputs", [1, 3])
+@pytest.mark.parametrize("option", ["second_order", "cascaded"])
+def test_an_orthogonal_parametrisation_makes_every_input_s_matrix_orthogonal(option: str, inputs: int) -> None:
+    task = ["task=copy", "task.length=5"] if inputs == 1 else ["task=tomita"]
+    given = (f"cell={option}", "cell.hidden=4", "parametrisation=cayley", "engine=autograd", "dtype=float64", *task)
+    model = build(validate(composed(*given, *(["task.input=scalar"] if inputs == 1 else [])))).model([0, 1])
+    cell = model.effective().cell
+    assert cell.blocks == (*(["bias"] if option == "cascaded" else []), *(f"input{k}" for k in range(inputs)))
+    for name in cell.blocks:
+        block = cell.block(cell.weight_recurrent, name)
+        torch.testing.assert_close(block.mT @ block, torch.eye(4, dtype=torch.float64).expand(2, 4, 4), **CLOSE)
+        assert not torch.equal(block[0], block[1])
 
 
 def mi(**starts: float) -> Cell:

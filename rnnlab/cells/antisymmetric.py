@@ -65,5 +65,5 @@ class AntisymmetricRNN(Cell):
         """Of phi and, where gated, of z."""
         W = self.weight_recurrent
         hA = torch.bmm(h, W - W.mT) - self.gamma * h
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = self.from_input(input_RBI)
         return [part + hA for part in a.split(self.hidden, dim=-1)]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from rnnlab.cells.affine import at_least_two
 from rnnlab.plan import Plan
 
 State = tuple[Tensor, ...]
@@ -144,7 +145,11 @@ class Cell(nn.Module):
 
     def preactivation(self, input_RBI: Tensor, state_RBH: Tensor) -> Tensor:
         """x U + h W + b for all blocks side by side, (R, B, G)."""
-        return torch.baddbmm(torch.baddbmm(self.bias, input_RBI, self.weight_input), state_RBH, self.weight_recurrent)
+        return torch.baddbmm(self.from_input(input_RBI), state_RBH, self.weight_recurrent)
+
+    def from_input(self, input_RBI: Tensor) -> Tensor:
+        """x U + b for all blocks side by side, (R, B, G)."""
+        return torch.baddbmm(self.bias, *at_least_two(input_RBI, self.weight_input))
 
     def shift_biases(self, replica: int) -> None:
         """Add what a cell adds to its freshly drawn biases: opens a forget gate, say."""

@@ -47,7 +47,7 @@ class CoRNN(Cell):
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         h, z = state
         W, V = self.weight_recurrent.chunk(2, dim=-1)
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = self.from_input(input_RBI)
         force = self.activation(torch.baddbmm(torch.baddbmm(a, h, W), z, V)) - self.gamma * h
         if self.implicit:
             z = (z + self.dt * force) / (1 + self.dt * self.epsilon)

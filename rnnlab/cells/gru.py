@@ -45,6 +45,6 @@ class GRU(Cell):
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """r, z, and the candidate's preactivation in its two parts, x_t U_n + b_n and h_{t-1} W_n."""
         H = self.hidden
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = self.from_input(input_RBI)
         u = torch.bmm(h, self.weight_recurrent)
         return *torch.sigmoid((a + u)[..., : 2 * H]).chunk(2, dim=-1), a[..., 2 * H :], u[..., 2 * H :]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.activations.sigmoid import sigmoid
+from rnnlab.cells.affine import at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.cells.layer_norm import layer_norm, single_input
 from rnnlab.contract import Count, Positive, checked
@@ -60,7 +61,7 @@ class LayerNormGRU(Cell):
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """r, z, and the candidate's preactivation in its two parts, of x_t and of h_{t-1}."""
-        a_rz, a_n = self._normalised(torch.bmm(input_RBI, self.weight_input), self.gain_input)
+        a_rz, a_n = self._normalised(torch.bmm(*at_least_two(input_RBI, self.weight_input)), self.gain_input)
         u_rz, u_n = self._normalised(torch.bmm(h, self.weight_recurrent), self.gain_recurrent)
         b_rz, b_n = self._parts(self.bias)
         return *sigmoid(a_rz + u_rz + b_rz).chunk(2, dim=-1), a_n + b_n, u_n

@@ -52,6 +52,6 @@ class IndRNN(Cell):
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = self.from_input(input_RBI)
         h = self.activation(torch.addcmul(a, h, self.weight_recurrent))
         return h, (h,)

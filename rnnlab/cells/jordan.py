@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rnnlab.cells.affine import affine
+from rnnlab.cells.affine import affine, at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.contract import BelowOne, Count, checked
 from rnnlab.plan import Plan, Refusal
@@ -86,6 +86,6 @@ class Jordan(Cell):
             input_RBI, target_RBO = input_RBI.split([self.inputs, self.outputs], dim=-1)
             heard = torch.where(target_RBO.isnan(), heard, target_RBO)
         c = self.self_connection * c + heard
-        h = self.activation(self.preactivation(input_RBI, c))
+        h = self.activation(torch.baddbmm(self.from_input(input_RBI), *at_least_two(c, self.weight_recurrent)))
         y = affine(h, self.weight_output, self.bias_output)
         return y, (y, h, c)

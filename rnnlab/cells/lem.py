@@ -53,6 +53,6 @@ class LEM(Cell):
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """The sigmoids of s_z and s_h, a_z, and a_h without its recurrent part."""
         H = self.hidden
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = self.from_input(input_RBI)
         a_s, a_z = torch.baddbmm(a[..., : 3 * H], h, self.weight_recurrent[..., : 3 * H]).split((2 * H, H), dim=-1)
         return *sigmoid(a_s).chunk(2, dim=-1), a_z, a[..., 3 * H :]

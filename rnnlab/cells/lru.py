@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
+from rnnlab.cells.affine import at_least_two
 from rnnlab.cells.cell import ActivationFactory, State
 from rnnlab.cells.linear import LinearCell
 from rnnlab.contract import Count, Positive, Share, checked
@@ -85,4 +86,4 @@ class LRU(LinearCell):
         return modulus * torch.cos(phase), modulus * torch.sin(phase)
 
     def _of_input(self, input_RBI: Tensor, columns: slice) -> Tensor:
-        return torch.baddbmm(self.bias[..., columns], input_RBI, self.weight_input[..., columns])
+        return torch.baddbmm(self.bias[..., columns], *at_least_two(input_RBI, self.weight_input[..., columns]))

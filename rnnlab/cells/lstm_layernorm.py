@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rnnlab.cells.affine import at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.cells.layer_norm import layer_norm, single_input
 from rnnlab.contract import Count, Finite, Positive, checked
@@ -70,7 +71,8 @@ class LayerNormLSTM(Cell):
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """i, f, o and a_g."""
-        a = layer_norm(torch.bmm(input_RBI, self.weight_input), self.gain_input, self.epsilon) + self.bias
+        xU = torch.bmm(*at_least_two(input_RBI, self.weight_input))
+        a = layer_norm(xU, self.gain_input, self.epsilon) + self.bias
         a = a + layer_norm(torch.bmm(h, self.weight_recurrent), self.gain_recurrent, self.epsilon)
         gates, a_g = a.split((3 * self.hidden, self.hidden), dim=-1)
         return *torch.sigmoid(gates).chunk(3, dim=-1), a_g

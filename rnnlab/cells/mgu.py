@@ -42,5 +42,5 @@ class MGU(Cell):
 
     def _opened(self, input_RBI: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """f, and the candidate's preactivation without its recurrent part."""
-        a_f, a_h = torch.baddbmm(self.bias, input_RBI, self.weight_input).chunk(2, dim=-1)
+        a_f, a_h = self.from_input(input_RBI).chunk(2, dim=-1)
         return sigmoid(torch.baddbmm(a_f, h, self.block(self.weight_recurrent, "forget"))), a_h

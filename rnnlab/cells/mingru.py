@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from rnnlab.activations.sigmoid import sigmoid
@@ -42,5 +41,5 @@ class MinGRU(LinearCell):
 
     def _opened(self, input_RBI: Tensor) -> tuple[Tensor, Tensor]:
         """z and the candidate's preactivation."""
-        a_z, a_h = torch.baddbmm(self.bias, input_RBI, self.weight_input).chunk(2, dim=-1)
+        a_z, a_h = self.from_input(input_RBI).chunk(2, dim=-1)
         return sigmoid(a_z), a_h

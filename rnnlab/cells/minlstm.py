@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -53,4 +52,4 @@ class MinLSTM(LinearCell):
 
     def _preactivations(self, input_RBI: Tensor) -> tuple[Tensor, ...]:
         """Of f, i and the candidate."""
-        return torch.baddbmm(self.bias, input_RBI, self.weight_input).chunk(3, dim=-1)
+        return self.from_input(input_RBI).chunk(3, dim=-1)

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rnnlab.cells.affine import at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.contract import Count, Finite, checked
 
@@ -47,7 +48,7 @@ class MultiplicativeIntegrationRNN(Cell):
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
-        xU, hW = torch.bmm(input_RBI, self.weight_input), torch.bmm(h, self.weight_recurrent)
+        xU, hW = torch.bmm(*at_least_two(input_RBI, self.weight_input)), torch.bmm(h, self.weight_recurrent)
         # Of h W there are two terms, of which one factor is the same: (alpha x U + beta1) (h W).
         a = torch.addcmul(self.bias, self.gain_input, xU)
         h = self.activation(torch.addcmul(a, torch.addcmul(self.gain_recurrent, self.gain_product, xU), hW))

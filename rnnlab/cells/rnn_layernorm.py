@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rnnlab.cells.affine import at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.cells.layer_norm import layer_norm
 from rnnlab.contract import Count, Positive, checked
@@ -37,6 +38,6 @@ class LayerNormRNN(Cell):
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
-        a = torch.baddbmm(torch.bmm(input_RBI, self.weight_input), h, self.weight_recurrent)
+        a = torch.baddbmm(torch.bmm(*at_least_two(input_RBI, self.weight_input)), h, self.weight_recurrent)
         h = self.activation(layer_norm(a, self.gain, self.epsilon) + self.bias)
         return h, (h,)

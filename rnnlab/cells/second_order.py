@@ -42,6 +42,6 @@ class SecondOrderRNN(Cell):
         # Row j of the blocks side by side holds W_0j, W_1j, ...: the same memory as rows (j, k) of H numbers each.
         weight_RPH = self.weight_recurrent.reshape(len(h), -1, self.hidden)
         pairs_RBP = (h.unsqueeze(-1) * input_RBI.unsqueeze(-2)).flatten(2)
-        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = self.from_input(input_RBI)
         h = self.activation(torch.baddbmm(a, pairs_RBP, weight_RPH))
         return h, (h,)

@@ -19,7 +19,7 @@ from rnnlab.streams import generator
 
 WITHOUT_AND_WITH = ("tanh", "modrelu")
 """Activations: without parameters, and with."""
-SHAPES = {"odd": (5, 7, 3, 5), "narrow": (3, 1, 1, 2), "prime": (2, 13, 2, 17)}
+SHAPES = {"odd": (5, 7, 3, 5), "narrow": (3, 1, 1, 2), "prime": (2, 13, 2, 17), "one input": (5, 8, 1, 64)}
 """T, B, I, H."""
 CLOSE: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-13}
 

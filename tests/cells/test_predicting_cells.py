@@ -61,6 +61,22 @@ def test_the_state_jacobian_has_no_higher_rank_than_there_are_outputs(mu: float,
     assert (found[rank:] < 1e-14).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_replica_with_one_output_computes_as_alone_to_the_bit(dtype: torch.dtype) -> None:
+    def made(replicas: int) -> Cell:
+        context = {"replicas": replicas, "inputs": 1, "outputs": 1, "activation": nn.Tanh}
+        return component("cell", "jordan", context, hidden=64).to(dtype)
+
+    together, alone = draw(made(3), dtype=dtype), made(1)
+    for mine, many in zip(alone.parameters(), together.parameters(), strict=True):
+        mine.data.copy_(many[1:2])
+    x, d = uniform(5, 3, 33, 1, seed=1, dtype=dtype), uniform(5, 3, 33, 1, seed=2, dtype=dtype)
+    for cell, one in ((together, slice(None)), (alone, slice(1, 2))):
+        (unroll(cell, x[:, one]).output_KRBH * d[:, one]).sum().backward()
+    for (name, mine), many in zip(alone.named_parameters(), together.parameters(), strict=True):
+        assert torch.equal(mine.grad, many.grad[1:2]), name
+
+
 @pytest.mark.parametrize("feedback", ["linear", "sigmoid", "softmax"])
 def test_the_context_is_a_trace_of_the_outputs(feedback: str) -> None:
     cell, mu = jordan(feedback=feedback, self_connection=0.7), 0.7

@@ -25,7 +25,8 @@ class Batch:
     """Examples of one replica, or, after `stack`, of a population (then with an axis R before B).
 
     input: (T, B, I) floating point.
-    target: (K, B) class indices, or floating point for regression.
+    target: (K, B) class indices, or floating point for regression; (K, B, P) floating point where every scored step
+        has a vector of P numbers to be told, the pixels of a frame say.
     mask: (T, B) bool, False where an example has no such step; None when all have all.
     """
 
@@ -90,7 +91,8 @@ class Task(Protocol):
     """Data, loss, baseline and the rule that says when the task counts as solved.
 
     One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
-    of a run. One whose held-out examples have a number has a property `held_out`, that number.
+    of a run. One whose held-out examples have a number has a property `held_out`, that number. One whose targets are
+    vectors has a property `targets`, their length P.
     """
 
     batch: int
@@ -160,6 +162,12 @@ class Marks(Protocol):
     def marked(self, batch: Batch) -> Tensor:
         """(T, B) or, of a population's batch, (T, R, B) bool: those steps; at least one in every example."""
         ...
+
+
+def target_shape(task: Task, examples: int) -> tuple[int, ...]:
+    """Of a batch's target: (K, B), or (K, B, P) where targets are vectors."""
+    length: int | None = getattr(task, "targets", None)
+    return (task.scored, examples) if length is None else (task.scored, examples, length)
 
 
 def evaluated_on(task: Task, examples: int) -> str:

@@ -8,7 +8,7 @@ T time, B batch, I input, K scored steps, R replica, O output.
 
 import functools
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -92,7 +92,8 @@ class Task(Protocol):
 
     One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
     of a run. One whose held-out examples have a number has a property `held_out`, that number. One whose targets are
-    vectors has a property `targets`, their length P.
+    vectors has a property `targets`, their length P. One that has a single sequence, to be memorised, has a property
+    `single`, True: every example of every batch is that sequence, and so is its one held-out example.
     """
 
     batch: int
@@ -173,6 +174,8 @@ def target_shape(task: Task, examples: int) -> tuple[int, ...]:
 def evaluated_on(task: Task, examples: int) -> str:
     """Which held-out examples an evaluation is over, in words."""
     held_out: int | None = getattr(task, "held_out", None)
+    if getattr(task, "single", False):
+        return "the sequence that it is trained on"
     if held_out is None:
         return f"{examples} generated examples"
     return f"all {held_out} held-out examples" if examples >= held_out else f"a fixed random {examples} of {held_out}"
@@ -229,10 +232,16 @@ def _fixed_set(task: Generated, seed: int, examples: int, device: torch.device) 
     return tuple(part.to(device) for part in task.draw(examples, streams.generator(seed, "set")))
 
 
-def drawn_evaluation_batches(task: Generated, examples: int) -> Iterator[Batch]:
-    """Held-out examples, CHUNK at a time."""
+def drawn_evaluation_batches(
+    task: Generated, examples: int, draw: Callable[[int, Generator], Any] | None = None
+) -> Iterator[Batch]:
+    """Held-out examples, CHUNK at a time.
+
+    Args:
+        draw: what they are drawn by where it is not as the others are: from parts that no training example is made of.
+    """
     for i, at in enumerate(range(0, examples, CHUNK)):
-        drawn = task.draw(min(CHUNK, examples - at), streams.generator(EVALUATION_SEED, "evaluation", i))
+        drawn = (draw or task.draw)(min(CHUNK, examples - at), streams.generator(EVALUATION_SEED, "evaluation", i))
         yield task.write(drawn)
 
 

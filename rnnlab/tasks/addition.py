@@ -25,8 +25,9 @@ BLANK, PLUS = CHARACTERS.index(" "), CHARACTERS.index("+")
 class Addition:
     """Read `12+34` and say `46`: characters in, characters out.
 
-    A question has 2 D + 1 characters, an answer K = D + 1, either filled up with blanks behind. As in Keras's example,
-    a number has 1 to D digits, all lengths being equally likely, and so are then its digits; leading zeros go.
+    A question has 2 D + 1 characters, an answer K = D + 1, either filled up with blanks behind. All pairs of numbers
+    with at most D digits are equally likely. (Keras's example draws lengths first, and no pair twice: of two digits
+    that is nearly every pair once. Drawn again and again so, a quarter of the questions would be a table of 55 sums.)
 
     A pair of numbers, in whichever order, is either in training or held out: a tenth of the pairs is, chosen by a hash
     of the two. So the two sets cannot coincide, and what is measured is whether it can add.
@@ -40,8 +41,8 @@ class Addition:
         reversed: the question is read backwards, its blanks first: then its end is not far from the answer's.
         answer: `appended`: the answer is due at K steps with a blank as input after the question, T = 3 D + 2.
             `decoded`: an architecture with a decoder says it after T = 2 D + 1 steps.
-        examples: None for fresh questions at every step; else the size of a fixed set, reshuffled every epoch. (Keras's
-            example has 5,000 for two digits, no pair twice; here a pair may be drawn twice.)
+        examples: None for fresh questions at every step; else the size of a fixed set, reshuffled every epoch, in which
+            a pair may stand twice.
         solved_accuracy: solved when at least this share of the held-out answers is right in every character.
     """
 
@@ -95,11 +96,7 @@ class Addition:
         return (pair_N2,)
 
     def _pairs(self, n: int, generator: Generator) -> Tensor:
-        device = generator.device
-        length_N2 = torch.randint(1, self.digits + 1, (n, 2), generator=generator, device=device)
-        digit_N2D = torch.randint(10, (n, 2, self.digits), generator=generator, device=device)
-        place_D = torch.arange(self.digits, device=device)
-        return (digit_N2D * 10**place_D * (place_D < length_N2.unsqueeze(-1))).sum(-1)
+        return torch.randint(10**self.digits, (n, 2), generator=generator, device=generator.device)
 
     def write(self, drawn: tuple[Tensor]) -> Batch:
         first_N, second_N = drawn[0].unbind(1)
@@ -159,22 +156,20 @@ def text(number_N: Tensor, room: int) -> Tensor:
 
 
 def held_out(pair_N2: Tensor) -> Tensor:
-    """(N,) bool: the pairs of a tenth, whichever number comes first. Products and remainders stay below 2^53."""
+    """(N,) bool: the pairs of a tenth, whichever number comes first. Every product stays below 2^63."""
     low_N, high_N = pair_N2.amin(1), pair_N2.amax(1)
-    mixed_N = (low_N * 48271 + high_N * 69621 + 12345) % 2147483647
-    return mixed_N * 16807 % 2147483647 % 10 == 0
+    mixed_N = low_N * 48271 + high_N * 69621
+    for constant in (12345, 67890, 13579):  # squares, since of a linear hash the pairs would lie on a lattice
+        mixed_N = (mixed_N % 2147483647 + constant).square() % 2147483647
+    return mixed_N % 10 == 0
 
 
 @functools.lru_cache(maxsize=8)
 def answer_shares(digits: int) -> Tensor:
     """(K, O) float64: how often each character stands at each place of an answer, over all pairs of numbers."""
-    total_S = torch.arange(2 * 10**digits - 1)
-    share_S = torch.zeros(len(total_S), dtype=torch.float64)
-    for few in (10**length for length in range(1, digits + 1)):
-        for many in (10**length for length in range(1, digits + 1)):
-            # The first number is at least total - (many - 1), at most total, and below `few`.
-            ways_S = total_S.clamp(max=few - 1) - (total_S - (many - 1)).clamp(min=0) + 1
-            share_S += ways_S.clamp(min=0).double() / (few * many * digits**2)
+    numbers = 10**digits
+    total_S = torch.arange(2 * numbers - 1)
+    share_S = (numbers - (total_S - (numbers - 1)).abs()).double() / numbers**2
     result = torch.zeros(digits + 1, len(CHARACTERS) - 1, dtype=torch.float64)
     for place, class_S in zip(result, text(total_S, digits + 1).T, strict=True):
         place.index_add_(0, class_S, share_S)

@@ -55,7 +55,7 @@ def test_the_answer_is_the_sum_of_the_question(answer: str, backwards: bool, dig
         assert str(int(first) + int(second)) == told
         assert (first, second) == (str(int(first)), str(int(second))), "no leading zeros"
         lengths |= {len(first), len(second)}
-    assert lengths == set(range(1, digits + 1))
+    assert lengths >= set(range(max(1, digits - 1), digits + 1))
     if answer == "appended":
         assert set(spelt(batch.input.argmax(-1)[-task.scored :])) == {" " * task.scored}
 
@@ -76,19 +76,14 @@ def test_no_held_out_pair_is_trained_on_in_any_order(digits: int) -> None:
     everything = torch.cartesian_prod(torch.arange(10**digits), torch.arange(10**digits))
     assert torch.equal(held_out(everything), held_out(everything.flip(1)))
     if digits > 1:
-        assert held_out(everything).double().mean().item() == pytest.approx(0.1, rel=0.05)
+        assert held_out(everything).double().mean().item() == pytest.approx(0.1, rel=0.2)
 
 
 @pytest.mark.parametrize("digits", [1, 2, 3])
 def test_the_baseline_is_the_entropy_of_each_character_over_all_questions(digits: int) -> None:
-    """Every pair by hand: a number's length first, then its digits."""
-    law: dict[int, float] = {}
-    for length in range(1, digits + 1):
-        for number in range(10**length):
-            law[number] = law.get(number, 0) + 1 / (digits * 10**length)
     sums: dict[int, float] = {}
-    for (a, of_a), (b, of_b) in itertools.product(law.items(), repeat=2):
-        sums[a + b] = sums.get(a + b, 0) + of_a * of_b
+    for a, b in itertools.product(range(10**digits), repeat=2):
+        sums[a + b] = sums.get(a + b, 0) + 1 / 100**digits
     entropy = 0.0
     for place in range(digits + 1):
         shares: dict[str, float] = {}

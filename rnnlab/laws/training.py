@@ -27,7 +27,9 @@ def a_replica_trains_as_alone_to_the_bit(subject: Subject) -> None:
     hold(torch.equal(before, torch.get_rng_state()), "it draws from torch's own generator")
     for name, value in alone.items():
         hold_same(together[name][1:2], value, f"{name} of seed {SEEDS[1]} in a population, and alone")
-        hold(torch.isfinite(value).all(), f"{name} is not finite after two steps")
+        # An adjoint norm is NaN at a step that no example has, or that a slow cell has not reached.
+        there = value[~value.isnan()] if name == "the adjoint norm" else value
+        hold(torch.isfinite(there).all(), f"{name} is not finite after two steps")
     moved = [not torch.equal(together[n], p) for n, p in zip(fresh.names, fresh.stacked, strict=True)]
     hold(any(moved), "no parameter moves")
 

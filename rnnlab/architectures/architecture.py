@@ -68,6 +68,10 @@ class Architecture:
         """What the readout sees, (K, R, B, H'): of the last `passage.last` steps at least."""
         raise NotImplementedError
 
+    def steps_of(self, cells: int, steps: int) -> list[int]:
+        """How many steps each of so many cells takes of a sequence with so many: all, unless it says otherwise."""
+        return [steps] * cells
+
     def width(self, parts: Parts) -> int:
         """H', of what the readout sees: what the last cell puts out, unless an architecture says otherwise."""
         return [part for part in parts.values() if isinstance(part, Cell)][-1].width

@@ -15,6 +15,7 @@ from rnnlab.adjoints.none import NoRule
 from rnnlab.adjoints.rule import AdjointRule
 from rnnlab.bptt.dilation import fold, folded_mask, unfold
 from rnnlab.bptt.engine import Engine
+from rnnlab.bptt.ticks import held, needed, ticks
 from rnnlab.bptt.unroll import Unrolled
 from rnnlab.cells.cell import Cell, State
 from rnnlab.dropout.dropout import Dropout, Noise
@@ -57,6 +58,7 @@ class Call:
     backward: whether its first step is the sequence's last.
     state: that it starts from; None for zeros.
     dilation: d, where a step of its takes d of the sequence's, as d examples side by side; see rnnlab.bptt.dilation.
+    every: d, where it steps at every d-th of the sequence's steps only; see rnnlab.bptt.ticks.
     steps: the sequence's, T.
     """
 
@@ -68,6 +70,7 @@ class Call:
     backward: bool = False
     state: State | None = None
     dilation: int = 1
+    every: int = 1
     steps: int = 0
 
     @property
@@ -87,18 +90,31 @@ class Call:
             return self.cell.zero_state(self.input_TRBI[0])
         return tuple(component.detach() for component in self.state)
 
-    def undilated(self, value_TRBX: Tensor) -> Tensor:
-        """Values (T', R, d B, ...) of its own steps as values (T, R, B, ...) of the sequence's."""
-        return unfold(value_TRBX, self.dilation, self.steps)
+    @property
+    def stride(self) -> int:
+        """How many of the sequence's steps lie between two of its own that follow each other."""
+        return self.dilation * self.every
+
+    def on_sequence(self, value_TRBX: Tensor) -> Tensor:
+        """Values (T', R, d B, ...) of its own steps as values (T, R, B, ...) of the sequence's: held between ticks."""
+        if self.every > 1:
+            return held(value_TRBX, self.every, self.steps)
+        return unfold(value_TRBX, self.dilation, self.steps) if self.dilation > 1 else value_TRBX
+
+    @property
+    def there(self) -> Tensor | None:
+        """(T, R, B): at which of the sequence's steps an example has a state that this call made; None for all."""
+        mask_TRB = self.mask_TRB
+        if mask_TRB is None and (self.steps - 1) % self.every:  # before the first tick nothing is held
+            mask_TRB = torch.ones_like(self.input_TRBI[..., 0], dtype=torch.bool)
+        return None if mask_TRB is None else self.on_sequence(mask_TRB)
 
     def recorded(self) -> Recorded:
         """Once the backward pass is over, where that was to be recorded."""
-        norm_STRB, mask_TRB = self.unrolled.adjoint_norm_STRB, self.mask_TRB
+        norm_STRB = self.unrolled.adjoint_norm_STRB
         assert norm_STRB is not None
-        if self.dilation > 1:
-            norm_STRB = self.undilated(norm_STRB.movedim(0, -1)).movedim(-1, 0)
-            mask_TRB = None if mask_TRB is None else self.undilated(mask_TRB)
-        return Recorded(self.prefix, self.cell.states, norm_STRB, mask_TRB)
+        norm_STRB = self.on_sequence(norm_STRB.movedim(0, -1)).movedim(-1, 0)
+        return Recorded(self.prefix, self.cell.states, norm_STRB, self.there)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +184,7 @@ class Passage:
         last: int | None = None,
         backward: bool = False,
         dilation: int = 1,
+        every: int = 1,
         state: State | None = None,
         mask_TRB: Tensor | EllipsisType | None = ...,
     ) -> Unrolled:
@@ -177,6 +194,8 @@ class Passage:
             last: how many trailing outputs are needed; None for all.
             backward: whether it reads the sequence from its end to its beginning.
             dilation: d: its state comes from d steps ago.
+            every: d: it steps at every d-th step only, the last one among them, and its outputs are held in between.
+                It is not both dilated and slow.
             state: that it starts from; zeros when None.
             mask_TRB: of these inputs, where that is not the batch's.
         """
@@ -184,6 +203,9 @@ class Passage:
         if backward:
             input_TRBI, mask_TRB = input_TRBI.flip(0), None if mask_TRB is None else mask_TRB.flip(0)
         wanted = T if last is None else last
+        if every > 1:
+            input_TRBI, mask_TRB = ticks(input_TRBI, every), None if mask_TRB is None else ticks(mask_TRB, every)
+            last = min(needed(wanted, every), len(input_TRBI))
         if dilation > 1:
             mask_TRB = folded_mask(mask_TRB, input_TRBI, dilation)
             input_TRBI = fold(input_TRBI, dilation)
@@ -199,9 +221,11 @@ class Passage:
             record=self.record,
             last=last,
         )
-        call = Call(name, cell, input_TRBI, mask_TRB, unrolled, backward, state, dilation, T)
+        call = Call(name, cell, input_TRBI, mask_TRB, unrolled, backward, state, dilation, every, T)
         self.calls.append(call)
         self._recording.append(call)
+        if every > 1:
+            return replace(unrolled, output_KRBH=held(unrolled.output_KRBH, every, wanted))
         if dilation > 1:
             kept = T - dilation * (len(input_TRBI) - len(unrolled.output_KRBH))
             return replace(unrolled, output_KRBH=unfold(unrolled.output_KRBH, dilation, kept)[-wanted:])

@@ -101,7 +101,7 @@ def steps_back(
         before = tuple(s.clone().requires_grad_() for s in trajectory[t])
         _, after = cell.step(input_RBI, before)
         direct_RB1 = larger_norm(direct_RB1, cotangent_TRBH[t])
-        arriving = (carried[0] + cotangent_TRBH[t], *carried[1:])
+        arriving = _with_direct(cell, carried, cotangent_TRBH[t])
         zeros = tuple(torch.zeros_like(a) for a in arriving)
         adjoint: list[Tensor] = []
         seeds: list[Tensor] = []
@@ -124,6 +124,14 @@ def steps_back(
         carried = tuple(rule.carry(t, name, c) for name, c in zip(cell.states, carried, strict=True))
         parts = dict(zip(names, result, strict=False))
         yield StepBack(t, tuple(adjoint), parts, result[len(parameters)], carried)
+
+
+def _with_direct(cell: Cell, carried: State, cotangent_RBH: Tensor) -> State:
+    """What arrives from later steps, and besides, at the components that the cell puts out, from the outputs."""
+    width = dict(zip(cell.states, cell.widths, strict=True))
+    parts = cotangent_RBH.split([width[name] for name in cell.put_out_states], dim=-1)
+    direct = dict(zip(cell.put_out_states, parts, strict=True))
+    return tuple(c + direct[name] if name in direct else c for name, c in zip(cell.states, carried, strict=True))
 
 
 def _where(mask_TRB: Tensor | None, t: int, live: State, absent: State) -> State:

@@ -50,5 +50,5 @@ def walk(
         if mask_TRB is not None:
             live_RB1 = mask_TRB[t].unsqueeze(-1)
             after = tuple(torch.where(live_RB1, new, old) for new, old in zip(made, state, strict=True))
-        yield Step(state, made, after, after[0] if output is made[0] else output)
+        yield Step(state, made, after, output if after is made else cell.put_out(after))
         state = after

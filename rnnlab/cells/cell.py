@@ -23,10 +23,11 @@ class Cell(nn.Module):
 
     A cell sets `blocks`, the names of the H-wide column blocks of its recurrent weights, and `states`, the names of
     its state components (the one that is also the output first; a component may depend, within a step, only on later
-    ones), and writes `step`. Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its
-    `gates`, in `carried` which of them multiplies a state component's old value in the new one, the straight path of
-    the gradient, and in `admitted` which multiplies what is new in it. Where it is not a gate itself that multiplies
-    the old value, but 1 - z, say, `kept` tells what does.
+    ones), and writes `step`. One whose output is several components side by side names them in `put_out_states`.
+    Unrolling, adjoints and truncation are somebody else's job. A gated cell also tells its `gates`, in `carried` which
+    of them multiplies a state component's old value in the new one, the straight path of the gradient, and in
+    `admitted` which multiplies what is new in it. Where it is not a gate itself that multiplies the old value, but
+    1 - z, say, `kept` tells what does.
 
     A cell without blocks has no `weight_recurrent`, or makes one of another shape under that name: what an optimiser's
     `recurrent_lr_factor` is for. Parameters that the configured initialisers do not draw a cell draws itself: see
@@ -36,6 +37,7 @@ class Cell(nn.Module):
         replicas, inputs, hidden: R, I, H.
         input_blocks: names of the column blocks of input weights and biases, where they are others than `blocks`.
         blocks: this cell's, where it depends on the number of inputs how many there are.
+        bias_blocks: names of the blocks of biases, where they are others than those of input weights.
     Raises:
         ValueError: fewer units than the cell needs.
     """
@@ -54,6 +56,9 @@ class Cell(nn.Module):
     admitted: ClassVar[dict[str, str]] = {}
     """State component: the gate that its new content is multiplied by, where that is not 1 minus the carrying one."""
 
+    differentiable: ClassVar[bool] = True
+    """Whether its gradient is that of what it computes, and not an estimate in its place (straight through a step)."""
+
     def __init__(
         self,
         *,
@@ -62,6 +67,7 @@ class Cell(nn.Module):
         hidden: int,
         input_blocks: tuple[str, ...] | None = None,
         blocks: tuple[str, ...] | None = None,
+        bias_blocks: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__()
         if blocks is not None:
@@ -70,12 +76,12 @@ class Cell(nn.Module):
             raise ValueError(f"hidden={hidden} is too small; at least {self.least}")
         self.inputs, self.hidden = inputs, hidden
         self.input_blocks = self.blocks if input_blocks is None else input_blocks
+        self.bias_blocks = self.input_blocks if bias_blocks is None else bias_blocks
         self.bias_shifts: dict[str, float] = {}  # by gate; for a cell to set
-        rows = len(self.input_blocks) * hidden
-        self.weight_input = nn.Parameter(torch.zeros(replicas, inputs, rows))
+        self.weight_input = nn.Parameter(torch.zeros(replicas, inputs, len(self.input_blocks) * hidden))
         if self.blocks:
             self.weight_recurrent = nn.Parameter(torch.zeros(replicas, hidden, len(self.blocks) * hidden))
-        self.bias = nn.Parameter(torch.zeros(replicas, 1, rows))
+        self.bias = nn.Parameter(torch.zeros(replicas, 1, len(self.bias_blocks) * hidden))
 
     @abstractmethod
     def step(self, input_RBI: Float[Tensor, "R B I"], state: State) -> tuple[Float[Tensor, "R B H"], State]:
@@ -121,9 +127,19 @@ class Cell(nn.Module):
         return (self.hidden,) * len(self.states)
 
     @property
+    def put_out_states(self) -> tuple[str, ...]:
+        """The state components that are its output, side by side: the first one."""
+        return self.states[:1]
+
+    @property
     def width(self) -> int:
-        """Of what it puts out: its first state component."""
-        return self.widths[0]
+        """Of what it puts out."""
+        return sum(w for state, w in zip(self.states, self.widths, strict=True) if state in self.put_out_states)
+
+    def put_out(self, state: State) -> Tensor:
+        """What it puts out in a state."""
+        parts = [state[self.states.index(name)] for name in self.put_out_states]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def told(self, input_TRBI: Tensor, mask_TRB: Tensor | None, target_KRBO: Tensor | None) -> Tensor:
         """The inputs as its steps take them.
@@ -164,7 +180,8 @@ class Cell(nn.Module):
     def blocks_of(self, parameter: Tensor) -> tuple[str, ...]:
         """The names of a stacked parameter's column blocks, which its width tells; none for one without."""
         width = parameter.shape[-1]
-        return next((b for b in (self.blocks, self.input_blocks) if b and width == len(b) * self.hidden), ())
+        of_all = (self.blocks, self.input_blocks, self.bias_blocks)
+        return next((b for b in of_all if b and width == len(b) * self.hidden), ())
 
     def block(self, parameter: Tensor, name: str) -> Tensor:
         """One block's columns of a stacked parameter, as a view."""
@@ -223,7 +240,7 @@ def initialise_cell(
             _draw(cell.block(cell.weight_recurrent[replica], name), recurrent, generator)
         for name in cell.input_blocks:
             _draw(cell.block(cell.weight_input[replica], name), inputs, generator)
-        for name in cell.input_blocks:
+        for name in cell.bias_blocks:
             drawn = torch.empty_like(cell.block(cell.bias[replica, 0], name))
             bias(drawn, generator)
             cell.block(cell.bias[replica, 0], name).copy_(drawn)

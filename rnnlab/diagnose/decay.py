@@ -18,8 +18,13 @@ def log_gain(gain_T: np.ndarray) -> np.ndarray:
 
 
 def lost(gain_T: np.ndarray, lag: int) -> float:
-    """Decades that are lost over the last `lag` steps; below zero where the gradient has grown; infinite for all."""
-    return -float(log_gain(gain_T)[-1 - lag])
+    """Decades that are lost over the last `lag` steps; below zero where the gradient has grown; infinite for all.
+
+    Of a curve that does not reach so far back, over all steps that it has.
+    """
+    way = log_gain(gain_T)[-1 - lag :]
+    known = way[~np.isnan(way)]
+    return -float(known[0]) if len(known) else math.nan
 
 
 def grown(gain_T: np.ndarray, lag: int) -> tuple[float, int]:
@@ -64,6 +69,7 @@ def span(gain_T: np.ndarray, lag: int) -> tuple[int, int] | None:
 
 def quarters(gain_T: np.ndarray, lag: int) -> list[float]:
     """Decades lost in each quarter of the way back, the one next to the last step first; [] for a way too short."""
+    lag = min(lag, len(gain_T) - 1)
     if lag < 4:
         return []
     way = log_gain(gain_T)[::-1]

@@ -66,7 +66,7 @@ def _transport(path: Path, applied: Applied, source_RBH: Tensor, direct_RBH: Ten
     back = partial(_norms, source_RBH, direct_RBH, path.call)
     norm_TB = back(path.made(name))
     gain_T = _relative(norm_TB, norm_TB)
-    if path.call.dilation > 1:  # its causes are per step of its own
+    if path.call.stride > 1:  # its causes are per step of its own
         return Transport(gain_T, {})
     if name in cell.carriers:
         (straight_RBH,) = torch.autograd.grad(source_RBH, path.made(name)[-1], direct_RBH, retain_graph=True)
@@ -90,17 +90,16 @@ def _watched(model: Model) -> Iterator[dict[Cell, Applied]]:
 
 
 def _norms(source_RBH: Tensor, direct_RBH: Tensor, call: Call, at: list[Tensor]) -> Tensor:
-    """(T, B): norms of the derivatives by these tensors; NaN where an example has no such step.
+    """(T, B): norms of the derivatives by these tensors, at the sequence's steps; NaN where an example has none.
 
     Of a dilated call, of its d steps from t on the largest: nothing comes from the last step to most of them.
     """
     found = torch.autograd.grad(source_RBH, at, direct_RBH, retain_graph=True, allow_unused=True)
     whole = [torch.zeros_like(x) if g is None else g for g, x in zip(found, at, strict=True)]
-    norm_TRB = torch.linalg.vector_norm(torch.stack(whole), dim=-1)
-    if call.mask_TRB is not None:
-        norm_TRB = norm_TRB.masked_fill(~call.mask_TRB, torch.nan)
+    norm_TRB = call.on_sequence(torch.linalg.vector_norm(torch.stack(whole), dim=-1))
+    if call.there is not None:
+        norm_TRB = norm_TRB.masked_fill(~call.there, torch.nan)
     if call.dilation > 1:
-        norm_TRB = call.undilated(norm_TRB)
         behind = functional.pad(norm_TRB, (0, 0, 0, 0, 0, call.dilation - 1))
         norm_TRB = behind.unfold(0, call.dilation, 1).amax(-1)
     return norm_TRB[:, 0]

@@ -72,6 +72,10 @@ class Around(Cell):
     def widths(self) -> tuple[int, ...]:
         return self.cell.widths
 
+    @property
+    def put_out_states(self) -> tuple[str, ...]:
+        return self.cell.put_out_states
+
     def zero_state(self, input_RBI: Tensor) -> State:
         return self.cell.zero_state(input_RBI)
 

@@ -20,7 +20,7 @@ class _Zoned(Around):
         triples = zip(self.keeps_STRBH, state, new, strict=True)
         mixed = tuple(torch.where(self.at(keeps), old, fresh) for keeps, old, fresh in triples)
         self.time += 1
-        return mixed[0], mixed
+        return self.put_out(mixed), mixed
 
 
 class _Expected(Around):
@@ -31,7 +31,7 @@ class _Expected(Around):
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         new = self.cell.step(input_RBI, state)[1]
         mixed = tuple(torch.lerp(n, old, rate) for n, old, rate in zip(new, state, self.rates, strict=True))
-        return mixed[0], mixed
+        return self.put_out(mixed), mixed
 
 
 @component
@@ -60,4 +60,4 @@ class Zoneout(Dropout):
         return _Expected(cell, self._rates(cell))
 
     def _rates(self, cell: Cell) -> list[float]:
-        return [self.output_rate, *[self.memory_rate] * (len(cell.states) - 1)]
+        return [self.output_rate if name in cell.put_out_states else self.memory_rate for name in cell.states]

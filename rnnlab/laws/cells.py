@@ -3,7 +3,8 @@
 T time, R replica, B batch, I input, H hidden.
 """
 
-from typing import Any
+from itertools import combinations
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell, initialise_cell
 from rnnlab.laws.ground import DTYPES, component, draw, net_of, right_aligned_mask, uniform
 from rnnlab.laws.knobs import observed
-from rnnlab.laws.law import hold, hold_same, law
+from rnnlab.laws.law import NotConcernedError, hold, hold_same, law
 from rnnlab.laws.subject import Subject
 from rnnlab.streams import generator
 
@@ -50,7 +51,10 @@ def _outputs(subject: Subject) -> list[Tensor]:
     initialise_cell(cell, 0, drawn, drawn, drawn, generator(0, "init"))
     net_of(cell, outputs=2).initialise_readout(0, drawn, drawn, generator(0, "init"))
     inputs, target = uniform(4, 1, 2, 3, seed=1), uniform(3, 1, 2, 2, seed=2)
-    return [unroll(cell, cell.told(inputs.float(), None, target.float())).output_KRBH]
+    output = unroll(cell, cell.told(inputs.float(), None, target.float())).output_KRBH
+    # Of the gradient too: it may be an estimate with keys of its own.
+    gradients = torch.autograd.grad(output.square().sum(), list(cell.parameters()), allow_unused=True)
+    return [output, *(gradient for gradient in gradients if gradient is not None)]
 
 
 @law("cell")
@@ -64,22 +68,23 @@ def it_has_the_states_and_blocks_that_it_says(subject: Subject) -> None:
     state = tuple(uniform(*s.shape, seed=5 + k) for k, s in enumerate(start))
     before = tuple(s.clone() for s in state)
     output, new = cell.step(told(cell, 1, 2, 4, seed=4)[0], state)
-    hold(output is new[0], "the output is not the first state component")
+    if len(cell.put_out_states) == 1:
+        hold(output is new[0], "the output is not the first state component")
+    hold_same(output, cell.put_out(new), f"the output, and the state components {cell.put_out_states}")
     hold([tuple(s.shape) for s in new] == shapes, f"a step leaves {[tuple(s.shape) for s in new]}, not {widths}")
     hold(all(not torch.equal(n, s) for n, s in zip(new, state, strict=True)), "a step leaves a component as it was")
     hold(
         all(torch.equal(s, b) for s, b in zip(state, before, strict=True)), "a step changes the state that it is given"
     )
-    stacked = [(cell.weight_input, cell.input_blocks), (cell.bias, cell.input_blocks)]
+    stacked = [(cell.weight_input, cell.input_blocks), (cell.bias, cell.bias_blocks)]
     stacked += [(cell.weight_recurrent, cell.blocks)] if cell.blocks else []
     for parameter, blocks in stacked:
         whole = torch.cat([cell.block(parameter, name) for name in blocks], dim=-1)
         hold_same(whole, parameter, f"blocks {blocks} side by side, and the parameter")
     named = "weight_recurrent" in dict(cell.named_parameters())
     hold(cell.recurrent == named, f"recurrent is {cell.recurrent}, and it has weight_recurrent: {named}")
-    same_number = len(cell.blocks) == len(cell.input_blocks)
-    alike = cell.blocks == cell.input_blocks or not same_number
-    hold(alike, f"a parameter's width does not tell {cell.blocks} from {cell.input_blocks}")
+    for one, other in combinations((cell.blocks, cell.input_blocks, cell.bias_blocks), 2):
+        hold(one == other or len(one) != len(other), f"a parameter's width does not tell {one} from {other}")
 
 
 @law("cell")
@@ -90,6 +95,8 @@ def gradients_and_adjoints_agree_with_the_oracle(subject: Subject) -> None:
 
 @law("cell")
 def gradients_pass_finite_differences(subject: Subject) -> None:
+    if not cast(type[Cell], subject.cls).differentiable:
+        raise NotConcernedError
     for activation in WITHOUT_AND_WITH:
         pass_finite_differences(draw(made(subject, activation, replicas=2, inputs=2, hidden=2)))
 

@@ -9,7 +9,7 @@ from rnnlab.laws.company import experiment_with
 from rnnlab.laws.ground import from_file
 from rnnlab.laws.law import hold, hold_same, law
 from rnnlab.laws.subject import Subject
-from rnnlab.tasks.task import Batch, stack
+from rnnlab.tasks.task import stack
 from rnnlab.training.population import Population
 from rnnlab.training.prepare import prepare
 from rnnlab.training.prober import Prober
@@ -27,7 +27,9 @@ def a_replica_trains_as_alone_to_the_bit(subject: Subject) -> None:
     hold(torch.equal(before, torch.get_rng_state()), "it draws from torch's own generator")
     for name, value in alone.items():
         hold_same(together[name][1:2], value, f"{name} of seed {SEEDS[1]} in a population, and alone")
-        hold(torch.isfinite(value).all(), f"{name} is not finite after two steps")
+        # An adjoint norm is NaN at a step that no example has, or that a slow cell has not reached.
+        there = value[~value.isnan()] if name == "the adjoint norm" else value
+        hold(torch.isfinite(there).all(), f"{name} is not finite after two steps")
     moved = [not torch.equal(together[n], p) for n, p in zip(fresh.names, fresh.stacked, strict=True)]
     hold(any(moved), "no parameter moves")
 
@@ -49,31 +51,21 @@ class _Training:
         self.experiment, self.seeds = experiment, seeds
         model = prepare(experiment, experiment.model(seeds), seeds)
         self.population = Population(model, seeds, experiment.optimiser, experiment.clipping)
-        self.prober, self.records, self.norms = Prober(experiment, seeds), list[StepRecord](), list[Tensor]()
+        self.prober, self.records = Prober(experiment, seeds), list[StepRecord]()
 
     def steps(self, *numbers: int) -> dict[str, Tensor]:
         """Parameters after steps of these numbers, and losses and recorded adjoint norms of all so far; (R, ...)."""
         for step in numbers:
             batch = stack([self.experiment.task.training_batch(seed, step) for seed in self.seeds])
             batch = batch.to(self.experiment.device, self.experiment.dtype)
-            record = training_step(self.experiment, self.population, self.prober, batch, step)
-            self.records.append(record)
-            if record.adjoint_RST is not None:
-                self.norms.append(_of_steps_that_are_there(record.adjoint_RST, batch))
+            self.records.append(training_step(self.experiment, self.population, self.prober, batch, step))
         found = {n: p.detach() for n, p in zip(self.population.names, self.population.stacked, strict=True)}
         found["the loss"] = torch.stack([record.loss_R for record in self.records], dim=1)
-        return {**found, "the adjoint norm": torch.stack(self.norms, dim=1)}
+        norms = [record.adjoint_RST for record in self.records if record.adjoint_RST is not None]
+        return {**found, "the adjoint norm": torch.stack(norms, dim=1)}
 
     def go_on_from(self, other: "_Training") -> None:
         """From what a checkpoint's file keeps of another; the records so far are in other files."""
         self.population.load_state_dict(from_file(other.population.state_dict()))
         self.prober.load_state_dict(from_file(other.prober.state_dict()), self.population)
-        self.records, self.norms = [*other.records], [*other.norms]
-
-
-def _of_steps_that_are_there(adjoint_RST: Tensor, batch: Batch) -> Tensor:
-    """With 0 in place of the NaN of a step that no example has."""
-    if batch.mask is None:
-        return adjoint_RST
-    nobody_RT = ~batch.mask.any(-1).T
-    return torch.where(nobody_RT.unsqueeze(1) & adjoint_RST.isnan(), 0.0, adjoint_RST)
+        self.records = [*other.records]

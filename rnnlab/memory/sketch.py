@@ -50,17 +50,18 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
     autograd_only = dropout.within or "adjoints" in regulariser.needs
-    cell, others = _tiny_cell(parts, packages), len(model.cells) - 1 if model else 0
+    cell = _tiny_cell(parts, packages)
+    taken = model.architecture.steps_of(len(model.cells), task.steps) if model else [task.steps]
     return Sketch(
         config=config,
         task=task,
         model=model,
         countless=countless,
-        states=(1 + others) * len(cell.states) if cell else 0,
-        # The others' outputs are read at every step by the next.
+        states=len(taken) * len(cell.states) if cell else 0,
+        # The outputs of all but the last are read at every step by the next.
         kept=sum(
-            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)
-            for count, outputs in ((1, last), (others, task.steps))
+            _kept(config, cell, rule, device, (steps, task.batch, outputs), autograd_only=autograd_only)
+            for steps, outputs in zip(taken, [*taken[:-1], min(last, taken[-1])], strict=True)
         )
         if cell
         else 0,

@@ -32,7 +32,8 @@ class Lyapunov:
     - `largest` (R,): the first exponent, in nats per step.
     - `kaplan_yorke` (R,): the dimension j + (l_1 + ... + l_j) / |l_{j+1}| (Kaplan & Yorke 1979); NaN where K exponents
       are too few to tell, as when their sum is not negative.
-    - `slope_predicted`, `slope_standard_error` (R,): -l_1 / ln 10, decades per step forward in t.
+    - `slope_predicted`, `slope_standard_error` (R,): -l_1 / ln 10, decades per step forward in t. (Of a cell that takes
+      every d-th step of the sequence, l_1 is per step of its own: divided by d here.)
     - `h.slope_measured` and the like (R,), by state component: the slope of an example's adjoint norms at this
       training step, over the time steps that count, mean over the batch. (The metrics have the slope of the batch's
       mean norm, over all steps. That mean belongs to the largest: in a chaotic net it grows faster than a typical one.)
@@ -84,8 +85,8 @@ class Lyapunov:
             "exponents_decades": exponents_RK / math.log(10),
             "largest": exponents_RK[:, 0],
             "kaplan_yorke": kaplan_yorke(exponents_RK, D),
-            "slope_predicted": -exponents_RK[:, 0] / math.log(10),
-            "slope_standard_error": error_RK[:, 0] / math.log(10),
+            "slope_predicted": -exponents_RK[:, 0] / math.log(10) / call.stride,
+            "slope_standard_error": error_RK[:, 0] / math.log(10) / call.stride,
         }
 
 

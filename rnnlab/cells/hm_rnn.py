@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor, nn
 
+from rnnlab.cells.affine import at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.contract import Count, Finite, Positive, Repeats, checked
 
@@ -112,7 +113,7 @@ class HMRNN(Cell):
         for l in range(1, self.layers + 1):
             h, c, z = old[f"h{l}"], old[f"c{l}"], old.get(f"z{l}")
             a = torch.baddbmm(self._four(self.bias, l - 1), h, self._own(l))
-            a = torch.baddbmm(a, heard, self._up(l) if l > 1 else self.weight_input)
+            a = torch.baddbmm(a, *at_least_two(heard, self._up(l) if l > 1 else self.weight_input))
             if z is not None:
                 told = z * old[f"h{l + 1}"]
                 a = torch.baddbmm(a, told, self._down(l))

@@ -68,8 +68,6 @@ PositiveShare = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
-Counts = Annotated[list[Count], Field(min_length=1)]
-"""A list of them, one at least."""
 Members = Annotated[dict[str, Any], Field(min_length=1)]
 """Components of the same group by name, at least one: each a mapping with a `_target_` in a configuration."""
 
@@ -82,8 +80,7 @@ _NAMES: dict[str, Any] = {
     "Count": Count, "CountOrZero": CountOrZero, "Repeats": Repeats, "Seed": Seed, "Finite": Finite,
     "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
-    "OpenShare": OpenShare, "Members": Members, "Counts": Counts, "Percentage": Percentage, "Literal": Literal,
-    "bool": bool,
+    "OpenShare": OpenShare, "Members": Members, "Percentage": Percentage, "Literal": Literal, "bool": bool,
     "int": int, "float": float, "str": str, "list": list, "None": None,
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.cells.cell import ActivationFactory, Cell, State
-from rnnlab.contract import Count, Counts, checked
+from rnnlab.contract import Count, checked
 from rnnlab.plan import Plan, Refusal
 
 LINKED: dict[str, Callable[[Any, Any], Any]] = {
@@ -38,30 +38,33 @@ class Clockwork(Cell):
         activation: makes phi.
         replicas, inputs: R, I.
     Raises:
-        ValueError: the periods do not rise.
+        ValueError: there are no periods, or they do not rise.
     """
 
     blocks: ClassVar[tuple[str, ...]] = ("hidden",)
     states: ClassVar[tuple[str, ...]] = ("h",)
     period: Tensor
+    links: Tensor
+    """(R, H, H): 1 where an entry of W may act, else 0."""
 
     @checked
     def __init__(
         self,
         *,
         hidden: Count,
-        periods: Counts,
+        periods: list[Count],
         connections: Literal["slow_to_fast", "isolated", "all"],
         activation: ActivationFactory,
         replicas: Count,
         inputs: Count,
     ) -> None:
-        if sorted(set(periods)) != periods:
-            raise ValueError(f"periods={periods} must rise")
+        if not periods or sorted(set(periods)) != periods:
+            raise ValueError(f"periods={periods} must be at least one, and rise")
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.periods, self.connections = periods, connections
         of_units = [float(T) for T, size in zip(periods, self.sizes, strict=True) for _ in range(size)]
         self.register_buffer("period", torch.tensor(of_units).repeat(replicas, 1, 1))
+        self.register_buffer("links", LINKED[connections](self.period.mT, self.period).to(self.period))
         self.activation = activation()
 
     def why_not(self, plan: Plan) -> Refusal:
@@ -83,12 +86,8 @@ class Clockwork(Cell):
         linked = LINKED[self.connections]
         return sum(a * b for source, a in modules for target, b in modules if not linked(source, target))
 
-    def linked(self) -> Tensor:
-        """(R, H, H) bool: which entries of W may act."""
-        return LINKED[self.connections](self.period.mT, self.period)
-
     def constrain(self) -> None:
-        self.weight_recurrent.detach().masked_fill_(~self.linked(), 0)
+        self.weight_recurrent.detach().mul_(self.links)
 
     def told(self, input_TRBI: Tensor, mask_TRB: Tensor | None, target_KRBO: Tensor | None) -> Tensor:
         """With t, from 0 at the first step that an example has."""
@@ -98,7 +97,7 @@ class Clockwork(Cell):
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
         input_RBI, t_RB1 = input_RBI.split([self.inputs, 1], dim=-1)
-        W = torch.where(self.linked(), self.weight_recurrent, 0.0)
-        a = torch.baddbmm(torch.baddbmm(self.bias, input_RBI, self.weight_input), h, W)
+        a = torch.baddbmm(self.bias, input_RBI, self.weight_input)
+        a = torch.baddbmm(a, h, self.weight_recurrent * self.links)
         h = torch.where(t_RB1.round() % self.period == 0, self.activation(a), h)
         return h, (h,)

@@ -70,9 +70,7 @@ def _may_be(wrong: Any, kind: Any) -> bool:
     if isinstance(wrong, str):
         return kind is str or str in get_args(kind)
     if isinstance(wrong, list):
-        while hasattr(kind, "__origin__"):  # of Annotated[list[int], …]: list[int], then list
-            kind = kind.__origin__
-        return kind is list
+        return getattr(kind, "__origin__", kind) is list
     return wrong == -3.5 and kind == Finite
 
 

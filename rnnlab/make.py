@@ -92,4 +92,5 @@ def empty_model(parts: Configured, packages: Collection[str], task: Task, parame
 
 def parameter_count(model: nn.Module, replicas: int) -> int:
     """Learned numbers of one replica."""
-    return sum(p.numel() for p in model.parameters()) // replicas
+    absent = sum(part.absent for part in model.modules() if isinstance(part, Cell))
+    return sum(p.numel() for p in model.parameters()) // replicas - absent

@@ -172,6 +172,14 @@ class Cell(nn.Module):
         for name, shift in self.bias_shifts.items():
             self.block(self.bias[replica], name).add_(shift)
 
+    @property
+    def absent(self) -> int:
+        """How many entries of its parameters, per replica, are no connections and stay 0."""
+        return 0
+
+    def constrain(self) -> None:
+        """Put the parameters back to where they have to be, in place: after every draw and every update."""
+
     def zero_state(self, input_RBI: Tensor) -> State:
         """The initial state for inputs like these: zeros."""
         R, B, _ = input_RBI.shape
@@ -250,6 +258,7 @@ def initialise_cell(
             if isinstance(module, Initialises):
                 module.initialise(replica, generator)
         cell.shift_biases(replica)
+        cell.constrain()
 
 
 def _draw(block_IO: Tensor, initialiser: Initialiser, generator: Generator) -> None:

@@ -49,12 +49,13 @@ def _outputs(subject: Subject) -> list[Tensor]:
     cell = made(subject)
     drawn = component("initialiser", "uniform", {"units": cell.hidden})
     initialise_cell(cell, 0, drawn, drawn, drawn, generator(0, "init"))
-    net_of(cell, outputs=2).initialise_readout(0, drawn, drawn, generator(0, "init"))
+    net = net_of(cell, outputs=2)
+    net.initialise_readout(0, drawn, drawn, generator(0, "init"))
     inputs, target = uniform(4, 1, 2, 3, seed=1), uniform(3, 1, 2, 2, seed=2)
-    output = unroll(cell, cell.told(inputs.float(), None, target.float())).output_KRBH
+    prediction = net.readout(unroll(cell, cell.told(inputs.float(), None, target.float())).output_KRBH)
     # Of the gradient too: it may be an estimate with keys of its own.
-    gradients = torch.autograd.grad(output.square().sum(), list(cell.parameters()), allow_unused=True)
-    return [output, *(gradient for gradient in gradients if gradient is not None)]
+    gradients = torch.autograd.grad(prediction.square().sum(), list(cell.parameters()), allow_unused=True)
+    return [prediction, *(gradient for gradient in gradients if gradient is not None)]
 
 
 @law("cell")

@@ -107,9 +107,12 @@ def _single(batch: Batch, chunk_N: Tensor) -> Batch:
 
 
 def _replicated(model: Model, replica_N: Tensor) -> Model:
-    """N replicas, each with the parameters of one of the model's."""
+    """N replicas, each with the parameters and buffers of one of the model's."""
     result = copy.deepcopy(model)
     for name, parameter in model.named_parameters():
         owner, _, leaf = name.rpartition(".")
         setattr(result.get_submodule(owner), leaf, nn.Parameter(parameter.detach()[replica_N]))
+    for name, buffer in model.named_buffers():
+        owner, _, leaf = name.rpartition(".")
+        setattr(result.get_submodule(owner), leaf, buffer[replica_N])
     return result

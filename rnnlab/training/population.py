@@ -119,6 +119,8 @@ class Population:
                 raise
             # The size of the step is no number of this dtype: other optimisers make the parameters infinite then.
             usable_R = torch.zeros_like(usable_R)
+        for cell in self.model.cells.values():
+            cell.constrain()
         self.healthy_R = self.healthy_R & usable_R
         self.take_back(before)
         return self.healthy_R

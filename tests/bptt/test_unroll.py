@@ -81,8 +81,8 @@ PERTURBED = [o for o in CELLS if o in THROUGH_THE_STEP or len(drawn_cell(o).stat
 def test_a_state_s_adjoint_is_what_a_small_change_of_it_does_to_the_loss(option: str, masked: bool) -> None:
     T, R, B, H = 4, 2, 2, 3
     cell = drawn_cell(option, replicas=R, inputs=2, hidden=H)
-    inputs, cotangent = uniform(T, R, B, 2, seed=3), uniform(T, R, B, H, seed=4)
-    mask = right_aligned_mask(T, R, B) if masked else None
+    mask, cotangent = right_aligned_mask(T, R, B) if masked else None, uniform(T, R, B, H, seed=4)
+    inputs = cell.told(uniform(T, R, B, 2, seed=3), mask, None)
     unrolled = unroll(cell, inputs, mask_TRB=mask, record=True)
     (unrolled.output_KRBH * cotangent).sum().backward()
 
@@ -119,7 +119,7 @@ def test_a_mask_without_gaps_changes_nothing(option: str) -> None:
     results = []
     for mask in (None, torch.ones(6, 2, 3, dtype=torch.bool)):
         cell = drawn_cell(option, replicas=2)
-        unrolled = unroll(cell, uniform(6, 2, 3, 3, seed=5), mask_TRB=mask, record=True)
+        unrolled = unroll(cell, cell.told(uniform(6, 2, 3, 3, seed=5), mask, None), mask_TRB=mask, record=True)
         unrolled.output_KRBH[-1].square().sum().backward()
         results.append([unrolled.output_KRBH, norms(unrolled), *(p.grad for p in cell.parameters())])
     for without, full in zip(*results, strict=True):
@@ -132,9 +132,9 @@ def test_a_masked_example_is_the_short_sequence_alone(option: str) -> None:
     cell = drawn_cell(option)
     inputs = uniform(T, 1, 2, 3, seed=6)
     mask = torch.arange(T).view(-1, 1, 1) >= torch.tensor([0, T - short])
-    together = unroll(cell, inputs, mask_TRB=mask, record=True)
+    together = unroll(cell, cell.told(inputs, mask, None), mask_TRB=mask, record=True)
     together.output_KRBH[-1].square().sum().backward()
-    alone = unroll(cell, inputs[T - short :, :, 1:], record=True)
+    alone = unroll(cell, cell.told(inputs[T - short :, :, 1:], None, None), record=True)
     alone.output_KRBH[-1].square().sum().backward()
     torch.testing.assert_close(together.output_KRBH[-short:, :, 1:], alone.output_KRBH)
     torch.testing.assert_close(norms(together)[:, T - short :, :, 1:], norms(alone), rtol=1e-10, atol=0)
@@ -146,7 +146,8 @@ def test_recording_leaves_outputs_and_gradients_alone(option: str) -> None:
     results = []
     for record in (False, True):
         cell = drawn_cell(option, replicas=2, dtype=torch.float32)
-        unrolled = unroll(cell, uniform(6, 2, 3, 3, seed=7, dtype=torch.float32), record=record)
+        inputs = cell.told(uniform(6, 2, 3, 3, seed=7, dtype=torch.float32), None, None)
+        unrolled = unroll(cell, inputs, record=record)
         unrolled.output_KRBH.square().sum().backward()
         assert (unrolled.adjoint_norm_STRB is None) != record
         results.append([unrolled.output_KRBH, *unrolled.state, *(p.grad for p in cell.parameters())])
@@ -162,7 +163,8 @@ def test_last_keeps_the_trailing_outputs(last: int) -> None:
 
 @pytest.mark.parametrize("option", CELLS)
 def test_a_sequence_may_be_unrolled_in_two_parts(option: str) -> None:
-    cell, inputs = drawn_cell(option), uniform(6, 1, 2, 3, seed=9)
+    cell = drawn_cell(option)
+    inputs = cell.told(uniform(6, 1, 2, 3, seed=9), None, None)
     whole, first = unroll(cell, inputs), unroll(cell, inputs[:2])
     second = unroll(cell, inputs[2:], state=first.state)
     assert torch.equal(torch.cat([first.output_KRBH, second.output_KRBH]), whole.output_KRBH)
@@ -236,7 +238,7 @@ def test_clip_norm_measures_what_float32_squares_cannot_hold(scale: float) -> No
 def test_truncation_lets_no_gradient_reach_an_input_before_the_cut(option: str) -> None:
     cell = drawn_cell(option)
     inputs = uniform(8, 1, 2, 3, seed=15).requires_grad_()
-    unrolled = unroll(cell, inputs, rule=RULES["truncate"], record=True, last=1)
+    unrolled = unroll(cell, cell.told(inputs, None, None), rule=RULES["truncate"], record=True, last=1)
     unrolled.output_KRBH.square().sum().backward()
     assert inputs.grad is not None
     reached = (inputs.grad != 0).any(-1).all(-1).squeeze(-1).tolist()
@@ -248,7 +250,7 @@ def test_truncation_lets_no_gradient_reach_an_input_before_the_cut(option: str) 
 @pytest.mark.parametrize("option", CELLS)
 def test_truncated_adjoints_come_from_the_outputs_of_their_own_segment(option: str) -> None:
     cell = drawn_cell(option)
-    inputs, cotangent = uniform(8, 1, 2, 3, seed=16), uniform(8, 1, 2, 4, seed=17)
+    inputs, cotangent = cell.told(uniform(8, 1, 2, 3, seed=16), None, None), uniform(8, 1, 2, 4, seed=17)
     whole = unroll(cell, inputs, rule=RULES["truncate"], record=True)
     (whole.output_KRBH * cotangent).sum().backward()
     state = None
@@ -262,7 +264,8 @@ def test_truncated_adjoints_come_from_the_outputs_of_their_own_segment(option: s
 
 @pytest.mark.parametrize("option", CELLS)
 def test_no_rule_at_all_is_the_none_rule(option: str) -> None:
-    cell, inputs = drawn_cell(option), uniform(5, 1, 2, 3, seed=18)
+    cell = drawn_cell(option)
+    inputs = cell.told(uniform(5, 1, 2, 3, seed=18), None, None)
     results = []
     for rule in (None, RULES["none"]):
         unrolled = unroll(cell, inputs, rule=rule, record=True)

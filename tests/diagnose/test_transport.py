@@ -32,7 +32,8 @@ def taken(*overrides, prepare=None):
 def gains_by_the_oracle(model, task, batch):
     """From an explicit reverse sweep that starts at the last step's loss alone."""
     outputs, state = [], model.cell.zero_state(batch.input[0])
-    for t, input_RBI in enumerate(batch.input):
+    inputs = model.cell.told(batch.input, batch.mask, None)
+    for t, input_RBI in enumerate(inputs):
         output, new = model.cell.step(input_RBI, state)
         live = torch.ones_like(new[0][..., :1], dtype=torch.bool) if batch.mask is None else batch.mask[t].unsqueeze(-1)
         state = tuple(torch.where(live, n, old) for n, old in zip(new, state, strict=True))
@@ -42,7 +43,7 @@ def gains_by_the_oracle(model, task, batch):
     cotangent = torch.zeros_like(torch.stack(outputs))
     cotangent[-1] = direct[-1]
     model.requires_grad_(True)  # the oracle gives gradients of parameters too
-    swept = reverse_sweep(model.cell, batch.input, cotangent, mask_TRB=batch.mask)
+    swept = reverse_sweep(model.cell, inputs, cotangent, mask_TRB=batch.mask)
     model.requires_grad_(False)
     norm_TB = swept.adjoints[model.cell.states.index(carrier(model.cell))][:, 0].norm(dim=-1)
     if batch.mask is not None:

@@ -250,7 +250,8 @@ def test_truncation_lets_no_gradient_reach_an_input_before_the_cut(option: str) 
 @pytest.mark.parametrize("option", CELLS)
 def test_truncated_adjoints_come_from_the_outputs_of_their_own_segment(option: str) -> None:
     cell = drawn_cell(option)
-    inputs, cotangent = cell.told(uniform(8, 1, 2, 3, seed=16), None, None), uniform(8, 1, 2, 4, seed=17)
+    inputs = cell.told(uniform(8, 1, 2, 3, seed=16), None, None)
+    cotangent = uniform(8, 1, 2, cell.width, seed=17)
     whole = unroll(cell, inputs, rule=RULES["truncate"], record=True)
     (whole.output_KRBH * cotangent).sum().backward()
     state = None

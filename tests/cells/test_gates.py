@@ -28,7 +28,7 @@ def test_a_cell_s_gates_are_between_zero_and_one_and_named_by_blocks(option):
     cell = drawn_cell(option, replicas=2, inputs=3, hidden=5)
     gates = stepped(cell)[0]
     assert cell.gated == bool(gates)
-    assert set(gates) <= set(cell.input_blocks)
+    assert set(gates) <= set(cell.bias_blocks)
     for gate in gates.values():
         assert gate.shape == (2, 4, 5)
         assert ((gate > 0) & (gate < 1)).all()

@@ -74,13 +74,14 @@ def test_an_initialiser_sees_weights_as_out_by_in(option: str) -> None:
         "task=copy", "task.length=5", seeds=(0,),
     )  # fmt: skip
     owner = model.cell if model.predicts else model
-    readout = [(owner.weight_output, 300)] if hasattr(owner, "weight_output") else []
+    heard = 300 if model.predicts else model.cell.width
+    readout = [(owner.weight_output, heard)] if hasattr(owner, "weight_output") else []
     for weight, fan_in in ((model.cell.weight_input, 10), *readout):
         assert weight.shape[1] == fan_in
         assert weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.05)
 
 
-START_AS_CONSTANTS = ("gain", "bias_candidate_recurrent", "bias_cell")
+START_AS_CONSTANTS = ("gain", "bias_candidate_recurrent", "bias_cell", "bias_boundary")
 
 
 @pytest.mark.parametrize(

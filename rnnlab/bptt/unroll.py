@@ -70,7 +70,7 @@ def unroll(
     """
     T, R, B, _ = input_TRBI.shape
     rule = NoRule() if rule is None else rule
-    state = _fresh(cell.zero_state(input_TRBI[0])) if state is None else state
+    state = _fresh(cell.zero_state(input_TRBI[0]) if state is None else state)
     norms = input_TRBI.new_zeros(len(cell.states), T, R, B, dtype=torch.float64) if record else None
     adjoints = tuple(input_TRBI.new_zeros(T, *component.shape) for component in state) if vectors else None
     outer = T if last is None else last
@@ -79,7 +79,7 @@ def unroll(
 
     def enter(t: int, state: State) -> State:
         if rule.cuts(t):
-            state = _fresh(state)
+            state = _fresh(tuple(component.detach() for component in state))
         return _carrying(rule, cell, t, state) if rule.carries else state
 
     for t, step in enumerate(walk(cell, input_TRBI, state, mask_TRB, enter=enter)):
@@ -98,8 +98,8 @@ def unroll(
 
 
 def _fresh(state: State) -> State:
-    """The same numbers, from which a graph begins: else what depends on nothing but them would have no adjoint."""
-    return tuple(component.detach().requires_grad_() for component in state)
+    """The same numbers, each with a gradient: else what depends on nothing but them would have no adjoint."""
+    return tuple(part if part.requires_grad else part.detach().requires_grad_() for part in state)
 
 
 class _Direct:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.architectures.model import Model
 from rnnlab.bptt.fused.unroll import numbers_kept
 from rnnlab.bptt.fused.unroll import why_not as no_fused
 from rnnlab.bptt.scan import scan_unroll
@@ -50,6 +51,7 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
     autograd_only = dropout.within or "adjoints" in regulariser.needs
+    places = _places(model) if model else 1
     cell, others = _tiny_cell(parts, packages), len(model.cells) - 1 if model else 0
     return Sketch(
         config=config,
@@ -59,7 +61,8 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         states=(1 + others) * len(cell.states) if cell else 0,
         # The others' outputs are read at every step by the next.
         kept=sum(
-            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)
+            count
+            * _kept(config, cell, rule, device, (task.steps, task.batch * places, outputs), autograd_only=autograd_only)
             for count, outputs in ((1, last), (others, task.steps))
         )
         if cell
@@ -68,6 +71,12 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         drawn=_drawn(task) if isinstance(task, Generated) and task.examples else 0,
         last=last,
     )
+
+
+def _places(model: Model) -> int:
+    """At which every unit of the net's cells stands, where each of the task's steps is one of theirs."""
+    grid = next(iter(model.cells.values())).grid
+    return math.prod(grid) if grid == model.sizes.grid else 1
 
 
 def _drawn(task: Generated) -> int:
@@ -106,7 +115,7 @@ def _kept(
     """Numbers per replica, by whichever engine `rnnlab.bptt.engine.choose` may take that keeps fewest.
 
     Args:
-        sizes: time steps, examples, and trailing outputs that are needed.
+        sizes: time steps, examples at all their places, and trailing outputs that are needed.
         autograd_only: whether the autograd engine alone serves.
     """
     T, B, last = sizes

@@ -29,7 +29,6 @@ from rnnlab.tasks.task import Batch
 
 T, R, B, C, H = 5, 2, 3, 2, 3
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
-pytestmark = pytest.mark.technique("cell=conv_lstm")
 
 
 def conv(grid: tuple[int, int], *, replicas: int = R, channels: int = C, **changes: Any) -> Cell:
@@ -50,6 +49,7 @@ def lstm_like(cell: Cell) -> Cell:
     return lstm
 
 
+@pytest.mark.technique("cell=conv_lstm")
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_of_one_pixel_it_is_the_lstm(kernel: int) -> None:
     """Whatever the kernels: there is nothing else to read."""
@@ -66,6 +66,7 @@ def test_of_one_pixel_it_is_the_lstm(kernel: int) -> None:
         torch.testing.assert_close(cell.get_parameter(name).grad, parameter.grad, **CLOSE)
 
 
+@pytest.mark.technique("cell=conv_lstm")
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 def test_with_kernels_of_one_place_it_is_an_lstm_at_every_pixel(padding: str) -> None:
     grid = (4, 3)
@@ -82,6 +83,7 @@ def test_with_kernels_of_one_place_it_is_an_lstm_at_every_pixel(padding: str) ->
         torch.testing.assert_close(cell.get_parameter(name).grad, parameter.grad, **CLOSE)
 
 
+@pytest.mark.technique("cell=conv_lstm")
 def test_a_step_is_the_paper_s_equations() -> None:
     """Peepholes too: i and f see C_{t-1}, o sees C_t (another's code has C_{t-1} in all three)."""
     grid = (4, 5)
@@ -118,6 +120,7 @@ def test_a_peephole_of_the_output_gate_sees_the_present_and_those_of_the_others_
         assert steps == 2 or not of_if.any()
 
 
+@pytest.mark.technique("cell=conv_lstm")
 @pytest.mark.parametrize("shift", [(1, 0), (0, 2), (3, -1)])
 def test_on_a_circle_a_shifted_film_gives_shifted_states(shift: tuple[int, int]) -> None:
     grid = (4, 5)
@@ -134,6 +137,7 @@ def test_on_a_circle_a_shifted_film_gives_shifted_states(shift: tuple[int, int])
     assert not torch.allclose(unroll(bounded, moved(inputs)).output_KRBH, moved(unroll(bounded, inputs).output_KRBH))
 
 
+@pytest.mark.technique("cell=conv_lstm")
 @pytest.mark.parametrize(("k_input", "k_state"), [(1, 3), (3, 3), (5, 3), (1, 1), (3, 1), (2, 2), (1, 2), (3, 4)])
 @pytest.mark.parametrize("peepholes", [False, True])
 def test_the_light_cone(k_input: int, k_state: int, peepholes: bool) -> None:

@@ -1,6 +1,6 @@
 """From a configuration to an experiment: what makes no sense is refused, sizes and engine are chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from rnnlab.config import Config
 from rnnlab.contract import ConfigError, members_of
 from rnnlab.experiment import Experiment
 from rnnlab.groups import COMPONENTS
-from rnnlab.make import Configured, empty_model, make, make_cell, make_model, parameter_count
+from rnnlab.make import Configured, empty_model, make, make_cell, make_model, parameter_count, sizes_of
 from rnnlab.matching import Match, match
 from rnnlab.memory.available import available
 from rnnlab.memory.need import Need, needed
@@ -123,7 +123,7 @@ def _matched(config: Config, task: Task) -> tuple[Config, Match | None]:
         return config, None
 
     packages, parts = config.allowed_packages, _sized(config, 2)
-    first = make_cell(parts, packages, replicas=1, inputs=task.inputs, outputs=task.outputs)
+    first = _cell(parts, packages, task)
     parametrisation = make("parametrisation", parts["parametrisation"], packages, steps=task.steps)
     ask(Plan(config, {"cell": first, "parametrisation": parametrisation}), "parametrisation")
 
@@ -161,17 +161,20 @@ def _parameters(config: Config, hidden: int, task: Task, parametrisation: Parame
 
 def _looked_at(config: Config, task: Task) -> Cell:
     """A cell that tells what it has. It may be large, so it has no numbers, unless one of the user's own needs some."""
+    parts, packages = config.components, config.allowed_packages
     try:
         with torch.device("meta"):
-            cell = make_cell(
-                config.components, config.allowed_packages, replicas=1, inputs=task.inputs, outputs=task.outputs
-            )
+            cell = _cell(parts, packages, task)
         assert cell.gated in (False, True)
         return cell
     except (RuntimeError, ConfigError):
-        return make_cell(
-            config.components, config.allowed_packages, replicas=1, inputs=task.inputs, outputs=task.outputs
-        )
+        return _cell(parts, packages, task)
+
+
+def _cell(parts: Configured, packages: Collection[str], task: Task) -> Cell:
+    """Of one replica, as the task's inputs want it."""
+    grid = sizes_of(parts, task, replicas=1).grid
+    return make_cell(parts, packages, replicas=1, inputs=task.inputs, outputs=task.outputs, grid=grid)
 
 
 def _memory(config: Config, device: torch.device, found: Match | None, *, trains: bool) -> Need:

@@ -71,9 +71,9 @@ Percentage = Annotated[float, Field(ge=0, le=100)]
 Members = Annotated[dict[str, Any], Field(min_length=1)]
 """Components of the same group by name, at least one: each a mapping with a `_target_` in a configuration."""
 
-CONTEXT = ("replicas", "inputs", "outputs", "units", "steps", "activation")
-"""What a component's signature may name without its YAML doing so: `build` passes R, I, H, the task's number of time
-steps and the activation."""
+CONTEXT = ("replicas", "inputs", "outputs", "grid", "units", "steps", "activation")
+"""What a component's signature may name without its YAML doing so: `build` passes R, I, O, the rows and columns of
+places that the inputs of a step come from, H, the task's number of time steps and the activation."""
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {

@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
-from rnnlab.cells.cell import Cell
+from rnnlab.cells.cell import Cell, Grid
 from rnnlab.contract import OURS, ConfigError, common_to, component_class, members_of, without_stack
 from rnnlab.membership import lacks
 from rnnlab.messages import one_line
@@ -54,27 +54,54 @@ def _refuse_where(lacking: str, key: str, config: dict[str, Any]) -> None:
 
 
 def make_cell(
-    parts: Configured, packages: Collection[str] = (OURS,), *, replicas: int, inputs: int, outputs: int
+    parts: Configured,
+    packages: Collection[str] = (OURS,),
+    *,
+    replicas: int,
+    inputs: int,
+    outputs: int,
+    grid: Grid = (1, 1),
+    **changes: Any,
 ) -> Cell:
-    """The configured cell with its activation, all parameters zero, in a net with so many outputs."""
+    """The configured cell with its activation, all parameters zero, in a net with so many outputs.
+
+    Args:
+        grid: of the images that its inputs are.
+        changes: to its hyper-parameters.
+    """
     units = parts["cell"]["hidden"]
     return make(
         "cell",
-        parts["cell"],
+        {**parts["cell"], **changes},
         packages,
         replicas=replicas,
         inputs=inputs,
         outputs=outputs,
+        grid=grid,
         activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
     )
 
 
 def make_model(parts: Configured, packages: Collection[str], task: Task, *, replicas: int) -> Model:
     """The configured net for a task, all parameters zero."""
+    sizes = sizes_of(parts, task, replicas=replicas)
     return Model(
         make("architecture", parts["architecture"], packages),
-        lambda inputs: make_cell(parts, packages, replicas=replicas, inputs=inputs, outputs=task.outputs),
-        Sizes(replicas=replicas, inputs=task.inputs, outputs=task.outputs, hidden=parts["cell"]["hidden"]),
+        lambda inputs, grid=sizes.grid, **changes: make_cell(
+            parts, packages, replicas=replicas, inputs=inputs, outputs=task.outputs, grid=grid, **changes
+        ),
+        sizes,
+    )
+
+
+def sizes_of(parts: Configured, task: Task, *, replicas: int) -> Sizes:
+    """What a net for a task is made for."""
+    return Sizes(
+        replicas=replicas,
+        inputs=task.inputs,
+        outputs=task.outputs,
+        hidden=parts["cell"]["hidden"],
+        image=getattr(task, "image", None),
     )
 
 

@@ -6,15 +6,17 @@ T time, K trailing steps, R replica, B batch, I input, H hidden, O output.
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
 from rnnlab.bptt.passage import Passage
-from rnnlab.cells.cell import Cell, Initialiser
+from rnnlab.cells.cell import Cell, Grid, Initialiser
 
-MakeCell = Callable[[int], Cell]
-"""Makes the configured cell for so many inputs I, with H units and all parameters zero."""
+MakeCell = Callable[..., Cell]
+"""Makes the configured cell for so many inputs I, with H units and all parameters zero. Keywords stand in the place of
+its hyper-parameters, or of the `grid` of the task's images."""
 Parts = Mapping[str, Any]
 """The modules of a net by name."""
 
@@ -25,12 +27,24 @@ class Sizes:
 
     replicas, inputs, outputs: R, I, O.
     hidden: H, `cell.hidden`.
+    image: channels, height and width of the task's images; None where it has none.
     """
 
     replicas: int
     inputs: int
     outputs: int
     hidden: int
+    image: tuple[int, int, int] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Of the image that a step reads whole, channel after channel; (1, 1) where it reads none."""
+        return self.image[1:] if self.image and prod(self.image) == self.inputs else (1, 1)
+
+    @property
+    def imagines(self) -> bool:
+        """Whether a prediction is such an image, too."""
+        return self.image is not None and prod(self.image) == self.outputs
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ T time, K scored steps, R replica, B batch, H hidden, O output.
 """
 
 import copy
+from math import prod
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ PARAMETRISED = "parametrised"
 class Model(nn.Module):
     """An architecture's parts by their names, and a linear readout o_t = y_t V + c of what it lets the readout see.
 
+    Where the prediction is an image, and the readout sees units at its places, the readout is the same at every place,
+    a 1x1 convolution: H and O are those of a place then.
+
     A cell that makes the prediction itself (`Cell.predicts`) leaves nothing to read out: its first outputs are it.
     Under a parametrisation the cells have no recurrent weights of their own; a batch goes through `effective()`.
 
@@ -43,8 +47,9 @@ class Model(nn.Module):
             self.add_module(name, part)
         self.predicts = any(cell.predicts for cell in self.cells.values())
         if not self.predicts:
-            R, O = sizes.replicas, sizes.outputs
-            self.weight_output = nn.Parameter(torch.zeros(R, architecture.width(parts), O))
+            self.places = self._places(architecture.width(parts))
+            R, O = sizes.replicas, sizes.outputs // self.places
+            self.weight_output = nn.Parameter(torch.zeros(R, architecture.width(parts) // self.places, O))
             self.bias_output = nn.Parameter(torch.zeros(R, 1, O))
 
     @property
@@ -75,8 +80,18 @@ class Model(nn.Module):
         if self.predicts:
             return output_KRBH[..., : self.sizes.outputs].transpose(0, 1)
         K, R, B, H = output_KRBH.shape
-        flat_RNH = output_KRBH.transpose(0, 1).reshape(R, K * B, H)
-        return affine(flat_RNH, self.weight_output, self.bias_output).view(R, K, B, -1)
+        P, output_RKBH = self.places, output_KRBH.transpose(0, 1)
+        if P > 1:
+            output_RKBH = output_RKBH.reshape(R, K, B, H // P, P).transpose(-1, -2)
+        flat_RNH = output_RKBH.reshape(R, K * B * P, H // P)
+        read_RNO = affine(flat_RNH, self.weight_output, self.bias_output)
+        return read_RNO.view(R, K, B, -1) if P == 1 else read_RNO.view(R, K, B, P, -1).transpose(-1, -2).flatten(3)
+
+    def _places(self, width: int) -> int:
+        """Of the image that is predicted, where what the readout sees stands at them; else one."""
+        places = prod(self.sizes.grid) if self.sizes.imagines else 1
+        stands = [*self.cells.values()][-1].grid == self.sizes.grid
+        return places if stands and width % places == 0 else 1
 
     def initialise_readout(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
         """Draw one replica's readout, which a cell that predicts may have itself."""

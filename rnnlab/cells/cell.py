@@ -14,6 +14,8 @@ from torch import Generator, Tensor, nn
 from rnnlab.cells.affine import at_least_two
 from rnnlab.plan import Plan
 
+Grid = tuple[int, int]
+"""Rows and columns of places, pixels of an image, say; (1, 1) where inputs are none."""
 State = tuple[Tensor, ...]
 """One tensor per name in the cell's `states`, (R, B, width); see `Cell.widths`."""
 
@@ -49,6 +51,10 @@ class Cell(nn.Module):
     """Whether states are multiplied by `weight_recurrent` as it stands, and not by something made from it."""
     least: ClassVar[int] = 1
     """The fewest units that it can have."""
+    grid: Grid = (1, 1)
+    """Places that each of its H units stands at: a state component holds unit after unit, each with all its places."""
+    convolves: ClassVar[bool] = False
+    """Whether it can be given a `grid`."""
     predicts: ClassVar[bool] = False
     """Whether its first outputs are the prediction itself: the net has no readout then."""
     carried: ClassVar[dict[str, str]] = {}

@@ -26,7 +26,10 @@ CLOSE: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-13}
 
 
 def made(subject: Subject, activation: Any = "tanh", *, replicas: int = 1, inputs: int = 3, **changes: int) -> Cell:
-    """The cell, with all parameters zero; `activation` is an option of rnnlab's, or makes one for (replicas, units)."""
+    """The cell, with all parameters zero; to one that knows of places, its inputs are a row of pixels.
+
+    `activation` is an option of rnnlab's, or makes one for (replicas, units).
+    """
     changed = subject.changed(**changes)
     context = {"replicas": replicas, "units": changed.values["hidden"]}
     if isinstance(activation, str):
@@ -34,9 +37,16 @@ def made(subject: Subject, activation: Any = "tanh", *, replicas: int = 1, input
             replicas=replicas,
             inputs=inputs,
             outputs=2,
+            grid=(1, inputs),
             activation=lambda: component("activation", activation, context),
         )
-    return changed.make(replicas=replicas, inputs=inputs, outputs=2, activation=lambda: activation.make(**context))
+    return changed.make(
+        replicas=replicas,
+        inputs=inputs,
+        outputs=2,
+        grid=(1, inputs),
+        activation=lambda: activation.make(**context),
+    )
 
 
 def told(cell: Cell, *shape: int, seed: int, mask: Tensor | None = None, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -23,6 +23,8 @@ USUAL = ("rnn", "lstm", "gru")
 """Cells that go first."""
 TASKS = (("adding", 9), ("copy", 4), ("adding", 45))
 """Options and lengths."""
+IMAGES = ("image_density", None)
+"""A task whose length is that of its images, for what is about them."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Company:
 
     cell: str
     task: str
-    length: int
+    length: int | None
     architecture: str = "single"
 
 
@@ -100,14 +102,16 @@ def _companies(subject: Subject) -> Iterator[Company]:
     yield from usual[: len(TASKS) if subject.group == "cell" else None]
     if subject.group != "cell" and subject.target not in _FOUND:
         others = sorted(p.stem for p in (config_folder() / "cell").glob("*.yaml"))
-        yield from (Company(cell, *TASKS[0]) for cell in others if cell not in USUAL)
+        others = [cell for cell in others if cell not in USUAL]
+        yield from (Company(cell, *task) for task in (TASKS[0], IMAGES) for cell in others)
 
 
 def _config(subject: Subject, company: Company, **changes: Any) -> Config:
     raw = composed(*SMALL)
     raw["cell"] = leaf("cell", company.cell, hidden=5)
     raw["architecture"] = leaf("architecture", company.architecture)
-    raw["task"] = leaf("task", company.task, length=company.length, batch=4)
+    length = {} if company.length is None else {"length": company.length}
+    raw["task"] = leaf("task", company.task, **length, batch=4)
     if subject.group == "probes":
         raw["probes"] = {subject.key.partition(".")[2]: subject.config}
     else:

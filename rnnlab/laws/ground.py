@@ -16,7 +16,7 @@ from torch import Tensor
 from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
 from rnnlab.architectures.single import Single
-from rnnlab.cells.cell import Cell
+from rnnlab.cells.cell import Cell, Grid
 from rnnlab.config import config_folder
 from rnnlab.groups import GROUPS
 from rnnlab.make import make
@@ -104,9 +104,11 @@ def drawn_cell(
     replicas: int = 1,
     inputs: int = 3,
     hidden: int = 4,
+    grid: Grid = (1, 1),
     seed: int = 0,
     bound: float = 0.7,
     dtype: torch.dtype = torch.float64,
+    **changes: Any,
 ) -> Cell:
     """One of rnnlab's own cells, drawn."""
     context = {"replicas": replicas, "units": hidden}
@@ -117,9 +119,11 @@ def drawn_cell(
             "replicas": replicas,
             "inputs": inputs,
             "outputs": 2,
+            "grid": grid,
             "activation": lambda: component("activation", activation, context),
         },
         hidden=hidden,
+        **changes,
     )
     return draw(made, seed=seed, bound=bound, dtype=dtype)
 

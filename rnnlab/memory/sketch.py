@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.architectures.model import Model
 from rnnlab.bptt.fused.unroll import numbers_kept
 from rnnlab.bptt.fused.unroll import why_not as no_fused
 from rnnlab.bptt.scan import scan_unroll
@@ -50,7 +51,7 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
     autograd_only = dropout.within or "adjoints" in regulariser.needs
-    cell = _tiny_cell(parts, packages)
+    cell, places = _tiny_cell(parts, packages), _places(model) if model else 1
     taken = model.architecture.steps_of(len(model.cells), task.steps) if model else [task.steps]
     return Sketch(
         config=config,
@@ -60,7 +61,7 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         states=len(taken) * len(cell.states) if cell else 0,
         # The outputs of all but the last are read at every step by the next.
         kept=sum(
-            _kept(config, cell, rule, device, (steps, task.batch, outputs), autograd_only=autograd_only)
+            _kept(config, cell, rule, device, (steps, task.batch * places, outputs), autograd_only=autograd_only)
             for steps, outputs in zip(taken, [*taken[:-1], min(last, taken[-1])], strict=True)
         )
         if cell
@@ -69,6 +70,12 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         drawn=_drawn(task) if isinstance(task, Generated) and task.examples else 0,
         last=last,
     )
+
+
+def _places(model: Model) -> int:
+    """At which every unit of the net's cells stands, where each of the task's steps is one of theirs."""
+    grid = next(iter(model.cells.values())).grid
+    return math.prod(grid) if grid == model.sizes.grid else 1
 
 
 def _drawn(task: Generated) -> int:
@@ -107,7 +114,7 @@ def _kept(
     """Numbers per replica, by whichever engine `rnnlab.bptt.engine.choose` may take that keeps fewest.
 
     Args:
-        sizes: time steps, examples, and trailing outputs that are needed.
+        sizes: time steps, examples at all their places, and trailing outputs that are needed.
         autograd_only: whether the autograd engine alone serves.
     """
     T, B, last = sizes

@@ -90,9 +90,12 @@ class AdjointRecord:
         self.norm_RST: list[np.ndarray] = []
 
     def add(self, step: int, active: list[int], norm_RST: np.ndarray) -> np.ndarray:
-        """Store one probed step; replicas that have ended hold NaN. Returns what was stored, (R, S, T)."""
+        """Store one probed step; replicas that have ended hold NaN. Returns what was stored, (R, S, T).
+
+        A net whose cells take fewer steps than the sequence has (rows of an image, say) gives fewer; NaN after.
+        """
         full = np.full((len(self.seeds), len(self.states), self.length), np.nan)
-        full[[self.seeds.index(s) for s in active]] = norm_RST
+        full[[self.seeds.index(s) for s in active], :, : norm_RST.shape[-1]] = norm_RST
         self.step.append(step)
         self.norm_RST.append(full)
         return full

@@ -1,7 +1,7 @@
 """The one place where a `_target_` is made into something."""
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def make_cell(
     parts: Configured, packages: Collection[str] = (OURS,), *, replicas: int, inputs: int, outputs: int
 ) -> Cell:
     """The configured cell with its activation, all parameters zero, in a net with so many outputs."""
-    units = parts["cell"]["hidden"]
+    activation = _activation(parts, packages, replicas)
     return make(
         "cell",
         parts["cell"],
@@ -65,8 +65,13 @@ def make_cell(
         replicas=replicas,
         inputs=inputs,
         outputs=outputs,
-        activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
+        activation=lambda: activation(parts["cell"]["hidden"]),
     )
+
+
+def _activation(parts: Configured, packages: Collection[str], replicas: int) -> Callable[[int], nn.Module]:
+    """Makes the configured activation for so many units."""
+    return lambda units: make("activation", parts["activation"], packages, replicas=replicas, units=units)
 
 
 def make_model(parts: Configured, packages: Collection[str], task: Task, *, replicas: int) -> Model:
@@ -74,7 +79,13 @@ def make_model(parts: Configured, packages: Collection[str], task: Task, *, repl
     return Model(
         make("architecture", parts["architecture"], packages),
         lambda inputs: make_cell(parts, packages, replicas=replicas, inputs=inputs, outputs=task.outputs),
-        Sizes(replicas=replicas, inputs=task.inputs, outputs=task.outputs, hidden=parts["cell"]["hidden"]),
+        Sizes(
+            replicas=replicas,
+            inputs=task.inputs,
+            outputs=task.outputs,
+            hidden=parts["cell"]["hidden"],
+            activation=_activation(parts, packages, replicas),
+        ),
     )
 
 

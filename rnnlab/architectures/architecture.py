@@ -19,18 +19,25 @@ Parts = Mapping[str, Any]
 """The modules of a net by name."""
 
 
+def none_given(units: int) -> nn.Module:
+    """In place of an activation, where a net is made by hand and only of cells."""
+    raise ValueError("this net is made without an activation; give one in `Sizes`")
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What a net is made for.
 
     replicas, inputs, outputs: R, I, O.
     hidden: H, `cell.hidden`.
+    activation: makes the configured one for so many units, for parts that are no cells.
     """
 
     replicas: int
     inputs: int
     outputs: int
     hidden: int
+    activation: Callable[[int], nn.Module] = none_given
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ T time, K trailing steps, R replica, B batch, H hidden.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnlab.architectures.architecture import Architecture, Sizes
 from rnnlab.architectures.model import Model
@@ -27,7 +27,8 @@ def _net(architecture: Architecture, replicas: int = 1) -> Model:
     def cell(inputs: int) -> Cell:
         return drawn_cell("rnn", inputs=inputs, replicas=replicas, seed=next(numbers))
 
-    net = Model(architecture, cell, Sizes(replicas=replicas, inputs=3, outputs=2, hidden=4)).double()
+    sizes = Sizes(replicas=replicas, inputs=3, outputs=2, hidden=4, activation=lambda units: nn.Tanh())
+    net = Model(architecture, cell, sizes).double()
     with torch.no_grad():
         for k, (name, parameter) in enumerate(net.named_parameters()):
             if not (parameter.any() or "_output" in name):  # of a part that is no cell

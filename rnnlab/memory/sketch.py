@@ -56,7 +56,7 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         task=task,
         model=model,
         countless=countless,
-        states=(1 + others) * len(cell.states) if cell else 0,
+        states=len(model.states) if model else len(cell.states) if cell else 0,
         # The others' outputs are read at every step by the next.
         kept=sum(
             count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)

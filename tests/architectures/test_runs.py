@@ -21,6 +21,8 @@ SETTINGS = [
     pytest.param(["architecture=stacked", "cell=rnn", "parametrisation=cayley"], id="stacked, parametrised"),
     pytest.param(ENDS, id="both ends, masked"),
     pytest.param(LABELS, id="labels"),
+    pytest.param([*STACKED, "architecture.residual=true", "task.shortest=3"], id="residual, masked"),
+    pytest.param(["architecture=recurrent_mlp", "cell=deep_transition", "activation=modrelu"], id="dense layers"),
 ]
 SHORT = ["seeds=3", "steps=8", "probes=full", "probes.jacobian.first=4", "probes.lyapunov.first=4"]
 
@@ -38,7 +40,7 @@ def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) ->
         np.testing.assert_array_equal(adjoints(many)["norm"][:, [seed]], adjoints(alone)["norm"])
 
 
-@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:])
+@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:6])
 def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_tmp_path: Path) -> None:
     gate, long = Gate(in_tmp_path), [*GATED, *TINY, *setting, *SHORT, "steps=14"]
     whole_process = forked(in_tmp_path, *long, "name=whole")

@@ -84,7 +84,11 @@ def build(
 
 def _engine(plan: Plan, device: torch.device, dtype: torch.dtype, threads: int, say: Callable[[str], None]) -> Engine:
     """The engine of a plan; `threads` is what `auto` stands for."""
-    config, dropout = plan.config, plan.parts["dropout"]
+    config, dropout, unserved = plan.config, plan.parts["dropout"], None
+    if dropout.within:
+        unserved = f"it does not serve {plan.chosen('dropout')}, which acts within a step"
+    elif not plan.cell.states:
+        unserved = f"{plan.chosen('cell')} takes no steps"
     return choose(
         config.engine,
         cell=plan.cell,
@@ -95,7 +99,7 @@ def _engine(plan: Plan, device: torch.device, dtype: torch.dtype, threads: int, 
         recompute=config.recompute,
         precision=config.precision,
         say=say,
-        unserved=f"it does not serve {plan.chosen('dropout')}, which acts within a step" if dropout.within else None,
+        unserved=unserved,
         vectors="adjoints" in plan.parts["regulariser"].needs,
     )
 

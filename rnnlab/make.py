@@ -77,7 +77,7 @@ def _activation(parts: Configured, packages: Collection[str], replicas: int) -> 
 def make_model(parts: Configured, packages: Collection[str], task: Task, *, replicas: int) -> Model:
     """The configured net for a task, all parameters zero."""
     return Model(
-        make("architecture", parts["architecture"], packages),
+        make("architecture", parts["architecture"], packages, steps=task.steps),
         lambda inputs: make_cell(parts, packages, replicas=replicas, inputs=inputs, outputs=task.outputs),
         Sizes(
             replicas=replicas,

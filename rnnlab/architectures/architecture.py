@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from rnnlab.bptt.passage import Passage
 from rnnlab.cells.cell import Cell, Initialiser
+from rnnlab.plan import Plan
 
 MakeCell = Callable[[int], Cell]
 """Makes the configured cell for so many inputs I, with H units and all parameters zero."""
@@ -44,7 +45,9 @@ class Sizes:
 class Part(Protocol):
     """A module of a net that is no cell: it draws its parameters, (R, ...), itself.
 
-    One whose values are watched (`Passage.watch`) has `states`, which are LAYER of rnnlab.bptt.passage.
+    One whose values are watched (`Passage.watch`) has `states`, which are LAYER of rnnlab.bptt.passage. One that keeps
+    much for the backward pass tells how much at least, in `numbers_kept(rows)`, per replica of so many steps of
+    examples.
     """
 
     def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
@@ -59,8 +62,16 @@ class Architecture:
     rule, dropout and what is to be recorded, so that an architecture need not.
     """
 
+    cells: ClassVar[bool] = True
+    """Whether it is made of cells. One that is not goes with `cell=none`, and says so: see `wants_no_cell`."""
     decodes: ClassVar[bool] = False
     """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""
+
+    def wants_no_cell(self, plan: Plan) -> str | None:
+        """Why not with a cell; for the `why_not` of one without cells."""
+        if plan.cell.states:
+            return f"It has no cells, and {plan.chosen('cell')} would do nothing; allowed: cell=none"
+        return None
 
     @abstractmethod
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:

@@ -42,14 +42,14 @@ def _passage(mask_TRB: Tensor | None = None) -> Passage:
 
 @observed("architecture")
 def _outputs(subject: Subject) -> list[Tensor]:
-    net = _net(subject.make())
+    net = _net(subject.make(steps=T))
     output = net.architecture.run(net.parts, uniform(T, 1, 2, 3, seed=1), _passage())
     return [output[-1], output]
 
 
 @law("architecture")
 def the_readout_sees_the_scored_steps_at_the_width_that_it_says(subject: Subject) -> None:
-    net, passage = _net(subject.make(), replicas=2), _passage(mask_TRB=right_aligned_mask(T, 2, 3))
+    net, passage = _net(subject.make(steps=T), replicas=2), _passage(mask_TRB=right_aligned_mask(T, 2, 3))
     output = net.architecture.run(net.parts, uniform(T, 2, 3, 3, seed=1), passage)
     K, R, B, width = output.shape
     hold((R, B) == (2, 3) and 1 <= K <= T, f"(K, R, B, H') is {tuple(output.shape)} of 2 replicas and 3 examples")
@@ -58,7 +58,7 @@ def the_readout_sees_the_scored_steps_at_the_width_that_it_says(subject: Subject
 
 @law("architecture")
 def every_cell_is_called_by_its_name_and_learns(subject: Subject) -> None:
-    net, passage = _net(subject.make(), replicas=2), _passage()
+    net, passage = _net(subject.make(steps=T), replicas=2), _passage()
     net.architecture.run(net.parts, uniform(T, 2, 3, 3, seed=1), passage).square().sum().backward()
     called = {call.name: call.cell for call in passage.calls}
     hold(called == net.cells, f"calls of {sorted(called)}; the cells are {sorted(net.cells)}")

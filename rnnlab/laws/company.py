@@ -27,11 +27,12 @@ TASKS = (("adding", 9), ("copy", 4), ("adding", 45))
 
 @dataclass(frozen=True)
 class Company:
-    """A cell and a task, both of rnnlab's own."""
+    """A cell, a task and an architecture, all of rnnlab's own."""
 
     cell: str
     task: str
     length: int
+    architecture: str = "single"
 
 
 _FOUND: dict[str, Company] = {}
@@ -89,20 +90,23 @@ def cells_for(subject: Subject) -> list[str]:
 
 
 def _companies(subject: Subject) -> Iterator[Company]:
-    """The usual ones, then every other cell; those in which only the component itself would stand once."""
+    """The usual ones, then every other cell, or of a cell every other architecture; those in which only the component
+    itself would stand once."""
     usual = [Company(cell, *task) for cell in USUAL for task in TASKS]
     if subject.group == "task":
         yield usual[0]
         return
     yield from usual[: len(TASKS) if subject.group == "cell" else None]
-    if subject.group != "cell" and subject.target not in _FOUND:
-        others = sorted(p.stem for p in (config_folder() / "cell").glob("*.yaml"))
-        yield from (Company(cell, *TASKS[0]) for cell in others if cell not in USUAL)
+    if subject.target not in _FOUND:
+        group = "architecture" if subject.group == "cell" else "cell"
+        others = sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+        yield from (replace(usual[0], **{group: other}) for other in others if other not in USUAL)
 
 
 def _config(subject: Subject, company: Company, **changes: Any) -> Config:
     raw = composed(*SMALL)
     raw["cell"] = leaf("cell", company.cell, hidden=5)
+    raw["architecture"] = leaf("architecture", company.architecture)
     raw["task"] = leaf("task", company.task, length=company.length, batch=4)
     if subject.group == "probes":
         raw["probes"] = {subject.key.partition(".")[2]: subject.config}

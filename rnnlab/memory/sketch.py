@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.adjoints.rule import AdjointRule
+from rnnlab.architectures.model import Model
 from rnnlab.bptt.fused.unroll import numbers_kept
 from rnnlab.bptt.fused.unroll import why_not as no_fused
 from rnnlab.bptt.scan import scan_unroll
@@ -51,23 +52,28 @@ def sketch(config: Config, device: torch.device) -> Sketch:
     last = task.steps if regulariser.needs else task.scored
     autograd_only = dropout.within or "adjoints" in regulariser.needs
     cell, others = _tiny_cell(parts, packages), len(model.cells) - 1 if model else 0
+    of_cells = sum(
+        count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)
+        # The others' outputs are read at every step by the next.
+        for count, outputs in ((1, last), (others, task.steps))
+        if cell and cell.states
+    )
     return Sketch(
         config=config,
         task=task,
         model=model,
         countless=countless,
         states=len(model.states) if model else len(cell.states) if cell else 0,
-        # The others' outputs are read at every step by the next.
-        kept=sum(
-            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)
-            for count, outputs in ((1, last), (others, task.steps))
-        )
-        if cell
-        else 0,
+        kept=of_cells + (_of_other_parts(model, task.steps * task.batch) if model else 0),
         remembered=_remembered(json.dumps(parts["optimiser"]), packages),
         drawn=_drawn(task) if isinstance(task, Generated) and task.examples else 0,
         last=last,
     )
+
+
+def _of_other_parts(model: Model, rows: int) -> int:
+    """Numbers per replica that parts keep which are no cells, as far as they tell."""
+    return sum(part.numbers_kept(rows) for part in model.parts.values() if hasattr(part, "numbers_kept"))
 
 
 def _drawn(task: Generated) -> int:

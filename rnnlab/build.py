@@ -84,7 +84,11 @@ def build(
 
 def _engine(plan: Plan, device: torch.device, dtype: torch.dtype, threads: int, say: Callable[[str], None]) -> Engine:
     """The engine of a plan; `threads` is what `auto` stands for."""
-    config, dropout = plan.config, plan.parts["dropout"]
+    config, dropout, unserved = plan.config, plan.parts["dropout"], None
+    if dropout.within:
+        unserved = f"it does not serve {plan.chosen('dropout')}, which acts within a step"
+    elif not plan.cell.states:
+        unserved = f"{plan.chosen('cell')} takes no steps"
     return choose(
         config.engine,
         cell=plan.cell,
@@ -95,7 +99,7 @@ def _engine(plan: Plan, device: torch.device, dtype: torch.dtype, threads: int, 
         recompute=config.recompute,
         precision=config.precision,
         say=say,
-        unserved=f"it does not serve {plan.chosen('dropout')}, which acts within a step" if dropout.within else None,
+        unserved=unserved,
         vectors="adjoints" in plan.parts["regulariser"].needs,
     )
 
@@ -173,7 +177,7 @@ def _looked_at(config: Config, task: Task) -> Cell:
 
 def _cell(parts: Configured, packages: Collection[str], task: Task) -> Cell:
     """Of one replica, as the task's inputs want it."""
-    grid = sizes_of(parts, task, replicas=1).grid
+    grid = sizes_of(parts, config.allowed_packages, task, replicas=1).grid
     return make_cell(parts, packages, replicas=1, inputs=task.inputs, outputs=task.outputs, grid=grid)
 
 

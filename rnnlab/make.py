@@ -1,7 +1,7 @@
 """The one place where a `_target_` is made into something."""
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ def make_cell(
         grid: of the images that its inputs are.
         changes: to its hyper-parameters.
     """
-    units = parts["cell"]["hidden"]
+    activation = _activation(parts, packages, replicas)
     return make(
         "cell",
         {**parts["cell"], **changes},
@@ -78,15 +78,20 @@ def make_cell(
         inputs=inputs,
         outputs=outputs,
         grid=grid,
-        activation=lambda: make("activation", parts["activation"], packages, replicas=replicas, units=units),
+        activation=lambda: activation(parts["cell"]["hidden"]),
     )
+
+
+def _activation(parts: Configured, packages: Collection[str], replicas: int) -> Callable[[int], nn.Module]:
+    """Makes the configured activation for so many units."""
+    return lambda units: make("activation", parts["activation"], packages, replicas=replicas, units=units)
 
 
 def make_model(parts: Configured, packages: Collection[str], task: Task, *, replicas: int) -> Model:
     """The configured net for a task, all parameters zero."""
-    sizes = sizes_of(parts, task, replicas=replicas)
+    sizes = sizes_of(parts, packages, task, replicas=replicas)
     return Model(
-        make("architecture", parts["architecture"], packages),
+        make("architecture", parts["architecture"], packages, steps=task.steps),
         lambda inputs, grid=sizes.grid, **changes: make_cell(
             parts, packages, replicas=replicas, inputs=inputs, outputs=task.outputs, grid=grid, **changes
         ),
@@ -94,7 +99,7 @@ def make_model(parts: Configured, packages: Collection[str], task: Task, *, repl
     )
 
 
-def sizes_of(parts: Configured, task: Task, *, replicas: int) -> Sizes:
+def sizes_of(parts: Configured, packages: Collection[str], task: Task, *, replicas: int) -> Sizes:
     """What a net for a task is made for."""
     return Sizes(
         replicas=replicas,
@@ -102,6 +107,7 @@ def sizes_of(parts: Configured, task: Task, *, replicas: int) -> Sizes:
         outputs=task.outputs,
         hidden=parts["cell"]["hidden"],
         image=getattr(task, "image", None),
+        activation=_activation(parts, packages, replicas),
     )
 
 

@@ -13,6 +13,7 @@ from rnnlab.laws.ground import (
     right_aligned_mask,
     uniform,
 )
+from rnnlab.written import Written
 
 __all__ = ["DTYPES", "component", "composed", "drawn_cell", "key", "leaf", "net_of", "right_aligned_mask", "uniform"]
 
@@ -20,7 +21,10 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 NO_COMPONENTS = ("experiment", "probes", "sweep")
 GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NO_COMPONENTS)
-CELLS = sorted(p.stem for p in (CONFIGS / "cell").glob("*.yaml"))
+CELLS = sorted(
+    p.stem for p in (CONFIGS / "cell").glob("*.yaml") if Written(leaf("cell", p.stem)["_target_"], {}).states
+)
+"""Those that take steps."""
 FUSED_CELLS = ["gru", "lstm", "rnn"]
 ACTIVATIONS = sorted(p.stem for p in (CONFIGS / "activation").glob("*.yaml"))
 

@@ -13,12 +13,18 @@ from torch import Generator, Tensor, nn
 
 from rnnlab.bptt.passage import Passage
 from rnnlab.cells.cell import Cell, Grid, Initialiser
+from rnnlab.plan import Plan
 
 MakeCell = Callable[..., Cell]
 """Makes the configured cell for so many inputs I, with H units and all parameters zero. Keywords stand in the place of
 its hyper-parameters, or of the `grid` of the task's images."""
 Parts = Mapping[str, Any]
 """The modules of a net by name."""
+
+
+def none_given(units: int) -> nn.Module:
+    """In place of an activation, where a net is made by hand and only of cells."""
+    raise ValueError("this net is made without an activation; give one in `Sizes`")
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Sizes:
     replicas, inputs, outputs: R, I, O.
     hidden: H, `cell.hidden`.
     image: channels, height and width of the task's images; None where it has none.
+    activation: makes the configured one for so many units, for parts that are no cells.
     """
 
     replicas: int
@@ -35,6 +42,7 @@ class Sizes:
     outputs: int
     hidden: int
     image: tuple[int, int, int] | None = None
+    activation: Callable[[int], nn.Module] = none_given
 
     @property
     def grid(self) -> Grid:
@@ -51,7 +59,9 @@ class Sizes:
 class Part(Protocol):
     """A module of a net that is no cell: it draws its parameters, (R, ...), itself.
 
-    One whose values are watched (`Passage.watch`) has `states`, which are LAYER of rnnlab.bptt.passage.
+    One whose values are watched (`Passage.watch`) has `states`, which are LAYER of rnnlab.bptt.passage. One that keeps
+    much for the backward pass tells how much at least, in `numbers_kept(rows)`, per replica of so many steps of
+    examples.
     """
 
     def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
@@ -66,8 +76,16 @@ class Architecture:
     rule, dropout and what is to be recorded, so that an architecture need not.
     """
 
+    cells: ClassVar[bool] = True
+    """Whether it is made of cells. One that is not goes with `cell=none`, and says so: see `wants_no_cell`."""
     decodes: ClassVar[bool] = False
     """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""
+
+    def wants_no_cell(self, plan: Plan) -> str | None:
+        """Why not with a cell; for the `why_not` of one without cells."""
+        if plan.cell.states:
+            return f"It has no cells, and {plan.chosen('cell')} would do nothing; allowed: cell=none"
+        return None
 
     @abstractmethod
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:

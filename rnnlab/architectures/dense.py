@@ -3,11 +3,14 @@
 T time, R replica, B batch, I input, O output.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Generator, Tensor, nn
 
+from rnnlab.bptt.passage import LAYER
 from rnnlab.cells.affine import affine
-from rnnlab.cells.cell import Initialiser
+from rnnlab.cells.cell import Initialiser, Initialises
 
 
 class Dense(nn.Module):
@@ -26,11 +29,38 @@ class Dense(nn.Module):
         """(T, R, B, O): one product per replica over all its steps and examples."""
         T, R, B, I = input_TRBI.shape
         flat_RNI = input_TRBI.transpose(0, 1).reshape(R, T * B, I)
-        return affine(flat_RNI, self.weight, self.bias).view(R, T, B, -1).transpose(0, 1)
+        return self.applied(flat_RNI).view(R, T, B, -1).transpose(0, 1)
+
+    def applied(self, input_RNI: Tensor) -> Tensor:
+        """(R, N, O): to rows that stand one after the other."""
+        return affine(input_RNI, self.weight, self.bias)
 
     def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
         """Draw one replica's parameters; the initialiser sees the weights as torch has them, (out, in)."""
         draw_affine(self.weight, self.bias, replica, weight, bias, generator)
+
+
+class Perceptron(Dense):
+    """y_t = phi(x_t W + b), a layer whose adjoints are recorded: see `Passage.watch`.
+
+    Args:
+        replicas, inputs, outputs: R, I, O.
+        activation: phi, for O units.
+    """
+
+    states: ClassVar[tuple[str, ...]] = LAYER
+
+    def __init__(self, *, replicas: int, inputs: int, outputs: int, activation: nn.Module) -> None:
+        super().__init__(replicas=replicas, inputs=inputs, outputs=outputs)
+        self.activation = activation
+
+    def applied(self, input_RNI: Tensor) -> Tensor:
+        return self.activation(super().applied(input_RNI))
+
+    def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
+        super().draw(replica, weight, bias, generator)
+        if isinstance(self.activation, Initialises):
+            self.activation.initialise(replica, generator)
 
 
 def draw_affine(

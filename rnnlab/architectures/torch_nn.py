@@ -44,8 +44,9 @@ def to_torch(model: Model, replica: int) -> nn.RNNBase:
 def _suffixes(model: Model) -> dict[str, str]:
     """What torch.nn's names of a cell's weights end in, by the cell's name."""
     architecture, names = model.architecture, list(model.cells)
-    if isinstance(architecture, Single | Stacked):
+    if isinstance(architecture, Single | Stacked) and not getattr(architecture, "residual", False):
         return {name: f"_l{k}" for k, name in enumerate(names)}
     if isinstance(architecture, Bidirectional):
         return {name: f"_l{k // 2}{'_reverse' if k % 2 else ''}" for k, name in enumerate(names)}
-    raise ValueError(f"torch.nn has no twin of the architecture {type(architecture).__name__}")
+    residual = " with residual connections" if isinstance(architecture, Stacked) else ""
+    raise ValueError(f"torch.nn has no twin of the architecture {type(architecture).__name__}{residual}")

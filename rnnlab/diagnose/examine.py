@@ -55,7 +55,8 @@ def examine(
         changed_sources: measure although code or data of the user's own are not those of the run any more.
     Raises:
         ConfigError: these are not seeds of the run, or its configuration cannot be carried out here.
-        RunError: no checkpoint can be read, or it is of another net, or its sources have changed.
+        RunError: no checkpoint can be read, or it is of another net, or its sources have changed; or the net has no
+            cells.
     """
     config = _config(run, packages)
     for remark in run.remarks:
@@ -64,6 +65,12 @@ def examine(
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
     state, experiment = _checkpoint(run, config, say), to_look_at(config)
+    if not experiment.model(config.seeds[:1]).cells:
+        raise RunError(
+            f"{run.path}: its net has no cells. The diagnosis follows a gradient back through the steps of a cell, of "
+            "which it says where it is lost; here none is carried from step to step. The adjoints of the layers that "
+            "were recorded are drawn by python -m rnnlab.report."
+        )
     difference = changed(run.manifest["sources"], sources_of(config, experiment.task))  # its probes' too
     if difference and not changed_sources:
         raise RunError(

@@ -5,6 +5,7 @@ from torch import Tensor
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import BelowOne, component
 from rnnlab.dropout.dropout import Dropout, Noise
+from rnnlab.plan import Plan, Refusal
 
 
 @component
@@ -20,6 +21,11 @@ class NonRecurrent(Dropout):
 
     inputs_rate: BelowOne
     outputs_rate: BelowOne
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if self.inputs_rate and not plan.cell.states:
+            return {"inputs_rate": f"It is of what cells see; with {plan.chosen('cell')} there are none; allowed: 0"}
+        return None
 
     def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, I = input_TRBI.shape

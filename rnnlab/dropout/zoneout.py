@@ -8,6 +8,7 @@ from torch import Tensor
 from rnnlab.cells.cell import Cell, State
 from rnnlab.contract import BelowOne, component
 from rnnlab.dropout.dropout import Around, Dropout, Noise
+from rnnlab.plan import Plan, Refusal
 
 
 class _Zoned(Around):
@@ -50,6 +51,9 @@ class Zoneout(Dropout):
     memory_rate: BelowOne
 
     within: ClassVar[bool] = True
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.states else f"It keeps states; {plan.chosen('cell')} has none"
 
     def drop(self, cell: Cell, input_TRBI: Tensor, noise: Noise) -> tuple[Cell, Tensor]:
         T, _, B, _ = input_TRBI.shape

@@ -6,7 +6,7 @@ T time, K trailing steps, R replica, B batch, H hidden.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
@@ -32,8 +32,8 @@ def _net(subject: Subject, replicas: int = 1) -> Model:
     def cell(inputs: int, **changes: Any) -> Cell:
         return drawn_cell(option, inputs=inputs, replicas=replicas, seed=next(numbers), **changes)
 
-    sizes = Sizes(replicas=replicas, inputs=3, outputs=2, hidden=4, image=IMAGE)
-    net = Model(subject.make(), cell, sizes).double()
+    sizes = Sizes(replicas=replicas, inputs=3, outputs=2, hidden=4, image=IMAGE, activation=lambda units: nn.Tanh())
+    net = Model(subject.make(steps=T), cell, sizes).double()
     with torch.no_grad():
         for k, (name, parameter) in enumerate(net.named_parameters()):
             if not (parameter.any() or "_output" in name):  # of a part that is no cell

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnnlab.bptt.reverse import reverse_sweep
 from rnnlab.bptt.unroll import unroll
 from rnnlab.cells.cell import Cell, initialise_cell
+from rnnlab.laws.company import experiment_with
 from rnnlab.laws.ground import DTYPES, component, draw, net_of, right_aligned_mask, uniform
 from rnnlab.laws.knobs import observed
 from rnnlab.laws.law import NotConcernedError, hold, hold_same, law
@@ -57,6 +58,8 @@ def told(cell: Cell, *shape: int, seed: int, mask: Tensor | None = None, dtype: 
 @observed("cell")
 def _outputs(subject: Subject) -> list[Tensor]:
     cell = made(subject)
+    if not cell.states:  # its keys are for an architecture
+        return list(experiment_with(subject).model([0]).parameters())
     drawn = component("initialiser", "uniform", {"units": cell.hidden})
     initialise_cell(cell, 0, drawn, drawn, drawn, generator(0, "init"))
     net = net_of(cell, outputs=2)
@@ -70,7 +73,7 @@ def _outputs(subject: Subject) -> list[Tensor]:
 
 @law("cell")
 def it_has_the_states_and_blocks_that_it_says(subject: Subject) -> None:
-    cell = draw(made(subject, replicas=2, hidden=5))
+    cell = _concerned(draw(made(subject, replicas=2, hidden=5)))
     start = cell.zero_state(torch.zeros(2, 4, 3, dtype=torch.float64))
     widths = dict(zip(cell.states, cell.widths, strict=True))
     shapes = [tuple(s.shape) for s in start]
@@ -101,7 +104,7 @@ def it_has_the_states_and_blocks_that_it_says(subject: Subject) -> None:
 @law("cell")
 def gradients_and_adjoints_agree_with_the_oracle(subject: Subject) -> None:
     for activation in WITHOUT_AND_WITH:
-        agree_with_the_oracle(draw(made(subject, activation, replicas=2)))
+        agree_with_the_oracle(_concerned(draw(made(subject, activation, replicas=2))))
 
 
 @law("cell")
@@ -109,14 +112,22 @@ def gradients_pass_finite_differences(subject: Subject) -> None:
     if not cast(type[Cell], subject.cls).differentiable:
         raise NotConcernedError
     for activation in WITHOUT_AND_WITH:
-        pass_finite_differences(draw(made(subject, activation, replicas=2, inputs=2, hidden=2)))
+        pass_finite_differences(_concerned(draw(made(subject, activation, replicas=2, inputs=2, hidden=2))))
 
 
 @law("cell")
 def a_replica_computes_as_alone_to_the_bit(subject: Subject) -> None:
+    _concerned(made(subject))
     without, with_parameters = WITHOUT_AND_WITH
     as_alone(subject, without, *SHAPES)
     as_alone(subject, with_parameters, "odd")
+
+
+def _concerned(cell: Cell) -> Cell:
+    """The cell, where it is one: `none` has no state, and takes no steps."""
+    if not cell.states:
+        raise NotConcernedError
+    return cell
 
 
 def agree_with_the_oracle(cell: Cell) -> None:

@@ -92,7 +92,8 @@ def cells_for(subject: Subject) -> list[str]:
 
 
 def _companies(subject: Subject) -> Iterator[Company]:
-    """The usual ones, then every other cell; those in which only the component itself would stand once."""
+    """The usual ones, then every other cell, or of a cell every other architecture; those in which only the component
+    itself would stand once."""
     usual = [Company(cell, *task) for cell in USUAL for task in TASKS]
     if subject.group == "task":  # one may be for some architectures only
         yield usual[0]
@@ -100,10 +101,12 @@ def _companies(subject: Subject) -> Iterator[Company]:
         yield from (replace(usual[0], architecture=other) for other in others)
         return
     yield from usual[: len(TASKS) if subject.group == "cell" else None]
-    if subject.group != "cell" and subject.target not in _FOUND:
-        others = sorted(p.stem for p in (config_folder() / "cell").glob("*.yaml"))
-        others = [cell for cell in others if cell not in USUAL]
-        yield from (Company(cell, *task) for task in (TASKS[0], IMAGES) for cell in others)
+    if subject.target not in _FOUND:
+        group = "architecture" if subject.group == "cell" else "cell"
+        others = sorted(p.stem for p in (config_folder() / group).glob("*.yaml"))
+        tasks = (TASKS[0], IMAGES) if group == "cell" else TASKS[:1]
+        beside = [Company(USUAL[0], *task) for task in tasks]
+        yield from (replace(one, **{group: other}) for one in beside for other in others if other not in USUAL)
 
 
 def _config(subject: Subject, company: Company, **changes: Any) -> Config:

@@ -53,19 +53,19 @@ def sketch(config: Config, device: torch.device) -> Sketch:
     autograd_only = dropout.within or "adjoints" in regulariser.needs
     cell, places = _tiny_cell(parts, packages), _places(model) if model else 1
     taken = model.architecture.steps_of(len(model.cells), task.steps) if model else [task.steps]
+    of_cells = sum(
+        _kept(config, cell, rule, device, (steps, task.batch * places, outputs), autograd_only=autograd_only)
+        # The outputs of all but the last are read at every step by the next.
+        for steps, outputs in zip(taken, [*taken[:-1], min(last, *taken[-1:])] if taken else [], strict=True)
+        if cell and cell.states
+    )
     return Sketch(
         config=config,
         task=task,
         model=model,
         countless=countless,
-        states=len(taken) * len(cell.states) if cell else 0,
-        # The outputs of all but the last are read at every step by the next.
-        kept=sum(
-            _kept(config, cell, rule, device, (steps, task.batch * places, outputs), autograd_only=autograd_only)
-            for steps, outputs in zip(taken, [*taken[:-1], min(last, taken[-1])], strict=True)
-        )
-        if cell
-        else 0,
+        states=len(model.states) if model else len(cell.states) if cell else 0,
+        kept=of_cells + (_of_other_parts(model, task.steps * task.batch) if model else 0),
         remembered=_remembered(json.dumps(parts["optimiser"]), packages),
         drawn=_drawn(task) if isinstance(task, Generated) and task.examples else 0,
         last=last,
@@ -74,8 +74,13 @@ def sketch(config: Config, device: torch.device) -> Sketch:
 
 def _places(model: Model) -> int:
     """At which every unit of the net's cells stands, where each of the task's steps is one of theirs."""
-    grid = next(iter(model.cells.values())).grid
-    return math.prod(grid) if grid == model.sizes.grid else 1
+    grid = next((cell.grid for cell in model.cells.values()), None)
+    return math.prod(grid) if grid and grid == model.sizes.grid else 1
+
+
+def _of_other_parts(model: Model, rows: int) -> int:
+    """Numbers per replica that parts keep which are no cells, as far as they tell."""
+    return sum(part.numbers_kept(rows) for part in model.parts.values() if hasattr(part, "numbers_kept"))
 
 
 def _drawn(task: Generated) -> int:

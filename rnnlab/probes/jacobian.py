@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnlab.bptt.passage import Call
 from rnnlab.contract import Count, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named, joined
 from rnnlab.probes.spectrum import singular_values, spectral_radius
 from rnnlab.probes.trajectory import Trajectory, random_frame, spread
@@ -45,6 +46,9 @@ class Jacobian:
     times: Count
 
     needs: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.states else f"{plan.chosen('cell')} takes no steps"
 
     def measure(self, moment: Moment) -> Named:
         return joined((call, self._of_call(moment, call)) for call in moment.calls)

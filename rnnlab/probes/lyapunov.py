@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnlab.bptt.passage import Call, Recorded
 from rnnlab.contract import BelowOne, Count, Repeats, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named, prefixed
 from rnnlab.probes.trajectory import Trajectory, random_frame
 from rnnlab.runs.adjoints import summarise
@@ -59,6 +60,9 @@ class Lyapunov:
     blocks: Repeats
 
     needs: ClassVar[tuple[str, ...]] = ("adjoints",)
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.states else f"{plan.chosen('cell')} takes no steps"
 
     def measure(self, moment: Moment) -> Named:
         assert moment.adjoints is not None

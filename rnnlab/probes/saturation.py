@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.contract import NonNegative, Positive, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named, joined
 from rnnlab.probes.steps import AllSteps, Path, paths, side_by_side
 
@@ -35,6 +36,9 @@ class Saturation:
     dead: NonNegative
 
     needs: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self, plan: Plan) -> Refusal:
+        return None if plan.cell.states else f"{plan.chosen('cell')} takes no steps"
 
     def measure(self, moment: Moment) -> Named:
         model = copy.deepcopy(moment.model).requires_grad_(False)

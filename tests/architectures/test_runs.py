@@ -14,6 +14,8 @@ from rnnlab.report.__main__ import main as report
 STACKED = ["architecture=stacked", "architecture.layers=2", "cell=lstm"]
 ENDS = ["architecture=bidirectional", "architecture.layers=2", "architecture.read=ends", "cell=gru", "task.shortest=3"]
 LABELS = ["architecture=bidirectional", "task=copy", "task.length=3", "task.symbols=2", "cell=lstm"]
+CONTROL = ["architecture=transformer", "cell=none", "architecture.heads=2", "architecture.positions=learned"]
+CONTROL += ["dropout=non_recurrent", "dropout.inputs_rate=0"]
 SETTINGS = [
     pytest.param([*STACKED, "engine=autograd", "dropout=non_recurrent"], id="stacked, autograd, dropout"),
     pytest.param([*STACKED, "clipping=block_norm", "adjoint=truncate", "adjoint.every=3"], id="stacked, fused, cut"),
@@ -21,8 +23,13 @@ SETTINGS = [
     pytest.param(["architecture=stacked", "cell=rnn", "parametrisation=cayley"], id="stacked, parametrised"),
     pytest.param(ENDS, id="both ends, masked"),
     pytest.param(LABELS, id="labels"),
+    pytest.param([*STACKED, "architecture.residual=true", "task.shortest=3"], id="residual, masked"),
+    pytest.param(["architecture=recurrent_mlp", "cell=deep_transition", "activation=modrelu"], id="dense layers"),
+    pytest.param([*CONTROL, "task.shortest=3", "activation=modrelu"], id="control, masked"),
+    pytest.param([*CONTROL, "task=copy", "task.length=3", "architecture.causal=false"], id="control, both ways"),
 ]
 SHORT = ["seeds=3", "steps=8", "probes=full", "probes.jacobian.first=4", "probes.lyapunov.first=4"]
+"""Probes that have nothing to look at are left out."""
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -38,7 +45,7 @@ def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) ->
         np.testing.assert_array_equal(adjoints(many)["norm"][:, [seed]], adjoints(alone)["norm"])
 
 
-@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:])
+@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:6] + SETTINGS[-2:-1])
 def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_tmp_path: Path) -> None:
     gate, long = Gate(in_tmp_path), [*GATED, *TINY, *setting, *SHORT, "steps=14"]
     whole_process = forked(in_tmp_path, *long, "name=whole")
@@ -82,6 +89,22 @@ def test_files_name_the_call_and_the_figures_show_depth(in_tmp_path: Path, capfd
     assert drawn.stat().st_size > 5000
     assert rnnlab(*weak, "name=flat") == 0
     assert list(adjoints(only_run("flat"))["state"]) == ["h"]
+
+
+@pytest.mark.technique("cell=none", "architecture=transformer")
+def test_of_a_net_without_cells_the_layers_are_drawn_and_no_diagnosis_is_made_up(
+    in_tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert rnnlab(*CONTROL, *SHORT, "name=control") == 0
+    run = only_run("control")
+    assert list(adjoints(run)["state"]) == ["embedding.h", "layer1.h", "layer2.h"]
+    assert {key for row in metrics(run) for key in row} >= {"adjoint_slope_embedding.h", "adjoint_slope_layer1.h"}
+    assert report(["runs"]) == 0
+    (drawn,) = Path("report/figures").glob("*depth_maps.png")
+    assert drawn.stat().st_size > 5000
+    assert diagnose([str(run)]) == 1
+    assert "its net has no cells" in capfd.readouterr().err
+    assert not (run / "diagnosis").exists()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class Architecture:
     rule, dropout and what is to be recorded, so that an architecture need not.
     """
 
-    cells: ClassVar[bool] = True
+    of_cells: ClassVar[bool] = True
     """Whether it is made of cells. One that is not goes with `cell=none`, and says so: see `wants_no_cell`."""
     decodes: ClassVar[bool] = False
     """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""

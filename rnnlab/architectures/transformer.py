@@ -43,7 +43,7 @@ class Transformer(Architecture):
     positions: Literal["none", "sinusoidal", "learned"]
     steps: Count
 
-    cells: ClassVar[bool] = False
+    of_cells: ClassVar[bool] = False
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.layers == 1 and not self.causal and plan.task.scored == 1:

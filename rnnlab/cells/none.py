@@ -27,7 +27,7 @@ class NoCell(Cell):
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
 
     def why_not(self, plan: Plan) -> Refusal:
-        if plan.parts["architecture"].cells:
+        if plan.parts["architecture"].of_cells:
             return f"{plan.chosen('architecture')} is made of cells"
         for group in ("regulariser", "adjoint"):
             if plan.has(group):

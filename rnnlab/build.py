@@ -177,7 +177,7 @@ def _looked_at(config: Config, task: Task) -> Cell:
 
 def _cell(parts: Configured, packages: Collection[str], task: Task) -> Cell:
     """Of one replica, as the task's inputs want it."""
-    grid = sizes_of(parts, config.allowed_packages, task, replicas=1).grid
+    grid = sizes_of(parts, packages, task, replicas=1).grid
     return make_cell(parts, packages, replicas=1, inputs=task.inputs, outputs=task.outputs, grid=grid)
 
 

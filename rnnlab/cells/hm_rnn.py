@@ -38,6 +38,7 @@ class HMRNN(Cell):
         hidden: H, of each layer.
         layers: L.
         slope: of the hard sigmoid. It is where boundaries are uncertain, |a_z| < 1 / slope, that they learn.
+        boundary_bias: what the boundaries' biases start at; below 0, there are few at first.
         forget_bias: added once to the forget gates' initial biases.
         activation: makes phi, for the candidate and for the output of each layer.
         replicas, inputs: R, I.
@@ -52,12 +53,13 @@ class HMRNN(Cell):
         hidden: Count,
         layers: Repeats,
         slope: Positive,
+        boundary_bias: Finite,
         forget_bias: Finite,
         activation: ActivationFactory,
         replicas: Count,
         inputs: Count,
     ) -> None:
-        self.layers, self.slope = layers, slope
+        self.layers, self.slope, self.boundary_bias = layers, slope, boundary_bias
         own = self.blocks[: len(GATES) * layers]
         first = own[: len(GATES)]
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden, input_blocks=first, bias_blocks=own)
@@ -92,11 +94,12 @@ class HMRNN(Cell):
         return tuple(f"h{l}" for l in range(1, self.layers + 1))
 
     def initialise(self, replica: int, generator: Generator) -> None:
-        """Draw one replica's boundaries from U(-1/sqrt(D), 1/sqrt(D)), of D weights."""
+        """Draw one replica's weights of boundaries from U(-1/sqrt(D), 1/sqrt(D)), of D weights."""
         for l in range(1, self.layers):
             drawn_1D = self.get_parameter(f"weight_boundary{l}")[replica]
             bound = drawn_1D.shape[-1] ** -0.5
             drawn_1D.copy_(torch.empty_like(drawn_1D).uniform_(-bound, bound, generator=generator))
+            self.get_parameter(f"bias_boundary{l}")[replica].fill_(self.boundary_bias)
 
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         new, _ = self._stepped(input_RBI, state)

@@ -19,6 +19,7 @@ STREAMS = {
     "example": 6,
     "probe": 7,
     "attribution": 8,
+    "waveform": 30,
     **{group.key: group.stream for group in GROUPS.values() if group.stream is not None},
 }
 

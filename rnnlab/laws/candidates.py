@@ -41,6 +41,9 @@ def _near(value: Any) -> tuple[Any, ...]:
         return (value + 1, value - 1, 2 * value)
     if isinstance(value, float):
         return (0.5 * value, 2 * value)
+    if isinstance(value, list):  # twice each of its numbers, and the first of them alone
+        numbers: list[Any] = [2 * one for one in value if isinstance(one, int | float)]
+        return (numbers, value[:1])
     if isinstance(value, dict):  # members in another order, and one of them alone
         return (dict(reversed(value.items())), *({name: member} for name, member in value.items()))
     return ()

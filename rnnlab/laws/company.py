@@ -27,11 +27,12 @@ TASKS = (("adding", 9), ("copy", 4), ("adding", 45))
 
 @dataclass(frozen=True)
 class Company:
-    """A cell and a task, both of rnnlab's own."""
+    """A cell, a task and an architecture, all of rnnlab's own."""
 
     cell: str
     task: str
     length: int
+    architecture: str = "single"
 
 
 _FOUND: dict[str, Company] = {}
@@ -91,8 +92,10 @@ def cells_for(subject: Subject) -> list[str]:
 def _companies(subject: Subject) -> Iterator[Company]:
     """The usual ones, then every other cell; those in which only the component itself would stand once."""
     usual = [Company(cell, *task) for cell in USUAL for task in TASKS]
-    if subject.group == "task":
+    if subject.group == "task":  # one may be for some architectures only
         yield usual[0]
+        others = sorted({p.stem for p in (config_folder() / "architecture").glob("*.yaml")} - {usual[0].architecture})
+        yield from (replace(usual[0], architecture=other) for other in others)
         return
     yield from usual[: len(TASKS) if subject.group == "cell" else None]
     if subject.group != "cell" and subject.target not in _FOUND:
@@ -103,6 +106,7 @@ def _companies(subject: Subject) -> Iterator[Company]:
 def _config(subject: Subject, company: Company, **changes: Any) -> Config:
     raw = composed(*SMALL)
     raw["cell"] = leaf("cell", company.cell, hidden=5)
+    raw["architecture"] = leaf("architecture", company.architecture)
     raw["task"] = leaf("task", company.task, length=company.length, batch=4)
     if subject.group == "probes":
         raw["probes"] = {subject.key.partition(".")[2]: subject.config}

@@ -12,8 +12,8 @@ from rnnlab.laws.ground import two_others
 from rnnlab.make import make
 from rnnlab.membership import groups_of
 
-SIZES = {"hidden": 4, "batch": 5, "length": 12}
-"""What is only a size is small here."""
+SIZES = {"hidden": 4, "batch": 5, "length": 12, "side": 32}
+"""What is only a size is small here; a frame has room for the images of every source."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Laws of tasks, with each of what they leave out switched on by itself: fixed sets, shorter sequences.
 
-T time, B batch, I input, K scored steps, R replica, O output.
+T time, B batch, I input, K scored steps, R replica, O output, P numbers of a target.
 """
 
 import math
@@ -17,7 +17,7 @@ from rnnlab.laws.knobs import observed
 from rnnlab.laws.law import NotConcernedError, hold, hold_same, law
 from rnnlab.laws.subject import Subject
 from rnnlab.streams import generator
-from rnnlab.tasks.task import Batch, Marks, Task, check_metric, stack
+from rnnlab.tasks.task import Batch, Marks, Task, check_metric, stack, target_shape
 
 
 @observed("task")
@@ -69,11 +69,11 @@ def _each_variant(one: Callable[[Subject], None]) -> Callable[[Subject], None]:
 def a_batch_has_the_shapes_that_the_task_declares(subject: Subject) -> None:
     task = subject.make()
     evaluation = list(task.evaluation_batches(7))
-    given = sum(batch.input.shape[1] for batch in evaluation)
-    hold(given == 7, f"{given} held-out examples, asked for 7")
+    given, there = sum(batch.input.shape[1] for batch in evaluation), min(7, getattr(task, "held_out", 7))
+    hold(given == there, f"{given} held-out examples, asked for 7")
     for batch, B in [(task.training_batch(0, 1), task.batch), *((e, e.input.shape[1]) for e in evaluation)]:
         shapes = {"input": tuple(batch.input.shape), "target": tuple(batch.target.shape)}
-        declared = {"input": (task.steps, B, task.inputs), "target": (task.scored, B)}
+        declared = {"input": (task.steps, B, task.inputs), "target": target_shape(task, B)}
         hold(shapes == declared, f"{shapes}, declared {declared}")
         hold(batch.input.is_floating_point() and torch.isfinite(batch.input).all(), "inputs are no finite numbers")
         if batch.mask is not None:
@@ -81,6 +81,7 @@ def a_batch_has_the_shapes_that_the_task_declares(subject: Subject) -> None:
             hold(batch.mask.dtype == torch.bool, f"the mask is of {batch.mask.dtype}")
             hold(batch.mask[-1].all(), "sequences do not end together")
             hold((batch.mask[1:] >= batch.mask[:-1]).all(), "a sequence has gaps")
+        hold(batch.target.ndim == 2 or batch.target.is_floating_point(), f"vectors of {batch.target.dtype} as targets")
         if not batch.target.is_floating_point():
             known = batch.target.min() >= 0 and batch.target.max() < task.outputs
             hold(known, f"classes from {batch.target.min()} to {batch.target.max()} of {task.outputs}")
@@ -96,8 +97,21 @@ def a_training_batch_is_a_function_of_seed_and_step(subject: Subject) -> None:
     again = subject.make()
     _hold_alike(again.training_batch(3, 1), first, "seed 3, step 1, asked for after step 2, and before it")
     _hold_alike(again.training_batch(3, 2), later, "seed 3, step 2, likewise")
+    if getattr(task, "single", False):
+        _hold_single(task)
+        return
     hold(not torch.equal(first.input, later.input), "two steps have one batch")
     hold(not torch.equal(first.input, task.training_batch(4, 1).input), "two seeds have one batch")
+
+
+def _hold_single(task: Task) -> None:
+    """Every example is the same sequence."""
+    (held_out,) = task.evaluation_batches(7)
+    hold(held_out.input.shape[1] == 1, f"{held_out.input.shape[1]} held-out examples of a single sequence")
+    for seed, step in ((3, 1), (3, 2), (4, 1)):
+        batch = task.training_batch(seed, step)
+        for found, only in zip(_tensors(batch), _tensors(held_out), strict=True):
+            hold_same(found, only.expand_as(found), f"the batch of seed {seed}, step {step}, and the single sequence")
 
 
 @law("task")

@@ -3,6 +3,7 @@
 T time, R replica, B batch, I input, H hidden, S state component, K scored step, O output, E held-out example.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from rnnlab.architectures.model import Model
 from rnnlab.config import Config
 from rnnlab.memory.available import Room
 from rnnlab.memory.size import size
-from rnnlab.tasks.task import CHUNK, Generated, Task, drawn_ahead
+from rnnlab.tasks.task import CHUNK, Generated, Task, drawn_ahead, target_shape
 
 PHASES = ("backward", "update", "evaluation")
 """Moments at which different things are in memory: the backward pass's begin, the update, an evaluation."""
@@ -94,6 +95,7 @@ def needed(sketch: Sketch, room: Room) -> Need:
     R, B, H, item = len(config.seeds), task.batch, config.components["cell"]["hidden"], _item(config)
     T, I, O, E, K = task.steps, task.inputs, task.outputs, config.evaluate_examples, task.scored
     learned, fixed = _weights(sketch)
+    told = math.prod(target_shape(task, 1))
     held_out = isinstance(task, Generated)  # other examples are in memory already
     examples = config.components["task"].get("examples") or 0
     recordings = 1 + config.steps // config.probe_every if config.probe_every else 0
@@ -103,10 +105,10 @@ def needed(sketch: Sketch, room: Room) -> Need:
         Term("the states kept for the backward pass", R * item * sketch.kept, ("backward",)),
         Term("the outputs of a training step", R * B * item * sketch.last * O, ("backward",)),
         Term("the adjoint norms of one recording", (recordings > 0) * 8 * sketch.states * T * R * B, ("backward",)),
-        Term("the training batches", R * B * item * T * I),
+        Term("the training batches", R * B * (item * T * I + 4 * told)),
         # As they are drawn: float32, whatever the run computes with.
-        Term("the batches drawn ahead", (drawn_ahead(R) - 1) * R * B * 4 * T * I, ("backward", "update")),
-        Term("the held-out examples", held_out * E * (item * T * I + 4 * K)),
+        Term("the batches drawn ahead", (drawn_ahead(R) - 1) * R * B * 4 * (T * I + told), ("backward", "update")),
+        Term("the held-out examples", held_out * E * (item * T * I + 4 * told)),
         Term("the fixed sets of examples", R * examples * sketch.drawn),
         Term("the outputs of an evaluation", R * min(E, CHUNK) * item * K * (H + O), ("evaluation",)),
     )

@@ -48,6 +48,21 @@ def load(source: str) -> Split:
         raise ConfigError(f"task.source={shown_path(source)}: cannot be read as MNIST: {error}.") from error
 
 
+def side_of(source: str) -> int:
+    """Pixels along the side of a source's images, for a task that needs to know where a pixel lies.
+
+    Raises:
+        ConfigError: as `load`; or the images are not square.
+    """
+    pixels = load(source)[0][0].shape[1]
+    side = math.isqrt(pixels)
+    if side**2 != pixels:
+        raise ConfigError(
+            f"task.source={shown_path(source)}: not allowed. Its images have {pixels} pixels; they must be square."
+        )
+    return side
+
+
 def files_of(source: str) -> tuple[Path, ...]:
     """The data files of a source; none of one that is part of a package."""
     path = Path(os.path.expanduser(source))

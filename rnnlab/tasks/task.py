@@ -8,7 +8,7 @@ T time, B batch, I input, K scored steps, R replica, O output.
 
 import functools
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -26,7 +26,8 @@ class Batch:
     """Examples of one replica, or, after `stack`, of a population (then with an axis R before B).
 
     input: (T, B, I) floating point.
-    target: (K, B) class indices, or floating point for regression.
+    target: (K, B) class indices, or floating point for regression; (K, B, P) floating point where every scored step
+        has a vector of P numbers to be told, the pixels of a frame say.
     mask: (T, B) bool, False where an example has no such step; None when all have all.
     """
 
@@ -97,7 +98,10 @@ class Task(Protocol):
     """Data, loss, baseline and the rule that says when the task counts as solved.
 
     One that reads data files has a property `files` besides, their paths: their content then belongs to the identity
-    of a run. One whose held-out examples have a number has a property `held_out`, that number.
+    of a run. One whose held-out examples have a number has a property `held_out`, that number. One whose targets are
+    vectors has a property `targets`, their length P. One that has a single sequence, to be memorised, has a property
+    `single`, True: every example of every batch is that sequence, and so is its one held-out example. One of
+    images has a property `image`, their (channels, height, width), whether a step reads a pixel or a whole frame.
     """
 
     batch: int
@@ -169,9 +173,17 @@ class Marks(Protocol):
         ...
 
 
+def target_shape(task: Task, examples: int) -> tuple[int, ...]:
+    """Of a batch's target: (K, B), or (K, B, P) where targets are vectors."""
+    length: int | None = getattr(task, "targets", None)
+    return (task.scored, examples) if length is None else (task.scored, examples, length)
+
+
 def evaluated_on(task: Task, examples: int) -> str:
     """Which held-out examples an evaluation is over, in words."""
     held_out: int | None = getattr(task, "held_out", None)
+    if getattr(task, "single", False):
+        return "the sequence that it is trained on"
     if held_out is None:
         return f"{examples} generated examples"
     return f"all {held_out} held-out examples" if examples >= held_out else f"a fixed random {examples} of {held_out}"
@@ -228,10 +240,16 @@ def _fixed_set(task: Generated, seed: int, examples: int, device: torch.device) 
     return tuple(part.to(device) for part in task.draw(examples, streams.generator(seed, "set")))
 
 
-def drawn_evaluation_batches(task: Generated, examples: int) -> Iterator[Batch]:
-    """Held-out examples, CHUNK at a time."""
+def drawn_evaluation_batches(
+    task: Generated, examples: int, draw: Callable[[int, Generator], Any] | None = None
+) -> Iterator[Batch]:
+    """Held-out examples, CHUNK at a time.
+
+    Args:
+        draw: what they are drawn by where it is not as the others are: from parts that no training example is made of.
+    """
     for i, at in enumerate(range(0, examples, CHUNK)):
-        drawn = task.draw(min(CHUNK, examples - at), streams.generator(EVALUATION_SEED, "evaluation", i))
+        drawn = (draw or task.draw)(min(CHUNK, examples - at), streams.generator(EVALUATION_SEED, "evaluation", i))
         yield task.write(drawn)
 
 

@@ -54,6 +54,13 @@ class Architecture:
 
     decodes: ClassVar[bool] = False
     """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""
+    predicts: ClassVar[bool] = False
+    """Whether what `run` gives is the prediction itself: the net has no readout then, but among its parts."""
+
+    @property
+    def reads_backward(self) -> bool:
+        """Whether the cell that reads the input, the first, begins with its last step."""
+        return False
 
     @abstractmethod
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
@@ -65,7 +72,10 @@ class Architecture:
 
     @abstractmethod
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:
-        """What the readout sees, (K, R, B, H'): of the last `passage.last` steps at least."""
+        """What the readout sees, (K, R, B, H'): of the last `passage.last` steps at least.
+
+        One that predicts gives (K, R, B, O), and its readout what `passage.leave` gives.
+        """
         raise NotImplementedError
 
     def width(self, parts: Parts) -> int:

@@ -25,7 +25,7 @@ PARAMETRISED = "parametrised"
 class Model(nn.Module):
     """An architecture's parts by their names, and a linear readout o_t = y_t V + c of what it lets the readout see.
 
-    A cell that makes the prediction itself (`Cell.predicts`) leaves nothing to read out: its first outputs are it.
+    Where a cell or the architecture predicts, nothing is read out: the first outputs are the prediction.
     Under a parametrisation the cells have no recurrent weights of their own; a batch goes through `effective()`.
 
     Args:
@@ -41,7 +41,7 @@ class Model(nn.Module):
         self.part_names = tuple(parts)
         for name, part in parts.items():
             self.add_module(name, part)
-        self.predicts = any(cell.predicts for cell in self.cells.values())
+        self.predicts = architecture.predicts or any(cell.predicts for cell in self.cells.values())
         if not self.predicts:
             R, O = sizes.replicas, sizes.outputs
             self.weight_output = nn.Parameter(torch.zeros(R, architecture.width(parts), O))
@@ -79,8 +79,8 @@ class Model(nn.Module):
         return affine(flat_RNH, self.weight_output, self.bias_output).view(R, K, B, -1)
 
     def initialise_readout(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
-        """Draw one replica's readout, which a cell that predicts may have itself."""
-        owners: list[Any] = [self, *self.cells.values()]
+        """Draw one replica's readout, which a part may have where the net has none."""
+        owners: list[Any] = [self, *self.parts.values()]
         for owner in owners:
             if hasattr(owner, "weight_output"):
                 draw_affine(owner.weight_output, owner.bias_output, replica, weight, bias, generator)

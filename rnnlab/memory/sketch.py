@@ -49,6 +49,9 @@ def sketch(config: Config, device: torch.device) -> Sketch:
             raise
         countless = "overflow" in str(error)  # else it is one of the user's own that looks at numbers
     last = task.steps if regulariser.needs else task.scored
+    decodes = model is not None and model.architecture.decodes
+    # Other cells' outputs are read at every step by the next; a decoder, the last cell, has scored steps alone.
+    steps = (task.scored, task.scored) if decodes else (task.steps, last)
     autograd_only = dropout.within or "adjoints" in regulariser.needs
     cell, others = _tiny_cell(parts, packages), len(model.cells) - 1 if model else 0
     return Sketch(
@@ -57,10 +60,9 @@ def sketch(config: Config, device: torch.device) -> Sketch:
         model=model,
         countless=countless,
         states=(1 + others) * len(cell.states) if cell else 0,
-        # The others' outputs are read at every step by the next.
         kept=sum(
-            count * _kept(config, cell, rule, device, (task.steps, task.batch, outputs), autograd_only=autograd_only)
-            for count, outputs in ((1, last), (others, task.steps))
+            count * _kept(config, cell, rule, device, (T, task.batch, outputs), autograd_only=autograd_only)
+            for count, T, outputs in ((1, *steps), (others, task.steps, 1 if decodes else task.steps))
         )
         if cell
         else 0,

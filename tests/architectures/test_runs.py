@@ -8,12 +8,15 @@ import torch
 from helpers import TINY, adjoints, forked, metrics, only_run, read, rnnlab, weights
 from processes import GATED, Gate, finish
 
+from rnnlab.cli import run_command_line
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
 
 STACKED = ["architecture=stacked", "architecture.layers=2", "cell=lstm"]
 ENDS = ["architecture=bidirectional", "architecture.layers=2", "architecture.read=ends", "cell=gru", "task.shortest=3"]
 LABELS = ["architecture=bidirectional", "task=copy", "task.length=3", "task.symbols=2", "cell=lstm"]
+ADDITION = ["architecture=encoder_decoder", "task=addition", "task.answer=decoded"]
+SAMPLED = [*ADDITION, "architecture.attention=additive", "architecture.teacher_forcing=0.6", "architecture.beam=3"]
 SETTINGS = [
     pytest.param([*STACKED, "engine=autograd", "dropout=non_recurrent"], id="stacked, autograd, dropout"),
     pytest.param([*STACKED, "clipping=block_norm", "adjoint=truncate", "adjoint.every=3"], id="stacked, fused, cut"),
@@ -21,16 +24,24 @@ SETTINGS = [
     pytest.param(["architecture=stacked", "cell=rnn", "parametrisation=cayley"], id="stacked, parametrised"),
     pytest.param(ENDS, id="both ends, masked"),
     pytest.param(LABELS, id="labels"),
+    pytest.param([*ADDITION, "cell=gru", "architecture.source=reversed"], id="decoded, fused"),
+    pytest.param([*SAMPLED, "cell=lstm", "dropout=non_recurrent"], id="decoded, sampled, attended, dropout"),
 ]
+LENGTHLESS = [argument for argument in TINY if argument != "task.length=7"]
 SHORT = ["seeds=3", "steps=8", "probes=full", "probes.jacobian.first=4", "probes.lyapunov.first=4"]
+
+
+def tiny(setting: list[str]) -> list[str]:
+    """The defaults of a tiny run, as far as the task has them, and this."""
+    return [*(LENGTHLESS if "task=addition" in setting else TINY), *setting, *SHORT]
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) -> None:
-    assert rnnlab(*setting, *SHORT, "name=many") == 0
+    assert run_command_line([*tiny(setting), "name=many"]) == 0
     many = only_run("many")
     for seed in (0, 2):
-        assert rnnlab(*setting, *SHORT, f"seeds=[{seed}]", f"name=alone{seed}") == 0
+        assert run_command_line([*tiny(setting), f"seeds=[{seed}]", f"name=alone{seed}"]) == 0
         alone = only_run(f"alone{seed}")
         assert metrics(many, seed) == metrics(alone)
         ours, theirs = weights(many, seed), weights(alone, seed)
@@ -38,9 +49,9 @@ def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) ->
         np.testing.assert_array_equal(adjoints(many)["norm"][:, [seed]], adjoints(alone)["norm"])
 
 
-@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:])
+@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:6] + SETTINGS[7:])
 def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_tmp_path: Path) -> None:
-    gate, long = Gate(in_tmp_path), [*GATED, *TINY, *setting, *SHORT, "steps=14"]
+    gate, long = Gate(in_tmp_path), [*GATED, *tiny(setting), "steps=14"]
     whole_process = forked(in_tmp_path, *long, "name=whole")
     finish(whole_process)
     gate.close(10)

@@ -1,6 +1,6 @@
 """Addition, character by character (Zaremba & Sutskever 2014; in the form of Keras's example addition_rnn).
 
-T time, K scored step, R replica, B batch, O output, N examples, D digits.
+T time, K scored step, R replica, B batch, O output, N examples, M tries, D digits.
 """
 
 import functools
@@ -86,12 +86,15 @@ class Addition:
 
     # Examples are kept as the two numbers (n, 2).
     def draw(self, n: int, generator: Generator) -> tuple[Tensor]:
-        return self._drawn(n, generator, held=False)
+        """The first of 32 pairs that is not held out: a loop until there is one would wait for the device."""
+        pair_MN2 = self._pairs(32 * n, generator).view(32, n, 2)
+        first_N = (~held_out(pair_MN2)).byte().argmax(0)
+        return (pair_MN2.gather(0, first_N.view(1, n, 1).expand(1, n, 2))[0],)
 
-    def _drawn(self, n: int, generator: Generator, *, held: bool) -> tuple[Tensor]:
-        """Drawn again wherever a pair is of the other set."""
+    def draw_held_out(self, n: int, generator: Generator) -> tuple[Tensor]:
+        """Drawn again wherever a pair is not held out."""
         pair_N2 = self._pairs(n, generator)
-        while len(wrong := (held_out(pair_N2) != held).nonzero()[:, 0]):
+        while len(wrong := (~held_out(pair_N2)).nonzero()[:, 0]):
             pair_N2[wrong] = self._pairs(len(wrong), generator)
         return (pair_N2,)
 
@@ -122,7 +125,7 @@ class Addition:
         return drawn_training_batch(self, seed, step, device)
 
     def evaluation_batches(self, examples: int) -> Iterator[Batch]:
-        return drawn_evaluation_batches(self, examples, functools.partial(self._drawn, held=True))
+        return drawn_evaluation_batches(self, examples, self.draw_held_out)
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats, mean over the answer's characters."""
@@ -156,8 +159,8 @@ def text(number_N: Tensor, room: int) -> Tensor:
 
 
 def held_out(pair_N2: Tensor) -> Tensor:
-    """(N,) bool: the pairs of a tenth, whichever number comes first. Every product stays below 2^63."""
-    low_N, high_N = pair_N2.amin(1), pair_N2.amax(1)
+    """(..., N) bool: the pairs of a tenth, whichever number comes first. Every product stays below 2^63."""
+    low_N, high_N = pair_N2.amin(-1), pair_N2.amax(-1)
     mixed_N = low_N * 48271 + high_N * 69621
     for constant in (12345, 67890, 13579):  # squares, since of a linear hash the pairs would lie on a lattice
         mixed_N = (mixed_N % 2147483647 + constant).square() % 2147483647

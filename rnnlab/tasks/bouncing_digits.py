@@ -47,7 +47,7 @@ class BouncingDigits:
             images. Images must be square.
         threshold: in (0, 1): a pixel is 1 where its grey level, one of 256 from 0 to 1, is above.
         digits: D in a frame, 1 to 9; 1 or 2 in the papers.
-        side: of the frame, in pixels; greater than the digits'.
+        side: of the frame, in pixels; greater than the digits', at most 4096.
         speed: |v|, pixels per time step; at most `side`.
         length: T, frames that are read.
         told: K, the last frames, which are scored; at most T.
@@ -79,6 +79,8 @@ class BouncingDigits:
         digit = known[self.source] if self.source in known else side_of(self.source)
         if self.side <= digit:
             return {"side": f"More than the {digit} pixels of a digit: it must have somewhere to go"}
+        if self.side > 4096:
+            return {"side": "At most 4096: every pixel of a frame is an input, and an output"}
         if self.speed > self.side:
             return {"speed": f"At most task.side={self.side} pixels: faster ones seem to jump"}
         if self.digits > 9:
@@ -211,7 +213,7 @@ def _digits(source: str, threshold: float, device: torch.device) -> Tensor:
 def copy_error(task: BouncingDigits) -> float:
     """The share of pixels that a copy of the frame before has wrong, over held-out films: a hard copy's MSE."""
     drawn, wrong = task.draw_held_out(_FILMS, streams.generator(EVALUATION_SEED, "evaluation")), 0
-    for parts in zip(*(part.split(100) for part in drawn), strict=True):
+    for parts in zip(*(part.split(20) for part in drawn), strict=True):
         frames = task.film(parts)[-task.told - 1 :]
         wrong += int((frames[1:] != frames[:-1]).sum())
     return wrong / (_FILMS * task.told * task.side**2)

@@ -73,7 +73,7 @@ class Waves:
     @property
     def waveform(self) -> Tensor:
         """(T,) float64: y."""
-        return _waveform(self.length, tuple(self.periods), self.phases)
+        return _waveform(self.length, tuple(self.periods), self.phases, CPU)
 
     @property
     def baseline(self) -> float:
@@ -84,7 +84,7 @@ class Waves:
         input_TB1 = torch.ones(self.length, n, 1, device=device)
         if self.input == "first_step":
             input_TB1[1:] = 0
-        target_T = self.waveform.to(device, input_TB1.dtype)
+        target_T = _waveform(self.length, tuple(self.periods), self.phases, device).to(input_TB1.dtype)
         return Batch(input_TB1, target_T.unsqueeze(1).repeat(1, n))
 
     def training_batch(self, seed: int, step: int, device: torch.device = CPU) -> Batch:
@@ -118,9 +118,9 @@ class Waves:
 
 
 @functools.lru_cache(maxsize=16)
-def _waveform(length: int, periods: tuple[float, ...], phases: int) -> Tensor:
+def _waveform(length: int, periods: tuple[float, ...], phases: int, device: torch.device) -> Tensor:
     drawn = torch.rand(len(periods), generator=generator(phases, "waveform"), dtype=torch.float64)
     time_T = torch.arange(length, dtype=torch.float64)
     angle_PT = 2 * torch.pi * (time_T / torch.tensor(periods, dtype=torch.float64).unsqueeze(1) + drawn.unsqueeze(1))
     sum_T = angle_PT.sin().sum(0)
-    return 2 * (sum_T - sum_T.min()) / (sum_T.max() - sum_T.min()) - 1
+    return (2 * (sum_T - sum_T.min()) / (sum_T.max() - sum_T.min()) - 1).to(device)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import metrics, only_run, rnnlab
-from support import component
+from support import component, options
 
 from rnnlab.activations.tanh import Tanh
 from rnnlab.bptt.unroll import unroll
@@ -45,7 +45,7 @@ def test_a_run_on_cuda_repeats_to_the_bit(cell, in_tmp_path):
     assert metrics(only_run("a")) == metrics(only_run("b"))
 
 
-@pytest.mark.parametrize("task", ["adding", "copy", "smnist"])
+@pytest.mark.parametrize("task", options("task"))
 def test_training_data_are_made_on_the_device_and_nothing_waits_for_it(task):
     made = component("task", task)
     device = torch.device("cuda", torch.cuda.current_device())
@@ -57,7 +57,7 @@ def test_training_data_are_made_on_the_device_and_nothing_waits_for_it(task):
         torch.cuda.set_sync_debug_mode("default")
     assert first.input.device == first.target.device == device
     assert torch.equal(first.input, again.input)
-    assert not torch.equal(first.input, later.input)
+    assert getattr(made, "single", False) or not torch.equal(first.input, later.input)
 
 
 def test_a_replica_on_cuda_is_bit_identical_to_its_solo_run(in_tmp_path):

@@ -39,7 +39,7 @@ COMPANY = {
     "bias_initialiser": "cell=gru",
 }
 """What an option is tried with, where it would be refused otherwise."""
-SIZES = {"length": 6, "batch": 2, "hidden": 4, "every": 2}
+SIZES = {"length": 6, "batch": 2, "hidden": 4, "every": 2, "told": 2}
 """Of an option itself, where it has them."""
 
 Path_ = tuple[str, ...]

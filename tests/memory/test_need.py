@@ -100,6 +100,15 @@ def test_held_out_examples_and_fixed_sets_take_what_is_kept_of_them():
     assert term(made, "fixed sets") == 2 * (sum(t.nbytes for t in drawn) + 100 * 8)
 
 
+def test_of_targets_that_are_vectors_every_number_counts():
+    pytest.importorskip("sklearn")
+    made = build(validate(composed("task=bouncing_digits", "evaluate.examples=30", "cell.hidden=4", "seeds=2")))
+    held_out = [t for b in made.task.evaluation_batches(30) for t in (b.input, b.target)]
+    assert term(made, "held-out") == sum(t.nbytes for t in held_out)
+    batch = made.task.training_batch(0, 1)
+    assert term(made, "the training batches") == 2 * (batch.input.nbytes + batch.target.nbytes)
+
+
 def test_examples_from_files_are_in_memory_already():
     pytest.importorskip("sklearn")
     made = build(validate(composed("task=smnist", "evaluate.examples=1e12", "engine=autograd", "cell.hidden=4")))

@@ -130,13 +130,22 @@ def test_a_fixed_set_is_of_training_digits_too() -> None:
     "changes",
     [
         *(["task.side=8"], ["task.side=28", "task.source=mnist5k"], ["task.told=20"], ["task.examples=3"]),
-        *(["task.speed=17"], ["task.digits=10"]),
+        *(["task.speed=17"], ["task.digits=10"], ["task.side=4097"]),
     ],
 )
 def test_what_cannot_be_filmed_is_refused(changes: list[str]) -> None:
     key = changes[0].split("=")[0].replace(".", r"\.")
     with pytest.raises(ConfigError, match=rf"^{key}=.*not allowed"):
         validate(composed("task=bouncing_digits", *changes))
+
+
+def test_the_copy_is_not_measured_before_somebody_asks() -> None:
+    """Also not when the task is made: it may be one that there is no room for."""
+    copy_error.cache_clear()
+    task = bouncing(length=5, told=2)
+    assert copy_error.cache_info().currsize == 0
+    assert task.baseline > 0
+    assert copy_error.cache_info().currsize == 1
 
 
 def test_an_example_as_text() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from support import component, composed
 
-from rnnlab.build import build
 from rnnlab.contract import ConfigError
 from rnnlab.schema import validate
 from rnnlab.streams import generator
@@ -98,24 +97,6 @@ def test_the_mean_is_the_best_constant_and_its_error_the_baseline() -> None:
 def test_what_is_no_waveform_is_refused(changes: list[str], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{key}=.*not allowed"):
         validate(composed("task=waves", *changes))
-
-
-def test_a_replica_is_as_alone_though_it_has_one_example() -> None:
-    """A single example with a single output, in the precision that is trained in."""
-    for cell in ("rnn", "lstm"):
-        made = build(validate(composed("task=waves", "task.length=40", f"cell={cell}", "cell.hidden=7", "seeds=3")))
-        batch = made.task.training_batch(0, 1)
-
-        def run(seeds: list[int], made: Any = made, batch: Any = batch) -> list[torch.Tensor]:
-            model, shared = made.model(seeds), batch.shared(len(seeds))
-            loss = made.task.losses(model(shared, made.passage(shared)), shared)
-            gradients = torch.autograd.grad(loss.sum(), list(model.parameters()))
-            return [loss, *gradients]
-
-        together = run([0, 1, 2])
-        for seed in range(3):
-            for found, expected in zip(run([seed]), together, strict=True):
-                assert torch.equal(found[0], expected[seed])
 
 
 def test_an_example_as_text() -> None:

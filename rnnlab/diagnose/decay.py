@@ -18,8 +18,11 @@ def log_gain(gain_T: np.ndarray) -> np.ndarray:
 
 
 def lost(gain_T: np.ndarray, lag: int) -> float:
-    """Decades that are lost over the last `lag` steps; below zero where the gradient has grown; infinite for all."""
-    return -float(log_gain(gain_T)[-1 - lag])
+    """Decades that are lost over the last `lag` steps, or over all where there are fewer, as of a decoder.
+
+    Below zero where the gradient has grown; infinite for all.
+    """
+    return -float(log_gain(gain_T)[-1 - lag :][0])
 
 
 def grown(gain_T: np.ndarray, lag: int) -> tuple[float, int]:

@@ -1,6 +1,7 @@
 """Runs of nets with several cells: replicas as alone, resumed after a kill, probed, reported and diagnosed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers import TINY, adjoints, forked, metrics, only_run, read, rnnlab, wei
 from processes import GATED, Gate, finish
 
 from rnnlab.cli import run_command_line
+from rnnlab.diagnose import examine
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
 
@@ -93,6 +95,40 @@ def test_files_name_the_call_and_the_figures_show_depth(in_tmp_path: Path, capfd
     assert drawn.stat().st_size > 5000
     assert rnnlab(*weak, "name=flat") == 0
     assert list(adjoints(only_run("flat"))["state"]) == ["h"]
+
+
+def test_a_decoder_s_files_and_pages_tell_its_steps_and_what_attention_brings(
+    in_tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    setting = [*ADDITION, "architecture.source=reversed", "cell=rnn", "initialiser.gain=0.02"]
+    for score in ("none", "dot"):
+        assert run_command_line([*tiny(setting), f"architecture.attention={score}", f"name={score}"]) == 0
+    kept, seen = adjoints(only_run("none")), adjoints(only_run("dot"))
+    assert list(kept["state"]) == ["encoder.h", "decoder.h"]
+    assert list(seen["state"]) == ["encoder.h", "attention.h", "decoder.h"]
+    assert np.isnan(seen["norm"][..., 2, 3:]).all()  # an answer has three characters, a question five
+    assert not np.isnan(seen["norm"][..., :2, :]).any()
+    assert not np.isnan(seen["norm"][..., 2, :3]).any()
+    ratio = [norm["norm"][0, :, 0, 0] / norm["norm"][0, :, 0, -1] for norm in (kept, seen)]
+    assert (ratio[1] > 1e3 * ratio[0]).all()
+    assert diagnose([str(only_run("none")), "--examples", "3"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "the same in decoder, which has 2" in page
+    assert "the gradient halves every" in page
+    assert "`architecture.attention=dot`" in page
+    assert diagnose([str(only_run("dot")), "--examples", "3"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "the gradient halves every" not in page
+    assert "`architecture.attention=dot`" not in page
+    assert report(["runs"]) == 0
+    assert list(Path("report/figures").glob("*depth_maps.png"))
+
+
+def test_the_lag_of_a_net_that_reads_from_the_end_is_in_the_order_of_its_reading() -> None:
+    marked = torch.zeros(10, 1, 3, dtype=torch.bool)
+    marked[[2, 5]] = True
+    task, batch = SimpleNamespace(steps=10, marked=lambda batch: marked), SimpleNamespace()
+    assert [examine._lag(task, batch, backward=backward) for backward in (False, True)] == [7, 5]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 from helpers import rnnlab
+from moments import moment
 from support import component, drawn_cell, right_aligned_mask, uniform
 from torch import Tensor
 from torch.nn import functional
@@ -494,6 +495,15 @@ def test_attention_is_an_edge_of_length_one() -> None:
     assert direct.min() > direct.max() / 10
     assert total[0] > 1000 * alone["encoder.h"][0]
     torch.testing.assert_close(total[:5], total[5:10], rtol=1, atol=0)
+
+
+@pytest.mark.parametrize("attention", ["none", "dot"])
+def test_what_the_steps_give_adds_up_to_the_gradient_of_encoder_and_decoder(attention: str) -> None:
+    """Though much of the encoder's comes by the state that it ends in, and of an LSTM's by both of its components."""
+    setting = ["architecture=encoder_decoder", f"architecture.attention={attention}", "task=copy", "task.symbols=2"]
+    figures = component("probe", "contribution").measure(moment("seeds=2", "cell=lstm", *setting))
+    for name in ("encoder", "decoder"):
+        torch.testing.assert_close(figures[f"{name}.share"].sum(1), torch.ones(2).double(), rtol=1e-6, atol=1e-6)
 
 
 def test_dropout_is_on_every_connection_once() -> None:

@@ -46,6 +46,7 @@ _ROWS = (
         "rnnlab.architectures",
         ("rnnlab.architectures.architecture.Architecture",),
         neutral="rnnlab.architectures.single.Single",
+        stream=22,
     ),
     Group(
         "activation",

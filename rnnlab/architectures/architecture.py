@@ -80,6 +80,13 @@ class Architecture:
     """Whether it is made of cells. One that is not goes with `cell=none`, and says so: see `wants_no_cell`."""
     decodes: ClassVar[bool] = False
     """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""
+    predicts: ClassVar[bool] = False
+    """Whether what `run` gives is the prediction itself: the net has no readout then, but among its parts."""
+
+    @property
+    def reads_backward(self) -> bool:
+        """Whether the cell that reads the input, the first, begins with its last step."""
+        return False
 
     def wants_no_cell(self, plan: Plan) -> str | None:
         """Why not with a cell; for the `why_not` of one without cells."""
@@ -97,7 +104,10 @@ class Architecture:
 
     @abstractmethod
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:
-        """What the readout sees, (K, R, B, H'): of the last `passage.last` steps at least."""
+        """What the readout sees, (K, R, B, H'): of the last `passage.last` steps at least.
+
+        One that predicts gives (K, R, B, O), and its readout what `passage.leave` gives.
+        """
         raise NotImplementedError
 
     def steps_of(self, cells: int, steps: int) -> list[int]:

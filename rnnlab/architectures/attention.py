@@ -1,136 +1,94 @@
-"""Layers of a transformer with layer normalisation before each of their two parts (Xiong et al. 2020).
+"""Attention of a decoder to the states of an encoder (Bahdanau, Cho & Bengio 2015; Luong, Pham & Manning 2015).
 
-T time, R replica, B batch, N = B T rows of a replica, example by example; I input, H width, D width of a head.
+T source step, K decoder step, R replica, B batch, H hidden.
 """
 
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
-from rnnlab.architectures.dense import Dense, Perceptron
 from rnnlab.bptt.passage import LAYER
-from rnnlab.cells.cell import ActivationFactory, Initialiser
-from rnnlab.cells.layer_norm import layer_norm
-
-EPSILON = 1e-5
-"""Added to the variance, as torch.nn does."""
-SLOWEST = 10_000
-"""The longest wave of the sinusoids is this many times 2 pi steps."""
+from rnnlab.cells.cell import Initialiser
 
 
-class Norm(nn.Module):
-    """LN(x) = g (x - mean) / sqrt(variance + epsilon) + b, over H; g starts at 1 and b at 0."""
+class Attention(nn.Module):
+    """alpha_ji = softmax_i score(s_j, h_i),  c_j = sum_i alpha_ji h_i,  y_j = tanh([c_j; s_j] W).
 
-    def __init__(self, *, replicas: int, width: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(replicas, 1, width))
-        self.bias = nn.Parameter(torch.zeros(replicas, 1, width))
-
-    def forward(self, x_RNH: Tensor) -> Tensor:
-        return layer_norm(x_RNH, self.gain, EPSILON) + self.bias
-
-    def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
-        """Nothing is drawn."""
-
-
-class Embedding(Dense):
-    """y_t = x_t W + b + p_t, p the position's vector: none; sinusoids of it (Vaswani et al. 2017); or learned.
-
-    An example's positions are counted from its own first step, so that padding before it changes nothing.
-
-    Args:
-        replicas, inputs, outputs: R, I, H.
-        positions: which p: `none`, `sinusoidal` or `learned`.
-        steps: how many a sequence has at most.
-    """
-
-    states: ClassVar[tuple[str, ...]] = LAYER
-
-    def __init__(self, *, replicas: int, inputs: int, outputs: int, positions: str, steps: int) -> None:
-        super().__init__(replicas=replicas, inputs=inputs, outputs=outputs)
-        self.kind = positions
-        if positions == "learned":
-            self.positions = nn.Parameter(torch.zeros(replicas, steps, outputs))
-
-    def at(self, mask_TRB: Tensor | None, like_TRBI: Tensor) -> Tensor | float:
-        """p of every step, (R, B, T, H), or broadcast to it."""
-        T, R = like_TRBI.shape[:2]
-        if self.kind == "none":
-            return 0.0
-        learned = self.kind == "learned"
-        table_RTH = self.positions[:, :T] if learned else sinusoids(T, self.bias.shape[-1]).to(like_TRBI).unsqueeze(0)
-        if mask_TRB is None:
-            return table_RTH.unsqueeze(1)
-        place_RBT = (mask_TRB.cumsum(0) - 1).clamp(min=0).permute(1, 2, 0)
-        replica_R11 = torch.arange(R, device=place_RBT.device).view(R, 1, 1) * learned
-        return table_RTH[replica_R11, place_RBT]
-
-    def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
-        """Positions as the weights of so many inputs, of which one is 1."""
-        super().draw(replica, weight, bias, generator)
-        if self.kind == "learned":
-            with torch.no_grad():
-                drawn_HT = torch.empty_like(self.positions[replica].T.contiguous())
-                weight(drawn_HT, generator)
-                self.positions[replica].copy_(drawn_HT.T)
-
-
-class Block(nn.Module):
-    """y = x + concat_heads(softmax(q k' / sqrt(D)) v) W_O + b_O, q, k, v = LN(x) W + b of each head;
-    z = y + phi(LN(y) W_1 + b_1) W_2 + b_2.
+    Scores: `dot` s_j . h_i; `general` s_j A . h_i; `additive` v . tanh(s_j A + h_i U). The state s_j is that after the
+    decoder's step, as Luong et al. have it, with all three: so what a step of the decoder hears does not depend on its
+    scores, and those of all steps are one product.
 
     Args:
         replicas, width: R, H.
-        heads: how many; D = H / heads, rounded up.
-        widening: W_1 has so many times H columns.
-        activation: phi, for so many units.
+        score: which.
     """
 
     states: ClassVar[tuple[str, ...]] = LAYER
 
-    def __init__(self, *, replicas: int, width: int, heads: int, widening: int, activation: ActivationFactory) -> None:
+    def __init__(self, *, replicas: int, width: int, score: str) -> None:
         super().__init__()
-        inner, wide = heads * -(-width // heads), widening * width
-        self.heads, self.width, self.inner, self.wide = heads, width, inner, wide
-        self.attention_norm = Norm(replicas=replicas, width=width)
-        self.heard = Dense(replicas=replicas, inputs=width, outputs=3 * inner)
-        self.joined = Dense(replicas=replicas, inputs=inner, outputs=width)
-        self.feedforward_norm = Norm(replicas=replicas, width=width)
-        self.widened = Perceptron(replicas=replicas, inputs=width, outputs=wide, activation=activation())
-        self.narrowed = Dense(replicas=replicas, inputs=wide, outputs=width)
+        self.score = score
+        self.weight_combine = nn.Parameter(torch.zeros(replicas, 2 * width, width))
+        if score != "dot":
+            self.weight_query = nn.Parameter(torch.zeros(replicas, width, width))
+        if score == "additive":
+            self.weight_key = nn.Parameter(torch.zeros(replicas, width, width))
+            self.weight_score = nn.Parameter(torch.zeros(replicas, width, 1))
 
-    def forward(self, x_RNH: Tensor, steps: int, may_look: Tensor | None, *, causal: bool) -> Tensor:
-        """(R, N, H).
+    def forward(self, state_KRBH: Tensor, source_TRBH: Tensor, mask_TRB: Tensor | None) -> Tensor:
+        """(K, R, B, H): y.
 
         Args:
-            steps: T.
-            may_look: (R B, 1, T, T), whether the step of a row is to see that of a column; None for all, or, where it
-                is `causal`, for those up to it.
+            source_TRBH: h, in any order.
+            mask_TRB: False where an example has no such source step, to which nothing attends.
         """
-        x_RNH = x_RNH + self.joined.applied(self._attended(self.attention_norm(x_RNH), steps, may_look, causal=causal))
-        return x_RNH + self.narrowed.applied(self.widened.applied(self.feedforward_norm(x_RNH)))
+        K, R, B, H = state_KRBH.shape
+        if len(source_TRBH) == 1:  # the gradient of a product over one row has other last bits alone than in a batch
+            there_TRB = torch.ones_like(source_TRBH[..., 0], dtype=torch.bool) if mask_TRB is None else mask_TRB
+            mask_TRB = torch.cat([there_TRB, torch.zeros_like(there_TRB)])
+            source_TRBH = torch.cat([source_TRBH, torch.zeros_like(source_TRBH)])
+        alpha_NKT = self.weights(state_KRBH, source_TRBH, mask_TRB).flatten(0, 1)
+        context_NKH = torch.bmm(alpha_NKT, _by_example(source_TRBH))
+        both_NKD = torch.cat([context_NKH, _by_example(state_KRBH)], dim=-1)
+        y_RMH = torch.bmm(both_NKD.view(R, B * K, 2 * H), self.weight_combine).tanh()
+        return y_RMH.view(R, B, K, H).permute(2, 0, 1, 3)
 
-    def _attended(self, x_RNH: Tensor, steps: int, may_look: Tensor | None, *, causal: bool) -> Tensor:
-        R, N, _ = x_RNH.shape
-        q, k, v = self.heard.applied(x_RNH).view(R * N // steps, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        plain = causal and may_look is None
-        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=may_look, is_causal=plain)
-        return seen.transpose(1, 2).reshape(R, N, self.inner)
+    def weights(self, state_KRBH: Tensor, source_TRBH: Tensor, mask_TRB: Tensor | None) -> Tensor:
+        """(R, B, K, T): alpha."""
+        score_RBKT = self._scores(state_KRBH, source_TRBH)
+        if mask_TRB is not None:
+            score_RBKT = score_RBKT.masked_fill(~mask_TRB.permute(1, 2, 0).unsqueeze(2), -torch.inf)
+        return torch.softmax(score_RBKT, dim=-1)
+
+    def _scores(self, state_KRBH: Tensor, source_TRBH: Tensor) -> Tensor:
+        _, R, B, _ = state_KRBH.shape
+        query_NKH, key_NTH = _by_example(state_KRBH), _by_example(source_TRBH)
+        if self.score != "dot":
+            query_NKH = _times(query_NKH, self.weight_query)
+        if self.score != "additive":
+            return torch.bmm(query_NKH, key_NTH.mT).unflatten(0, (R, B))
+        key_NTH = _times(key_NTH, self.weight_key)
+        seen_NKTH = (query_NKH.unsqueeze(2) + key_NTH.unsqueeze(1)).tanh()
+        # Summed along memory: a product with one column has other last bits alone than in a batch.
+        return (seen_NKTH.unflatten(0, (R, B)) * self.weight_score.mT[:, :, None, None]).sum(-1)
 
     def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
-        for layer in (self.heard, self.joined, self.widened, self.narrowed):
-            layer.draw(replica, weight, bias, generator)
+        """Draw one replica's parameters; the initialiser sees the weights as torch has them, (out, in)."""
+        with torch.no_grad():
+            for parameter in self.parameters():
+                drawn_OI = torch.empty_like(parameter[replica].T.contiguous())
+                weight(drawn_OI, generator)
+                parameter[replica].copy_(drawn_OI.T)
 
-    def numbers_kept(self, rows: int) -> int:
-        """At least: what the products and normalisations are differentiated by, q, k, v, and what attention gives."""
-        return rows * (6 * self.width + 4 * self.inner + self.wide)
+
+def _by_example(value_TRBH: Tensor) -> Tensor:
+    """(N, T, H), N = R * B with R outermost."""
+    return value_TRBH.permute(1, 2, 0, 3).flatten(0, 1)
 
 
-def sinusoids(steps: int, width: int) -> Tensor:
-    """(T, H) float64: sin and cos of t / 10000^(2 i / H) in turn, i = 0, 1, ..."""
-    at_T1 = torch.arange(steps, dtype=torch.float64).unsqueeze(1)
-    column_H = torch.arange(width)
-    angle_TH = at_T1 * SLOWEST ** (-2 * (column_H // 2).double() / width)
-    return torch.where(column_H % 2 == 0, angle_TH.sin(), angle_TH.cos())
+def _times(value_NTH: Tensor, weight_RHH: Tensor) -> Tensor:
+    """One product per replica."""
+    N, T, H = value_NTH.shape
+    R = len(weight_RHH)
+    return torch.bmm(value_NTH.reshape(R, N // R * T, H), weight_RHH).view(N, T, -1)

@@ -63,6 +63,29 @@ class Perceptron(Dense):
             self.activation.initialise(replica, generator)
 
 
+class Readout(nn.Module):
+    """o = y V + c, a part of an architecture that predicts: `output_initialiser` draws it, as any net's readout.
+
+    Args:
+        replicas, inputs, outputs: R, H', O.
+    """
+
+    def __init__(self, *, replicas: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.weight_output = nn.Parameter(torch.zeros(replicas, inputs, outputs))
+        self.bias_output = nn.Parameter(torch.zeros(replicas, 1, outputs))
+
+    def forward(self, output_KRBH: Tensor) -> Tensor:
+        """(K, R, B, O): one product per replica over all its steps and examples."""
+        K, R, B, H = output_KRBH.shape
+        flat_RNH = output_KRBH.transpose(0, 1).reshape(R, K * B, H)
+        return affine(flat_RNH, self.weight_output, self.bias_output).view(R, K, B, -1).transpose(0, 1)
+
+    def draw(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
+        """Nothing yet: see `Model.initialise_readout`."""
+
+
 def draw_affine(
     weight_RIO: Tensor, bias_R1O: Tensor, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator
 ) -> None:

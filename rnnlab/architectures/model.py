@@ -29,7 +29,7 @@ class Model(nn.Module):
     Where the prediction is an image, and the readout sees units at its places, the readout is the same at every place,
     a 1x1 convolution: H and O are those of a place then.
 
-    A cell that makes the prediction itself (`Cell.predicts`) leaves nothing to read out: its first outputs are it.
+    Where a cell or the architecture predicts, nothing is read out: the first outputs are the prediction.
     Under a parametrisation the cells have no recurrent weights of their own; a batch goes through `effective()`.
 
     Args:
@@ -45,7 +45,7 @@ class Model(nn.Module):
         self.part_names = tuple(parts)
         for name, part in parts.items():
             self.add_module(name, part)
-        self.predicts = any(cell.predicts for cell in self.cells.values())
+        self.predicts = architecture.predicts or any(cell.predicts for cell in self.cells.values())
         if not self.predicts:
             self.places = self._places(architecture.width(parts))
             R, O = sizes.replicas, sizes.outputs // self.places
@@ -94,8 +94,8 @@ class Model(nn.Module):
         return places if stands and width % places == 0 else 1
 
     def initialise_readout(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:
-        """Draw one replica's readout, which a cell that predicts may have itself."""
-        owners: list[Any] = [self, *self.cells.values()]
+        """Draw one replica's readout, which a part may have where the net has none."""
+        owners: list[Any] = [self, *self.parts.values()]
         for owner in owners:
             if hasattr(owner, "weight_output"):
                 draw_affine(owner.weight_output, owner.bias_output, replica, weight, bias, generator)

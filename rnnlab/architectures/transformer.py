@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
-from rnnlab.architectures.attention import Block, Embedding, Norm
+from rnnlab.architectures.block import Block, Embedding, Norm
 from rnnlab.bptt.passage import Passage
 from rnnlab.contract import Count, Repeats, component
 from rnnlab.plan import Plan, Refusal

@@ -221,6 +221,8 @@ class Passage:
             record=self.record,
             last=last,
         )
+        # Tensors of their own, whose gradients are of the states' further use alone: an output may be a state itself.
+        unrolled = replace(unrolled, state=tuple(component.view_as(component) for component in unrolled.state))
         call = Call(name, cell, input_TRBI, mask_TRB, unrolled, backward, state, dilation, every, T)
         self.calls.append(call)
         self._recording.append(call)
@@ -231,10 +233,15 @@ class Passage:
             return replace(unrolled, output_KRBH=unfold(unrolled.output_KRBH, dilation, kept)[-wanted:])
         return unrolled
 
-    def watch(self, name: str, value_TRBH: Tensor) -> Tensor:
-        """Values of a part that is no cell, at every step; their adjoints are recorded like those of a cell."""
+    def watch(self, name: str, value_TRBH: Tensor, mask_TRB: Tensor | EllipsisType | None = ...) -> Tensor:
+        """Values of a part that is no cell, at every step; their adjoints are recorded like those of a cell.
+
+        Args:
+            mask_TRB: of these values, where that is not the batch's.
+        """
         if self.record:
-            layer = Layer(name, value_TRBH.new_zeros(value_TRBH.shape[:3], dtype=torch.float64), self.mask_TRB)
+            mask_TRB = self.mask_TRB if mask_TRB is ... else mask_TRB
+            layer = Layer(name, value_TRBH.new_zeros(value_TRBH.shape[:3], dtype=torch.float64), mask_TRB)
             self._recording.append(layer)
             if value_TRBH.requires_grad:
                 value_TRBH = value_TRBH.view_as(value_TRBH)  # a hook of its own
@@ -256,11 +263,13 @@ class Passage:
         """The net's last outputs at the scored steps."""
         return output_KRBH[-self.scored :] if len(output_KRBH) > self.scored else output_KRBH
 
+    def resting(self, cell: Cell) -> Cell:
+        """The cell as it is in evaluation."""
+        return cell if self._dropout is None else self._dropout.expected(cell)
+
     def _dropped(self, cell: Cell, input_TRBI: Tensor) -> tuple[Cell, Tensor]:
-        if self._dropout is None:
-            return cell, input_TRBI
-        if self.update is None:
-            return self._dropout.expected(cell), input_TRBI
+        if self._dropout is None or self.update is None:
+            return self.resting(cell), input_TRBI
         return self._dropout.drop(cell, input_TRBI, self._noise(input_TRBI))
 
     def _noise(self, like: Tensor) -> Noise:

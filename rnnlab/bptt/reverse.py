@@ -85,8 +85,13 @@ def steps_back(
     state: State | None = None,
     mask_TRB: Bool[Tensor, "T R B"] | None = None,
     rule: AdjointRule | None = None,
+    end: State | None = None,
 ) -> Iterator[StepBack]:
-    """The steps of `reverse_sweep`, the last one first."""
+    """The steps of `reverse_sweep`, the last one first.
+
+    Args:
+        end: dL/ds of the state after the last step, beside what comes by the outputs; zeros when None.
+    """
     rule = NoRule() if rule is None else rule
     T = len(input_TRBI)
     start = tuple(s.detach() for s in (state or cell.zero_state(input_TRBI[0])))
@@ -94,7 +99,7 @@ def steps_back(
         trajectory = [step.before for step in walk(cell, input_TRBI, start, mask_TRB)]
 
     names, parameters = zip(*cell.named_parameters(), strict=True)
-    carried = tuple(torch.zeros_like(s) for s in start)
+    carried = end or tuple(torch.zeros_like(s) for s in start)
     direct_RB1 = input_TRBI.new_zeros(*input_TRBI.shape[1:3], 1, dtype=torch.float64)
     for t in reversed(range(T)):
         input_RBI = input_TRBI[t].detach().requires_grad_()

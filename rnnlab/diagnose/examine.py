@@ -79,8 +79,9 @@ def examine(
         )
     task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
-    lag = _lag(task, batch := _first(held_out[0], examples))
-    first, cell = next(iter(experiment.model(chosen[:1]).effective().cells.items()))
+    model = experiment.model(chosen[:1]).effective()
+    lag = _lag(task, batch := _first(held_out[0], examples), backward=model.architecture.reads_backward)
+    first, cell = next(iter(model.cells.items()))
     name, rule = f"{prefix(first)}{carrier(cell)}", experiment.rule.draw(chosen[:1], 0, task.steps, batch.input)
     return Findings(
         path=run.path,
@@ -166,11 +167,12 @@ def _measured(
     return measure(experiment, seed, model, batch, held_out)
 
 
-def _lag(task: Task, batch: Batch) -> int:
-    """How many steps before the last the earliest marked step lies, in the median example."""
+def _lag(task: Task, batch: Batch, *, backward: bool) -> int:
+    """How many steps before the last the earliest marked step lies, in the order of reading, in the median example."""
     if not isinstance(task, Marks):
         return task.steps - 1
-    first_B = task.marked(batch)[:, 0].byte().argmax(0)
+    marked_TB = task.marked(batch)[:, 0]
+    first_B = (marked_TB.flip(0) if backward else marked_TB).byte().argmax(0)
     return task.steps - 1 - int(first_B.median())
 
 

@@ -117,7 +117,9 @@ def _of_the_way_back(findings: Findings) -> Iterator[Row]:
     yield f"{norm} lost over {lag} steps back", typical(of_all(lambda m: decay.lost(m.gain_T, lag)), "decades")
     for name in findings.cells:
         values = of_all(lambda m, name=name: decay.lost(m.gains[name], lag))
-        yield f"the same in {spoken(name)}", typical(values, "decades")
+        steps = next(len(m.gains[name]) - 1 for _, m in findings.measured)
+        shorter = f", which has {steps}" if steps < lag else ""
+        yield f"the same in {spoken(name)}{shorter}", typical(values, "decades")
     yield f"{norm} grown on the way, at most", typical(of_all(lambda m: decay.grown(m.gain_T, lag)[0]), "decades")
     for cause, words in CAUSES.items():
         values = of_all(lambda m, cause=cause: per_step(m, lag).get(cause, math.nan))

@@ -21,6 +21,8 @@ def carry(findings: Findings, seeds: Sequence[int]) -> list[Remedy]:
     """What makes the gradient last longer, the measured cause first."""
     cause = blamed(findings, seeds)
     found = []
+    if findings.config.get("architecture.attention") == "none":
+        found.append(Remedy("architecture.attention=dot", "the answer sees every step of the source, one edge away"))
     if cause == "slope":
         found += _steeper(findings)
     elif cause == "weights":

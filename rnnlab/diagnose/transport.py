@@ -3,14 +3,12 @@
 T time, K scored step, R replica (one), B batch, H hidden.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rnnlab.architectures.model import Model
@@ -19,9 +17,6 @@ from rnnlab.cells.cell import Cell
 from rnnlab.cells.linear import LinearCell
 from rnnlab.probes.steps import Path, paths
 from rnnlab.tasks.task import Batch, Task
-
-Applied = list[tuple[Tensor, Tensor]]
-"""Argument and result of every time that a cell applied its activation."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +37,23 @@ def transports(model: Model, task: Task, batch: Batch) -> dict[str, Transport]:
     """Carry the derivative of the last step's loss back, by autograd, without an adjoint rule: by call, in their order.
 
     Only the last step's: where all steps are scored, the losses of early steps would hide that nothing comes from late
-    ones. For a cell that reads from the end it is the first step's, which is its last.
+    ones. For a cell that reads from the end it is the first step's, which is its last; not where a decoder goes on.
 
     Args:
         model: of one replica, whose parameters need no gradient; in float64, for gains fall below 1e-38.
         batch: with its replica axis.
     """
-    with _watched(model) as applied:
-        taken, output_KRBH = paths(
-            model, batch, lambda engine: Passage(engine, scored=task.scored, mask_TRB=batch.mask)
-        )
+    taken, output_KRBH = paths(model, batch, lambda engine: Passage(engine, scored=task.scored, mask_TRB=batch.mask))
     loss = task.losses(model.readout(output_KRBH), batch).sum()
     (direct_KRBH,) = torch.autograd.grad(loss, output_KRBH, retain_graph=True)
     found = {}
     for path in taken:
-        at = 0 if path.call.backward else -1
-        found[path.call.prefix] = _transport(path, applied[path.call.cell], output_KRBH[at], direct_KRBH[at])
+        at = 0 if path.call.backward and not model.architecture.decodes else -1
+        found[path.call.prefix] = _transport(path, output_KRBH[at], direct_KRBH[at])
     return found
 
 
-def _transport(path: Path, applied: Applied, source_RBH: Tensor, direct_RBH: Tensor) -> Transport:
+def _transport(path: Path, source_RBH: Tensor, direct_RBH: Tensor) -> Transport:
     cell, name = path.call.cell, carrier(path.call.cell)
     back = partial(_norms, source_RBH, direct_RBH, path.call)
     norm_TB = back(path.made(name))
@@ -71,22 +63,7 @@ def _transport(path: Path, applied: Applied, source_RBH: Tensor, direct_RBH: Ten
     if name in cell.carriers:
         (straight_RBH,) = torch.autograd.grad(source_RBH, path.made(name)[-1], direct_RBH, retain_graph=True)
         return Transport(gain_T, _gated(path, name, norm_TB, gain_T, straight_RBH))
-    return Transport(gain_T, _ungated(cell, applied, len(path.steps), back, norm_TB, gain_T))
-
-
-@contextmanager
-def _watched(model: Model) -> Iterator[dict[Cell, Applied]]:
-    applied: dict[Cell, Applied] = {cell: [] for cell in model.cells.values()}
-
-    def keep(cell: Cell, module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
-        applied[cell].append((given[0], result))
-
-    hooks = [child.register_forward_hook(partial(keep, cell)) for cell in applied for child in cell.children()]
-    try:
-        yield applied
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return Transport(gain_T, _ungated(path, back, norm_TB, gain_T))
 
 
 def _norms(source_RBH: Tensor, direct_RBH: Tensor, call: Call, at: list[Tensor]) -> Tensor:
@@ -118,11 +95,10 @@ def _change(gain_T: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(change), change, np.nan)
 
 
-def _ungated(
-    cell: Cell, applied: Applied, steps: int, back: partial[Tensor], norm_TB: Tensor, gain_T: np.ndarray
-) -> dict[str, np.ndarray]:
+def _ungated(path: Path, back: partial[Tensor], norm_TB: Tensor, gain_T: np.ndarray) -> dict[str, np.ndarray]:
     """h_t = phi(a_t): the way through phi, and the way from a_t to h_{t-1}. {} where the cell is not of this form."""
-    if cell.gated or len(cell.states) > 1 or len(applied) != steps:
+    cell, applied = path.call.cell, [pair for pairs in path.applied.values() for pair in pairs]
+    if cell.gated or len(cell.states) > 1 or len(applied) != len(path.steps):
         return {}
     after_TB = back([result for _, result in applied])
     if not torch.allclose(after_TB, norm_TB, equal_nan=True):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnnlab.architectures.architecture import Sizes
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import autograd_engine
-from rnnlab.bptt.passage import Passage
+from rnnlab.bptt.passage import Passage, Update
 from rnnlab.cells.cell import Cell
 from rnnlab.laws.company import company_of
 from rnnlab.laws.ground import drawn_cell, right_aligned_mask, uniform
@@ -23,6 +23,8 @@ T = 20
 """Enough for four layers whose dilations double."""
 IMAGE = (3, 4, 5)
 """Channels, and the rows and columns of T pixels."""
+READOUT = ("weight_output", "bias_output")
+"""Of the model, which no architecture sees."""
 
 
 def _net(subject: Subject, replicas: int = 1) -> Model:
@@ -36,20 +38,24 @@ def _net(subject: Subject, replicas: int = 1) -> Model:
     net = Model(subject.make(steps=T), cell, sizes).double()
     with torch.no_grad():
         for k, (name, parameter) in enumerate(net.named_parameters()):
-            if not (parameter.any() or "_output" in name):  # of a part that is no cell
+            if not parameter.any() and name not in READOUT:  # of a part that is no cell
                 parameter.copy_(uniform(*parameter.shape, seed=k))
     return net
 
 
-def _passage(mask_TRB: Tensor | None = None) -> Passage:
-    return Passage(autograd_engine("laws"), scored=2, mask_TRB=mask_TRB)
+def _passage(mask_TRB: Tensor | None = None, **training: Any) -> Passage:
+    return Passage(autograd_engine("laws"), scored=training.pop("scored", 2), mask_TRB=mask_TRB, **training)
 
 
 @observed("architecture")
 def _outputs(subject: Subject) -> list[Tensor]:
-    net = _net(subject)
-    output = net.architecture.run(net.parts, uniform(T, 1, 2, 3, seed=1), _passage())
-    return [output[-1], output]
+    """In evaluation, where some of many answers are better found by a search, and in a training step."""
+    net, target_KRBO = _net(subject), torch.zeros(5, 1, 30, 2, dtype=torch.float64)
+    target_KRBO[..., 0] = 1
+    training = {"target_KRBO": target_KRBO, "update": Update([3], 1)}
+    passages = [_passage(scored=5), _passage(scored=5, **training)]
+    outputs = [net.architecture.run(net.parts, uniform(T, 1, 30, 3, seed=1), passage) for passage in passages]
+    return [outputs[0][-1], *outputs]
 
 
 @law("architecture")
@@ -68,6 +74,6 @@ def every_cell_is_called_by_its_name_and_learns(subject: Subject) -> None:
     called = {call.name: call.cell for call in passage.calls}
     hold(called == net.cells, f"calls of {sorted(called)}; the cells are {sorted(net.cells)}")
     for name, parameter in net.named_parameters():
-        if "_output" not in name:
+        if name not in READOUT:
             learns = parameter.grad is not None and torch.count_nonzero(parameter.grad)
             hold(learns, f"no gradient reaches {name}")

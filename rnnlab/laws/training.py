@@ -17,6 +17,7 @@ from rnnlab.training.step import training_step
 from rnnlab.training.step_record import StepRecord
 
 SEEDS = [4, 1, 7]
+NORMS = "the adjoint norm"
 
 
 @law(*COMPONENTS)
@@ -27,8 +28,8 @@ def a_replica_trains_as_alone_to_the_bit(subject: Subject) -> None:
     hold(torch.equal(before, torch.get_rng_state()), "it draws from torch's own generator")
     for name, value in alone.items():
         hold_same(together[name][1:2], value, f"{name} of seed {SEEDS[1]} in a population, and alone")
-        # An adjoint norm is NaN at a step that no example has, or that a slow cell has not reached.
-        there = value[~value.isnan()] if name == "the adjoint norm" else value
+        # NaN: at a step that no example has, that a slow cell has not reached, or beyond a call of fewer steps.
+        there = value[~value.isnan()] if name == NORMS else value
         hold(torch.isfinite(there).all(), f"{name} is not finite after two steps")
     moved = [not torch.equal(together[n], p) for n, p in zip(fresh.names, fresh.stacked, strict=True)]
     hold(any(moved), "no parameter moves")
@@ -62,7 +63,7 @@ class _Training:
         found = {n: p.detach() for n, p in zip(self.population.names, self.population.stacked, strict=True)}
         found["the loss"] = torch.stack([record.loss_R for record in self.records], dim=1)
         norms = [record.adjoint_RST for record in self.records if record.adjoint_RST is not None]
-        return {**found, "the adjoint norm": torch.stack(norms, dim=1)}
+        return {**found, NORMS: torch.stack(norms, dim=1)}
 
     def go_on_from(self, other: "_Training") -> None:
         """From what a checkpoint's file keeps of another; the records so far are in other files."""

@@ -53,10 +53,15 @@ def sketch(config: Config, device: torch.device) -> Sketch:
     autograd_only = dropout.within or "adjoints" in regulariser.needs
     cell, places = _tiny_cell(parts, packages), _places(model) if model else 1
     taken = model.architecture.steps_of(len(model.cells), task.steps) if model else [task.steps]
+    # The outputs of all but the last are read at every step by the next; a decoder, the last, has scored steps alone.
+    decodes = model is not None and model.architecture.decodes
+    wanted = [1 if decodes else steps for steps in taken]
+    if taken:
+        taken[-1] = task.scored if decodes else taken[-1]
+        wanted[-1] = min(last, taken[-1])
     of_cells = sum(
         _kept(config, cell, rule, device, (steps, task.batch * places, outputs), autograd_only=autograd_only)
-        # The outputs of all but the last are read at every step by the next.
-        for steps, outputs in zip(taken, [*taken[:-1], min(last, *taken[-1:])] if taken else [], strict=True)
+        for steps, outputs in zip(taken, wanted, strict=True)
         if cell and cell.states
     )
     return Sketch(

@@ -3,6 +3,7 @@
 R replica, T time, K scored step, B batch, H hidden, G gate rows.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from rnnlab.bptt.passage import Call
 from rnnlab.bptt.reverse import steps_back
+from rnnlab.cells.cell import State
 from rnnlab.contract import component
 from rnnlab.plan import Plan, Refusal
 from rnnlab.probes.probe import Moment, Named, joined
@@ -32,10 +34,10 @@ class Contribution:
         return None if plan.cell.recurrent else f"{plan.chosen('cell')} has no recurrent weights"
 
     def measure(self, moment: Moment) -> Named:
-        return joined((call, _of_call(moment, call, direct_TRBH)) for call, direct_TRBH in _directs(moment))
+        return joined((call, _of_call(moment, call, direct, end)) for call, direct, end in _directs(moment))
 
 
-def _of_call(moment: Moment, call: Call, cotangent_TRBH: Tensor) -> Named:
+def _of_call(moment: Moment, call: Call, cotangent_TRBH: Tensor, end: State) -> Named:
     total = moment.gradients[f"{call.name}.weight_recurrent"].double()
     T, R = cotangent_TRBH.shape[:2]
     B = moment.batch.input.shape[2]
@@ -43,24 +45,28 @@ def _of_call(moment: Moment, call: Call, cotangent_TRBH: Tensor) -> Named:
     # One step's part at a time: all of them would be T times the weights.
     rule, input_TRBI = moment.rule(call.input_TRBI), call.input_TRBI.detach()
     start, mask_TRB = call.start(), call.mask_TRB
-    for back in steps_back(call.cell, input_TRBI, cotangent_TRBH, state=start, mask_TRB=mask_TRB, rule=rule):
+    way = steps_back(call.cell, input_TRBI, cotangent_TRBH, state=start, mask_TRB=mask_TRB, rule=rule, end=end)
+    for back in way:
         part = back.parameters["weight_recurrent"].double() / B
         norm_RT[:, back.time] = part.flatten(1).norm(dim=1)
         product_RT[:, back.time] = (part * total).flatten(1).sum(1)
     return _figures(norm_RT, product_RT, total.flatten(1).norm(dim=1, keepdim=True), call.mask_TRB)
 
 
-def _directs(moment: Moment) -> list[tuple[Call, Tensor]]:
-    """Of every call, (T, R, B, H): dL/d(output_t) of the summed loss with the call's own later steps held fixed."""
+def _directs(moment: Moment) -> Iterator[tuple[Call, Tensor, State]]:
+    """Of every call, dL/d(output_t) of the summed loss with the call's own later steps held fixed, (T, R, B, H).
+
+    And likewise of the state that it ends in, where another call starts from it.
+    """
     passage = moment.passage()
     loss = moment.task.losses(moment.model(moment.batch, passage), moment.batch).sum()
-    directs = torch.autograd.grad(loss, [call.unrolled.output_KRBH for call in passage.calls])
-    found = []
-    for call, direct_KRBH in zip(passage.calls, directs, strict=True):
+    ways = [tensor for call in passage.calls for tensor in (call.unrolled.output_KRBH, *call.unrolled.state)]
+    directs = iter(torch.autograd.grad(loss, ways, allow_unused=True, materialize_grads=True))
+    for call in passage.calls:
+        direct_KRBH, *end = (next(directs) for _ in (0, *call.unrolled.state))
         cotangent_TRBH = direct_KRBH.new_zeros(len(call.input_TRBI), *direct_KRBH.shape[1:])
         cotangent_TRBH[-len(direct_KRBH) :] = direct_KRBH
-        found.append((call, cotangent_TRBH))
-    return found
+        yield call, cotangent_TRBH, tuple(end)
 
 
 def _figures(norm_RT: Tensor, product_RT: Tensor, total_R1: Tensor, mask_TRB: Tensor | None) -> Named:

@@ -4,7 +4,6 @@ T time, R replica, B batch, H hidden.
 """
 
 import copy
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -42,23 +41,18 @@ class Saturation:
 
     def measure(self, moment: Moment) -> Named:
         model = copy.deepcopy(moment.model).requires_grad_(False)
-        activations = [child for cell in model.cells.values() for child in cell.children()]
-        arguments: dict[nn.Module, list[Tensor]] = {activation: [] for activation in activations}
-        hooks = [a.register_forward_pre_hook(partial(_keep, given)) for a, given in arguments.items()]
         with torch.no_grad():
             taken, _ = paths(model, moment.batch, moment.passage)
-        for hook in hooks:
-            hook.remove()
-        return joined((path.call, self._of_call(path, arguments)) for path in taken)
+        return joined((path.call, self._of_call(path)) for path in taken)
 
-    def _of_call(self, path: Path, arguments: dict[nn.Module, list[Tensor]]) -> Named:
+    def _of_call(self, path: Path) -> Named:
         along, cell, result = AllSteps.of(path), path.call.cell, Named()
         with torch.no_grad():
             gates = cell.gates(along.input_RNI, along.state)
         slopes = {
-            name: _slope(activation, side_by_side(arguments[activation]))
+            name: _slope(activation, side_by_side([argument for argument, _ in path.applied[activation]]))
             for name, activation in cell.named_children()
-            if arguments[activation]
+            if path.applied[activation]
         }
         slopes |= {name: (gate * (1 - gate), gate) for name, gate in gates.items()}
         for name, (slope_RNH, output_RNH) in slopes.items():
@@ -74,10 +68,6 @@ class Saturation:
         lowest_RH = along.apart(output_RNH, absent=torch.inf).flatten(1, 2).amin(1)
         dead_RH = (steepest_RH <= self.dead) | (highest_RH - lowest_RH <= self.dead)
         return dead_RH.double().mean(-1)
-
-
-def _keep(arguments: list[Tensor], activation: nn.Module, given: tuple[Tensor, ...]) -> None:
-    arguments.append(given[0])
 
 
 def _slope(activation: nn.Module, argument_RNH: Tensor) -> tuple[Tensor, Tensor]:

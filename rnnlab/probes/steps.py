@@ -3,11 +3,12 @@
 T time, R replica, B batch, N all steps and examples, I input, H hidden.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import Engine
@@ -17,13 +18,19 @@ from rnnlab.bptt.walk import Step, walk
 from rnnlab.cells.cell import Cell, State
 from rnnlab.tasks.task import Batch
 
+Applied = dict[nn.Module, list[tuple[Tensor, Tensor]]]
+
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """The steps of one call, with the graph that leads from them to the prediction, where one is kept."""
+    """The steps of one call, with the graph that leads from them to the prediction, where one is kept.
+
+    applied: argument and result of every time that the cell applied one of its activations.
+    """
 
     call: Call
     steps: list[Step]
+    applied: Applied
 
     def made(self, state: str) -> list[Tensor]:
         """A state component as the cell made it, (R, B, H) per step."""
@@ -38,7 +45,7 @@ def paths(model: Model, batch: Batch, passage_by: Callable[[Engine], Passage]) -
     Args:
         passage_by: makes a passage in which nothing is dropped and no adjoint rule acts.
     """
-    walked: list[list[Step]] = []
+    walked: list[tuple[list[Step], Applied]] = []
 
     def unroll(
         cell: Cell,
@@ -51,14 +58,30 @@ def paths(model: Model, batch: Batch, passage_by: Callable[[Engine], Passage]) -
     ) -> Unrolled:
         start = state or cell.zero_state(input_TRBI[0])
         start = tuple(s if s.requires_grad else s.detach().requires_grad_() for s in start)
-        steps = list(walk(cell, input_TRBI, start, mask_TRB))
-        walked.append(steps)
+        with _watched(cell) as applied:
+            steps = list(walk(cell, input_TRBI, start, mask_TRB))
+        walked.append((steps, applied))
         kept = steps if last is None else steps[-last:]
         return Unrolled(torch.stack([step.output_RBH for step in kept]), steps[-1].after, None)
 
     passage = passage_by(Engine("autograd", "its steps are looked at", 1, unroll))
     output_KRBH = model.outputs(batch, passage)
-    return [Path(call, steps) for call, steps in zip(passage.calls, walked, strict=True)], output_KRBH
+    return [Path(call, *kept) for call, kept in zip(passage.calls, walked, strict=True)], output_KRBH
+
+
+@contextmanager
+def _watched(cell: Cell) -> Iterator[Applied]:
+    applied: Applied = {child: [] for child in cell.children()}
+
+    def keep(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        applied[module].append((given[0], result))
+
+    hooks = [child.register_forward_hook(keep) for child in applied]
+    try:
+        yield applied
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class Batch:
 
     def target_outputs(self, outputs: int) -> Tensor:
         """(K, R, B, O): the targets of a population's batch as a perfect net would put them out: a class as one-hot."""
-        if self.target.is_floating_point():
-            return self.target.unsqueeze(-1)
+        if self.target.is_floating_point():  # a number, or a vector of them
+            return self.target.unsqueeze(-1) if self.target.dim() == 3 else self.target
         return functional.one_hot(self.target, outputs).to(self.input.dtype)
 
     def shared(self, replicas: int) -> "Batch":

@@ -1,6 +1,7 @@
 """Runs of nets with several cells: replicas as alone, resumed after a kill, probed, reported and diagnosed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from helpers import TINY, adjoints, forked, metrics, only_run, read, rnnlab, weights
 from processes import GATED, Gate, finish
 
+from rnnlab.cli import run_command_line
+from rnnlab.diagnose import examine
 from rnnlab.diagnose.__main__ import main as diagnose
 from rnnlab.report.__main__ import main as report
 
@@ -16,6 +19,8 @@ ENDS = ["architecture=bidirectional", "architecture.layers=2", "architecture.rea
 LABELS = ["architecture=bidirectional", "task=copy", "task.length=3", "task.symbols=2", "cell=lstm"]
 CONTROL = ["architecture=transformer", "cell=none", "architecture.heads=2", "architecture.positions=learned"]
 CONTROL += ["dropout=non_recurrent", "dropout.inputs_rate=0"]
+ADDITION = ["architecture=encoder_decoder", "task=addition", "task.answer=decoded"]
+SAMPLED = [*ADDITION, "architecture.attention=additive", "architecture.teacher_forcing=0.6", "architecture.beam=3"]
 SETTINGS = [
     pytest.param([*STACKED, "engine=autograd", "dropout=non_recurrent"], id="stacked, autograd, dropout"),
     pytest.param([*STACKED, "clipping=block_norm", "adjoint=truncate", "adjoint.every=3"], id="stacked, fused, cut"),
@@ -27,17 +32,25 @@ SETTINGS = [
     pytest.param(["architecture=recurrent_mlp", "cell=deep_transition", "activation=modrelu"], id="dense layers"),
     pytest.param([*CONTROL, "task.shortest=3", "activation=modrelu"], id="control, masked"),
     pytest.param([*CONTROL, "task=copy", "task.length=3", "architecture.causal=false"], id="control, both ways"),
+    pytest.param([*ADDITION, "cell=gru", "architecture.source=reversed"], id="decoded, fused"),
+    pytest.param([*SAMPLED, "cell=lstm", "dropout=non_recurrent"], id="decoded, sampled, attended, dropout"),
 ]
+LENGTHLESS = [argument for argument in TINY if argument != "task.length=7"]
 SHORT = ["seeds=3", "steps=8", "probes=full", "probes.jacobian.first=4", "probes.lyapunov.first=4"]
 """Probes that have nothing to look at are left out."""
 
 
+def tiny(setting: list[str]) -> list[str]:
+    """The defaults of a tiny run, as far as the task has them, and this."""
+    return [*(LENGTHLESS if "task=addition" in setting else TINY), *setting, *SHORT]
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) -> None:
-    assert rnnlab(*setting, *SHORT, "name=many") == 0
+    assert run_command_line([*tiny(setting), "name=many"]) == 0
     many = only_run("many")
     for seed in (0, 2):
-        assert rnnlab(*setting, *SHORT, f"seeds=[{seed}]", f"name=alone{seed}") == 0
+        assert run_command_line([*tiny(setting), f"seeds=[{seed}]", f"name=alone{seed}"]) == 0
         alone = only_run(f"alone{seed}")
         assert metrics(many, seed) == metrics(alone)
         ours, theirs = weights(many, seed), weights(alone, seed)
@@ -45,9 +58,9 @@ def test_a_replica_is_what_it_is_alone(setting: list[str], in_tmp_path: Path) ->
         np.testing.assert_array_equal(adjoints(many)["norm"][:, [seed]], adjoints(alone)["norm"])
 
 
-@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:6] + SETTINGS[-2:-1])
+@pytest.mark.parametrize("setting", SETTINGS[:1] + SETTINGS[4:6] + SETTINGS[8:9] + SETTINGS[11:])
 def test_it_goes_on_after_kill_9_as_if_nothing_had_been(setting: list[str], in_tmp_path: Path) -> None:
-    gate, long = Gate(in_tmp_path), [*GATED, *TINY, *setting, *SHORT, "steps=14"]
+    gate, long = Gate(in_tmp_path), [*GATED, *tiny(setting), "steps=14"]
     whole_process = forked(in_tmp_path, *long, "name=whole")
     finish(whole_process)
     gate.close(10)
@@ -105,6 +118,40 @@ def test_of_a_net_without_cells_the_layers_are_drawn_and_no_diagnosis_is_made_up
     assert diagnose([str(run)]) == 1
     assert "its net has no cells" in capfd.readouterr().err
     assert not (run / "diagnosis").exists()
+
+
+def test_a_decoder_s_files_and_pages_tell_its_steps_and_what_attention_brings(
+    in_tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    setting = [*ADDITION, "architecture.source=reversed", "cell=rnn", "initialiser.gain=0.02"]
+    for score in ("none", "dot"):
+        assert run_command_line([*tiny(setting), f"architecture.attention={score}", f"name={score}"]) == 0
+    kept, seen = adjoints(only_run("none")), adjoints(only_run("dot"))
+    assert list(kept["state"]) == ["encoder.h", "decoder.h"]
+    assert list(seen["state"]) == ["encoder.h", "attention.h", "decoder.h"]
+    assert np.isnan(seen["norm"][..., 2, 3:]).all()  # an answer has three characters, a question five
+    assert not np.isnan(seen["norm"][..., :2, :]).any()
+    assert not np.isnan(seen["norm"][..., 2, :3]).any()
+    ratio = [norm["norm"][0, :, 0, 0] / norm["norm"][0, :, 0, -1] for norm in (kept, seen)]
+    assert (ratio[1] > 1e3 * ratio[0]).all()
+    assert diagnose([str(only_run("none")), "--examples", "3"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "the same in decoder, which has 2" in page
+    assert "the gradient halves every" in page
+    assert "`architecture.attention=dot`" in page
+    assert diagnose([str(only_run("dot")), "--examples", "3"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "the gradient halves every" not in page
+    assert "`architecture.attention=dot`" not in page
+    assert report(["runs"]) == 0
+    assert list(Path("report/figures").glob("*depth_maps.png"))
+
+
+def test_the_lag_of_a_net_that_reads_from_the_end_is_in_the_order_of_its_reading() -> None:
+    marked = torch.zeros(10, 1, 3, dtype=torch.bool)
+    marked[[2, 5]] = True
+    task, batch = SimpleNamespace(steps=10, marked=lambda batch: marked), SimpleNamespace()
+    assert [examine._lag(task, batch, backward=backward) for backward in (False, True)] == [7, 5]
 
 
 @pytest.mark.parametrize(

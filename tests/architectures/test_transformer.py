@@ -10,7 +10,7 @@ from support import DTYPES, component, composed, right_aligned_mask, uniform
 from torch import Tensor, nn
 
 from rnnlab.architectures.architecture import Sizes
-from rnnlab.architectures.attention import Block, sinusoids
+from rnnlab.architectures.block import Block, sinusoids
 from rnnlab.architectures.model import Model
 from rnnlab.bptt.engine import autograd_engine
 from rnnlab.bptt.passage import Passage

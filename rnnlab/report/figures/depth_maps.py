@@ -66,9 +66,9 @@ def depth_maps(comparison: Comparison, rows: Sequence[Row]) -> Drawing | None:
     bar = figure.colorbar(mesh, ax=list(panels), extend=extend(everything, low, high))
     bar.set_label(norm_label("s", unit), fontsize=8)
     caption = (
-        "Norm of the total derivative of the loss with respect to every state s of every cell, the one that reads the "
-        "input at the bottom, at each of its time steps; median over the seeds in training, at the last step that was "
-        f"recorded; one scale for all arms.{left_out(comparison.rows, [of_arm.row for of_arm in drawn])}"
+        "Norm of the total derivative of the loss with respect to every state s of every cell or layer, the one that "
+        "reads the input at the bottom, at each of its time steps; median over the seeds in training, at the last step "
+        f"that was recorded; one scale for all arms.{left_out(comparison.rows, [of_arm.row for of_arm in drawn])}"
     )
     title, alt = "The gradient in depth and time", "Heat maps of adjoint norms by cell and time step"
     return Drawing("depth_maps", title, caption, alt, figure, few_colours=False)

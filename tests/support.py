@@ -21,10 +21,15 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 NO_COMPONENTS = ("experiment", "probes", "sweep")
 GROUPS = sorted(p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in NO_COMPONENTS)
-CELLS = sorted(
-    p.stem for p in (CONFIGS / "cell").glob("*.yaml") if Written(leaf("cell", p.stem)["_target_"], {}).states
-)
-"""Those that take steps."""
+
+
+def _steps(option: str) -> bool:
+    """Whether it is a cell that has states, and so takes steps: all but `none`."""
+    values = leaf("cell", option)
+    return bool(Written(values["_target_"], values).states)
+
+
+CELLS = sorted(p.stem for p in (CONFIGS / "cell").glob("*.yaml") if _steps(p.stem))
 FUSED_CELLS = ["gru", "lstm", "rnn"]
 ACTIVATIONS = sorted(p.stem for p in (CONFIGS / "activation").glob("*.yaml"))
 

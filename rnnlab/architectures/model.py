@@ -90,7 +90,7 @@ class Model(nn.Module):
     def _places(self, width: int) -> int:
         """Of the image that is predicted, where what the readout sees stands at them; else one."""
         places = prod(self.sizes.grid) if self.sizes.imagines else 1
-        stands = [*self.cells.values()][-1].grid == self.sizes.grid
+        stands = [cell.grid for cell in self.cells.values()][-1:] == [self.sizes.grid]
         return places if stands and width % places == 0 else 1
 
     def initialise_readout(self, replica: int, weight: Initialiser, bias: Initialiser, generator: Generator) -> None:

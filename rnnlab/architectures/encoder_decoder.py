@@ -14,7 +14,7 @@ from rnnlab.architectures.attention import Attention
 from rnnlab.architectures.dense import Readout
 from rnnlab.architectures.speaker import Speaker
 from rnnlab.bptt.passage import Passage
-from rnnlab.contract import Count, Share, component
+from rnnlab.contract import Repeats, Share, component
 from rnnlab.plan import Plan, Refusal
 from rnnlab.streams import generator
 
@@ -44,7 +44,7 @@ class EncoderDecoder(Architecture):
     attention: Literal["none", "dot", "general", "additive"]
     source: Literal["forward", "reversed"]
     teacher_forcing: Share
-    beam: Count
+    beam: Repeats
 
     decodes: ClassVar[bool] = True
     predicts: ClassVar[bool] = True

@@ -40,6 +40,8 @@ class PixelRNN(Architecture):
     reach: Count
     residual: bool
 
+    cells: ClassVar[tuple[str, ...]]
+    """Names of a layer's cells, without its number."""
     kernels: ClassVar[dict[str, int]] = {}
     """Of the cell, in places: what may be read follows from them."""
 
@@ -84,9 +86,6 @@ class PixelRNN(Architecture):
 
     def width(self, parts: Parts) -> int:
         return parts[WINDOW].weight.shape[-1]
-
-    cells: ClassVar[tuple[str, ...]]
-    """Names of a layer's cells, without its number."""
 
     @abstractmethod
     def grid(self, rows: int, columns: int) -> Grid:

@@ -15,7 +15,7 @@ from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Siz
 from rnnlab.architectures.dense import Dense
 from rnnlab.bptt.passage import Passage
 from rnnlab.cells.cell import Grid
-from rnnlab.contract import ConfigError, Count, Repeats, fields
+from rnnlab.contract import ConfigError, Repeats, fields
 from rnnlab.plan import Plan, Refusal
 
 WINDOW = "window"
@@ -32,14 +32,16 @@ class PixelRNN(Architecture):
 
     Args:
         layers: how many.
-        reach: of the window, in pixels: rows above, and columns to the left and to the right. The paper's 7x7 reach 3.
+        reach: of the window, in pixels, at most 1,000: rows above, and columns left and right. The paper's 7x7 reach 3.
         residual: whether a layer's features are added to those that it reads.
     """
 
     layers: Repeats
-    reach: Count
+    reach: Repeats
     residual: bool
 
+    cells: ClassVar[tuple[str, ...]]
+    """Names of a layer's cells, without its number."""
     kernels: ClassVar[dict[str, int]] = {}
     """Of the cell, in places: what may be read follows from them."""
 
@@ -84,9 +86,6 @@ class PixelRNN(Architecture):
 
     def width(self, parts: Parts) -> int:
         return parts[WINDOW].weight.shape[-1]
-
-    cells: ClassVar[tuple[str, ...]]
-    """Names of a layer's cells, without its number."""
 
     @abstractmethod
     def grid(self, rows: int, columns: int) -> Grid:

@@ -58,6 +58,7 @@ REAL = 3.4028234663852886e38
 Count = Annotated[int, BeforeValidator(_integral), Field(ge=1, lt=WHOLE)]
 CountOrZero = Annotated[int, BeforeValidator(_integral), Field(ge=0, lt=WHOLE)]
 Repeats = Annotated[int, BeforeValidator(_integral), Field(ge=1, le=1000)]
+RepeatsOrZero = Annotated[int, BeforeValidator(_integral), Field(ge=0, le=1000)]
 """How often something is done within one step."""
 Seed = Annotated[int, BeforeValidator(_integral), Field(ge=0, lt=2**32)]
 Finite = Annotated[float, Field(ge=-REAL, le=REAL, allow_inf_nan=False)]
@@ -77,8 +78,8 @@ places that the inputs of a step come from, H, the task's number of time steps a
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, extra="forbid")
 _NAMES: dict[str, Any] = {
-    "Count": Count, "CountOrZero": CountOrZero, "Repeats": Repeats, "Seed": Seed, "Finite": Finite,
-    "Positive": Positive,
+    "Count": Count, "CountOrZero": CountOrZero, "Repeats": Repeats, "RepeatsOrZero": RepeatsOrZero,
+    "Seed": Seed, "Finite": Finite, "Positive": Positive,
     "NonNegative": NonNegative, "Share": Share, "PositiveShare": PositiveShare, "BelowOne": BelowOne,
     "OpenShare": OpenShare, "Members": Members, "Percentage": Percentage, "Literal": Literal, "bool": bool,
     "int": int, "float": float, "str": str, "list": list, "None": None,

@@ -1,6 +1,6 @@
 """Two cells that read the sequence in both directions (Schuster & Paliwal 1997), in layers (Graves et al. 2013)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class Bidirectional(Architecture):
         read: `steps`: the readout sees [f_t; b_t] at every scored step t. `ends`: [f_T; b_1], each cell's own last
             output, for a task that scores the last step alone.
     """
+
+    causal: ClassVar[bool] = False
 
     layers: Repeats
     read: Literal["steps", "ends"]

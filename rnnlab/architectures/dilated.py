@@ -36,7 +36,8 @@ class Dilated(Architecture):
     def why_not(self, plan: Plan) -> Refusal:
         furthest = self.first * self.base ** (self.layers - 1)
         if furthest >= plan.task.steps:
-            return {"layers": f"The last layer would look {furthest} steps back; {plan.task.steps} is all there are"}
+            far = f"first base^(layers-1) = {furthest}"
+            return {"layers": f"The last layer would look {far} steps back; {plan.task.steps} is all there are"}
         return None
 
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:

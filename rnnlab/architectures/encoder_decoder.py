@@ -46,6 +46,7 @@ class EncoderDecoder(Architecture):
     teacher_forcing: Share
     beam: Repeats
 
+    causal: ClassVar[bool] = False
     decodes: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
 

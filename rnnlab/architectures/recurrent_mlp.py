@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
 from rnnlab.architectures.dense import Perceptron
 from rnnlab.bptt.passage import Passage
-from rnnlab.contract import CountOrZero, Repeats, component
+from rnnlab.contract import Repeats, RepeatsOrZero, component
 from rnnlab.plan import Plan, Refusal
 
 
@@ -25,7 +25,7 @@ class RecurrentMLP(Architecture):
     """
 
     layers: Repeats
-    between: CountOrZero
+    between: RepeatsOrZero
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.layers < 2:

@@ -39,7 +39,7 @@ class Transformer(Architecture):
     layers: Repeats
     heads: Count
     widening: Count
-    causal: bool
+    causal: bool  # pyright: ignore[reportIncompatibleVariableOverride]
     positions: Literal["none", "sinusoidal", "learned"]
     steps: Count
 

@@ -62,8 +62,8 @@ class Clockwork(Cell):
             raise ValueError(f"periods={periods} must be at least one, and rise")
         super().__init__(replicas=replicas, inputs=inputs, hidden=hidden)
         self.periods, self.connections = periods, connections
-        of_units = [float(T) for T, size in zip(periods, self.sizes, strict=True) for _ in range(size)]
-        self.register_buffer("period", torch.tensor(of_units).repeat(replicas, 1, 1))
+        modules = [torch.full((replicas, 1, n), float(T)) for T, n in zip(periods, self.sizes, strict=True)]
+        self.register_buffer("period", torch.cat(modules, dim=-1))
         self.register_buffer("links", LINKED[connections](self.period.mT, self.period).to(self.period))
         self.activation = activation()
 

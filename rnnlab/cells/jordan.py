@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from rnnlab.activations.sigmoid import sigmoid
 from rnnlab.cells.affine import affine, at_least_two
 from rnnlab.cells.cell import ActivationFactory, Cell, State
 from rnnlab.contract import BelowOne, Count, checked
@@ -13,7 +14,7 @@ from rnnlab.plan import Plan, Refusal
 
 FEEDBACK: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda y_RBO: y_RBO,
-    "sigmoid": torch.sigmoid,
+    "sigmoid": sigmoid,
     "softmax": lambda y_RBO: torch.softmax(y_RBO, dim=-1),
 }
 

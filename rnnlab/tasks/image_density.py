@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from rnnlab import streams
 from rnnlab.contract import ConfigError, Count, OpenShare, Positive, component
+from rnnlab.plan import Plan, Refusal
 from rnnlab.streams import CPU
 from rnnlab.tasks.image_files import files_of, load, side_of
 from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, Metric, epoch_indices
@@ -53,6 +54,11 @@ class ImageDensity:
         examples = len(binary_images(self.source, self.threshold)[0])
         if self.batch > examples:
             raise ConfigError(f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images.")
+
+    def why_not(self, plan: Plan) -> Refusal:
+        if not plan.parts["architecture"].causal:
+            return f"Its next input is its answer, which {plan.chosen('architecture')} would read first"
+        return None
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -124,4 +124,7 @@ def test_a_short_sequence_is_told_to_be_too_short(capsys: pytest.CaptureFixture[
     from helpers import rnnlab
 
     assert rnnlab("architecture=dilated", "architecture.layers=5", "task.length=16") == 2
-    assert "architecture.layers=5: not allowed. The last layer would look 16 steps back" in capsys.readouterr().err
+    assert (
+        "architecture.layers=5: not allowed. The last layer would look first base^(layers-1) = 16 steps back"
+        in capsys.readouterr().err
+    )

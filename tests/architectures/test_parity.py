@@ -16,6 +16,7 @@ from rnnlab.bptt.engine import Engine, autograd_engine, scan_engine
 from rnnlab.bptt.fused.unroll import fused_unroll
 from rnnlab.bptt.passage import Passage, Update, adjoint_norms
 from rnnlab.cells.cell import Cell
+from rnnlab.cli import run_command_line
 
 T, R, B, I, H = 7, 2, 3, 3, 4
 SHAPES = [("stacked", {"layers": 1}), ("stacked", {"layers": 3})]
@@ -212,3 +213,15 @@ def test_dropout_between_layers_is_on_what_each_layer_reads() -> None:
     torch.testing.assert_close(
         model.architecture.run(model.parts, inputs, resting), outputs(model, inputs, ENGINES["autograd"])
     )
+
+
+READ_AHEAD = (["bidirectional"], ["encoder_decoder"], ["transformer", "cell=none", "architecture.causal=false"])
+
+
+@pytest.mark.parametrize("task", ["image_density", "bouncing_digits", "words"])
+@pytest.mark.parametrize("wired", READ_AHEAD, ids=lambda wired: wired[0])
+def test_who_reads_ahead_is_not_asked_for_the_next_input(
+    wired: list[str], task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line([f"task={task}", f"architecture={wired[0]}", *wired[1:]]) == 2
+    assert "Its next input is its answer" in capsys.readouterr().err

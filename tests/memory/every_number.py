@@ -37,6 +37,8 @@ COMPANY = {
     "clipping": "cell=rnn",
     "adjoint/h_detach": "cell=lstm",
     "bias_initialiser": "cell=gru",
+    "architecture/transformer": "cell=none",
+    "cell/none": "architecture=transformer",
 }
 """What an option is tried with, where it would be refused otherwise."""
 SIZES = {"length": 6, "batch": 2, "hidden": 4, "every": 2, "told": 2}

@@ -8,6 +8,7 @@ from synthetic_runs import BASELINE, write_run
 from rnnlab.report.arms import sections
 from rnnlab.report.comparison import compare
 from rnnlab.report.figures.all import draw
+from rnnlab.report.figures.depth_maps import Depth, _along_the_sequence
 from rnnlab.report.figures.heat_maps import MAPS
 from rnnlab.report.figures.learning_curves import losses
 from rnnlab.report.figures.norms import gather
@@ -157,3 +158,12 @@ def test_any_norm_can_be_drawn(tmp_path, comparison, norm):
         np.savez(tmp_path / "odd" / "adjoints.npz", **{**arrays, "norm": np.full_like(arrays["norm"], norm)})
     seal(tmp_path / "odd")
     assert all(png(drawing) for drawing in draw(comparison({"cell": "gru"})))
+
+
+def test_curves_of_two_directions_fall_opposite_ways():
+    falling_T = 10.0 ** np.arange(-4, 1)  # on its way back, as each cell takes its steps
+    drawn = Depth(None, 1, ["forward.h", "backward.h", "backward2.c"], np.stack([falling_T] * 3))
+    ahead, back, second = _along_the_sequence(drawn)
+    np.testing.assert_array_equal(ahead, falling_T)
+    np.testing.assert_array_equal(back, falling_T[::-1])
+    np.testing.assert_array_equal(second, back)

@@ -41,12 +41,18 @@ def deep(row: Row) -> Depth | None:
     return None
 
 
+def _along_the_sequence(of_arm: Depth) -> np.ndarray:
+    """(S, T). A backward cell counts from the end (docs/run-folder.md); here its curve falls the other way."""
+    rows = zip(of_arm.states, of_arm.median_ST, strict=True)
+    return np.stack([norm_T[::-1] if state.startswith("backward") else norm_T for state, norm_T in rows])
+
+
 def depth_maps(comparison: Comparison, rows: Sequence[Row]) -> Drawing | None:
     """None where no arm of these has several cells."""
     drawn = [found for row in rows if (found := deep(row)) is not None][:MAPS]
     if not drawn:
         return None
-    logs = [log10(of_arm.median_ST) for of_arm in drawn]
+    logs = [log10(_along_the_sequence(of_arm)) for of_arm in drawn]
     everything = np.concatenate([log_ST.ravel() for log_ST in logs])
     low, high = scale(everything)
     tall = [0.5 + 0.22 * len(log_ST) for log_ST in logs]
@@ -60,14 +66,14 @@ def depth_maps(comparison: Comparison, rows: Sequence[Row]) -> Drawing | None:
         axes.set_title(f"{labelled(of_arm.row)}, training step {of_arm.step:,}", fontsize=7.5)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.tick_params(labelsize=7.5)
-    panels[-1].set_xlabel("step t of the cell (of a backward one, counted from the sequence's end)", fontsize=9)
+    panels[-1].set_xlabel("step t of the sequence (of a decoder, of the answer)", fontsize=9)
     assert mesh is not None
     unit = comparison.section.said("unit") or "the task's unit"
     bar = figure.colorbar(mesh, ax=list(panels), extend=extend(everything, low, high))
     bar.set_label(norm_label("s", unit), fontsize=8)
     caption = (
         "Norm of the total derivative of the loss with respect to every state s of every cell or layer, the one that "
-        "reads the input at the bottom, at each of its time steps; median over the seeds in training, at the last step "
+        "reads the input at the bottom, at each time step; median over the seeds in training, at the last step "
         f"that was recorded; one scale for all arms.{left_out(comparison.rows, [of_arm.row for of_arm in drawn])}"
     )
     title, alt = "The gradient in depth and time", "Heat maps of adjoint norms by cell and time step"

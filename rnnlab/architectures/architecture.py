@@ -78,8 +78,8 @@ class Architecture:
 
     of_cells: ClassVar[bool] = True
     """Whether it is made of cells. One that is not goes with `cell=none`, and says so: see `wants_no_cell`."""
-    causal: ClassVar[bool] = True
-    """Whether a step's output depends on inputs up to it alone: of some tasks the next input is the answer."""
+    looks_ahead: ClassVar[bool] = False
+    """Whether a step's output depends on later inputs: of some tasks the next input is the answer."""
     decodes: ClassVar[bool] = False
     """Whether what it predicts comes after the whole input, of which the last steps are no more than others."""
     predicts: ClassVar[bool] = False

@@ -24,7 +24,7 @@ class Bidirectional(Architecture):
             output, for a task that scores the last step alone.
     """
 
-    causal: ClassVar[bool] = False
+    looks_ahead: ClassVar[bool] = True
 
     layers: Repeats
     read: Literal["steps", "ends"]

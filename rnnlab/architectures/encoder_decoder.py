@@ -46,7 +46,7 @@ class EncoderDecoder(Architecture):
     teacher_forcing: Share
     beam: Repeats
 
-    causal: ClassVar[bool] = False
+    looks_ahead: ClassVar[bool] = True
     decodes: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
 

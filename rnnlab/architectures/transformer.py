@@ -39,11 +39,15 @@ class Transformer(Architecture):
     layers: Repeats
     heads: Count
     widening: Count
-    causal: bool  # pyright: ignore[reportIncompatibleVariableOverride]
+    causal: bool
     positions: Literal["none", "sinusoidal", "learned"]
     steps: Count
 
     of_cells: ClassVar[bool] = False
+
+    @property
+    def looks_ahead(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return not self.causal
 
     def why_not(self, plan: Plan) -> Refusal:
         if self.layers == 1 and not self.causal and plan.task.scored == 1:

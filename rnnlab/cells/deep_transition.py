@@ -58,7 +58,7 @@ class DeepTransition(Cell):
     def step(self, input_RBI: Tensor, state: State) -> tuple[Tensor, State]:
         (h,) = state
         first, *deeper = self.weight_recurrent.split(self.hidden, dim=-1)
-        a = torch.baddbmm(torch.baddbmm(self.bias, input_RBI, self.weight_input), h, first)
+        a = torch.baddbmm(self.from_input(input_RBI), h, first)
         biases = self.bias_transition.split(self.hidden, dim=-1) if self.depth > 1 else ()
         for i, bias in enumerate(biases, start=1):
             a = torch.baddbmm(bias, self._activated(i, a), deeper[i - 1])

@@ -43,9 +43,9 @@ class Regulariser:
         return _over_calls(self.penalty_at_first, passage)
 
     def before(self, passage: Passage) -> Tensor:
-        """(R,), or 0 without one: the penalty that goes back together with the loss."""
+        """(R,), zeros without one: the penalty that goes back together with the loss."""
         if "adjoints" in self.needs or not self.acts:
-            return torch.zeros(())
+            return passage.nothing_R
         return _over_calls(self.penalty, passage)
 
     def after(self, passage: Passage) -> Tensor | None:

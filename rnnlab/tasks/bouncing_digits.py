@@ -71,7 +71,7 @@ class BouncingDigits:
     unit: ClassVar[str] = "nats per frame"
 
     def why_not(self, plan: Plan) -> Refusal:
-        if not plan.parts["architecture"].causal:
+        if plan.parts["architecture"].looks_ahead:
             return f"Its next input is its answer, which {plan.chosen('architecture')} would read first"
         if self.told > self.length:
             return {"told": f"At most task.length={self.length}: a next frame is told at every step once"}

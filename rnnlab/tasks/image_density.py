@@ -56,7 +56,7 @@ class ImageDensity:
             raise ConfigError(f"task.batch={self.batch}: not allowed. {self.source} has {examples} training images.")
 
     def why_not(self, plan: Plan) -> Refusal:
-        if not plan.parts["architecture"].causal:
+        if plan.parts["architecture"].looks_ahead:
             return f"Its next input is its answer, which {plan.chosen('architecture')} would read first"
         return None
 

@@ -56,7 +56,7 @@ class Words:
     solved_share: OpenShare
 
     def why_not(self, plan: Plan) -> Refusal:
-        if not plan.parts["architecture"].causal:
+        if plan.parts["architecture"].looks_ahead:
             return f"Its next input is its answer, which {plan.chosen('architecture')} would read first"
         if self.words < 2:
             return {"words": "With one word there is nothing to predict; at least 2"}

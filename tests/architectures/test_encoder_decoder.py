@@ -605,10 +605,7 @@ def test_one_to_many_is_a_plain_net_with_inputs_of_zeros_afterwards() -> None:
         (["task=adding", "architecture.teacher_forcing=0.5"], "architecture.teacher_forcing=0.5: not allowed"),
         (["task=adding", "architecture.beam=2"], "architecture.beam=2: not allowed"),
         (["task=waves", "architecture.beam=2"], "architecture.beam=2: not allowed. Answers to task=waves are numbers"),
-        (
-            ["task=bouncing_digits", "task.told=5"],
-            "architecture=encoder_decoder: not allowed. It hears its own predictions",
-        ),
+        (["task=bouncing_digits", "task.told=5"], "task=bouncing_digits: not allowed. Its next input is its answer"),
         (["task=adding", "cell=jordan"], "cell=jordan: not allowed"),
     ],
     ids=lambda x: str(x[-1]) if isinstance(x, list) else "",

@@ -265,11 +265,11 @@ def test_what_is_told_moves_with_what_is_read() -> None:
 FILM = ["task=bouncing_digits", "task.length=4", "task.told=2", "task.batch=2", "cell=conv_lstm", "cell.hidden=3"]
 
 
-@pytest.mark.parametrize("architecture", ["single", "stacked", "bidirectional"])
+@pytest.mark.parametrize("architecture", ["single", "stacked"])
 def test_of_a_film_it_has_a_unit_at_every_pixel_in_every_layer(architecture: str) -> None:
     made = build(validate(composed(*FILM, f"architecture={architecture}")))
     model = made.model([0, 1])
-    width = 6 if architecture == "bidirectional" else 3
+    width = 3
     assert model.weight_output.shape == (2, width, 1)
     assert [cell.widths for cell in model.cells.values()] == [(3 * 256, 3 * 256)] * len(model.cells)
     batch = made.task.training_batch(0, 1).shared(2)

@@ -81,7 +81,7 @@ def test_an_initialiser_sees_weights_as_out_by_in(option: str) -> None:
         assert weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.05)
 
 
-START_AS_CONSTANTS = ("gain", "bias_candidate_recurrent", "bias_cell", "bias_boundary")
+START_AS_CONSTANTS = ("gain", "bias_candidate_recurrent", "bias_cell", "bias_boundary", "bias_transition")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import TINY, forked, rnnlab
 from processes import finish
-from support import CELLS
+from support import options
 
 from rnnlab.cli import run_command_line
 from rnnlab.example import show
@@ -15,7 +15,7 @@ from rnnlab.example import show
 WRONG = {
     "group option": (
         ["cell=lstmm"],
-        [f"cell=lstmm: no such option. Did you mean 'lstm'? Allowed: {', '.join(CELLS[:6])}, "],
+        [f"cell=lstmm: no such option. Did you mean 'lstm'? Allowed: {', '.join(options('cell')[:6])}, "],
     ),
     "option of a shared group": (
         ["initialiser@input_initialiser=foo"],
@@ -24,7 +24,7 @@ WRONG = {
     "group without option": (["cell=null"], ["cell=null", "cell=OPTION"]),
     "interpolation": (["task.length=${foo}"], ["foo", "no such key"]),
     "one unit in a population": (["cell.hidden=1", "seeds=2"], ["cell.hidden=1", "one by one"]),
-    "experiment": (["+experiment=nothing"], ["+experiment=nothing", "smoke"]),
+    "experiment": (["+experiment=nothing"], ["+experiment=nothing", "adding"]),
     "experiment without plus": (["experiment=smoke"], ["+experiment="]),
     "negative steps": (["steps=-1"], ["steps=-1", "greater than or equal to 1"]),
     "length zero": (["task.length=0"], ["task.length=0", "greater than or equal to 1"]),
@@ -90,7 +90,7 @@ def test_help_and_configuration_errors_import_no_torch(tmp_path):
 def test_help_lists_groups_and_keys(in_tmp_path, capfd):
     assert rnnlab("--help") == 0
     shown = capfd.readouterr().out
-    for word in ("+experiment=", "cell", ", ".join(CELLS), "activation", "modrelu", "seeds", "task.length"):
+    for word in ("+experiment=", "cell", ", ".join(options("cell")), "activation", "modrelu", "seeds", "task.length"):
         assert word in shown
 
 

@@ -52,6 +52,7 @@ def gains_by_the_oracle(model, task, batch):
 
 
 OF_ONE_ACTIVATION = ("rnn", "rnn_layernorm", "indrnn", "fully_recurrent")
+OF_ONE_ACTIVATION += ("second_order", "cascaded", "multiplicative_integration")
 """h_t = phi(a_t)."""
 
 

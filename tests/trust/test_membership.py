@@ -129,7 +129,15 @@ def test_every_option_of_rnnlab_s_own_lacks_nothing() -> None:
         for option in options(group):
             if "source" in leaf(group, option):
                 continue  # its data may not be installed
-            context = {"replicas": 1, "units": 4, "inputs": 2, "steps": 10, "activation": lambda: make_tanh()}
+            context = {
+                "replicas": 1,
+                "units": 4,
+                "inputs": 2,
+                "steps": 10,
+                "outputs": 3,
+                "grid": (1, 1),
+                "activation": lambda: make_tanh(),
+            }
             given = leaf(group, option, **({"hidden": 4} if group == "cell" else {}))
             assert make(key(group, option), given, **context) is not None, choice(group, option)
 

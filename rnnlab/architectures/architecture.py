@@ -22,6 +22,15 @@ Parts = Mapping[str, Any]
 """The modules of a net by name."""
 
 
+def layers_of(cell: MakeCell, inputs: int, layers: int) -> dict[str, nn.Module]:
+    """Cells `layer1`, `layer2`, ..., each made for what the one below puts out, the first for the inputs."""
+    made = dict[str, nn.Module]()
+    for k in range(1, layers + 1):
+        made[f"layer{k}"] = layer = cell(inputs)
+        inputs = layer.width
+    return made
+
+
 def none_given(units: int) -> nn.Module:
     """In place of an activation, where a net is made by hand and only of cells."""
     raise ValueError("this net is made without an activation; give one in `Sizes`")

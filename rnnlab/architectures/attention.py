@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rnnlab.bptt.passage import LAYER
-from rnnlab.cells.cell import Initialiser
+from rnnlab.cells.cell import Initialiser, draw_weights
 
 
 class Attention(nn.Module):
@@ -77,9 +77,7 @@ class Attention(nn.Module):
         """Draw one replica's parameters; the initialiser sees the weights as torch has them, (out, in)."""
         with torch.no_grad():
             for parameter in self.parameters():
-                drawn_OI = torch.empty_like(parameter[replica].T.contiguous())
-                weight(drawn_OI, generator)
-                parameter[replica].copy_(drawn_OI.T)
+                draw_weights(parameter[replica], weight, generator)
 
 
 def _by_example(value_TRBH: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from rnnlab.architectures.dense import Dense, Perceptron
 from rnnlab.bptt.passage import LAYER
-from rnnlab.cells.cell import ActivationFactory, Initialiser
+from rnnlab.cells.cell import ActivationFactory, Initialiser, draw_weights
 from rnnlab.cells.layer_norm import layer_norm
 
 EPSILON = 1e-5
@@ -72,9 +72,7 @@ class Embedding(Dense):
         super().draw(replica, weight, bias, generator)
         if self.kind == "learned":
             with torch.no_grad():
-                drawn_HT = torch.empty_like(self.positions[replica].T.contiguous())
-                weight(drawn_HT, generator)
-                self.positions[replica].copy_(drawn_HT.T)
+                draw_weights(self.positions[replica], weight, generator)
 
 
 class Block(nn.Module):

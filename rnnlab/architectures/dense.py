@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from rnnlab.bptt.passage import LAYER
 from rnnlab.cells.affine import affine
-from rnnlab.cells.cell import Initialiser, Initialises
+from rnnlab.cells.cell import Initialiser, Initialises, draw_weights
 
 
 class Dense(nn.Module):
@@ -91,7 +91,5 @@ def draw_affine(
 ) -> None:
     """Draw one replica of weights and biases in place."""
     with torch.no_grad():
-        drawn_OI = torch.empty_like(weight_RIO[replica].T.contiguous())
-        weight(drawn_OI, generator)
-        weight_RIO[replica].copy_(drawn_OI.T)
+        draw_weights(weight_RIO[replica], weight, generator)
         bias(bias_R1O[replica, 0], generator)

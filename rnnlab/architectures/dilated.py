@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
+from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes, layers_of
 from rnnlab.architectures.dense import Dense
 from rnnlab.bptt.passage import Passage
 from rnnlab.contract import Count, Repeats, component
@@ -41,12 +41,10 @@ class Dilated(Architecture):
         return None
 
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
-        made, inputs = dict[str, nn.Module](), sizes.inputs
-        for k in range(1, self.layers + 1):
-            made[f"layer{k}"] = layer = cell(inputs)
-            inputs = layer.width
+        made = layers_of(cell, sizes.inputs, self.layers)
         if self.first > 1:
-            made[FUSE] = Dense(replicas=sizes.replicas, inputs=self.first * inputs, outputs=inputs)
+            width = self.width(made)
+            made[FUSE] = Dense(replicas=sizes.replicas, inputs=self.first * width, outputs=width)
         return made
 
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
+from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes, layers_of
 from rnnlab.bptt.passage import Passage
 from rnnlab.cells.cell import Cell
 from rnnlab.contract import Repeats, component
@@ -43,11 +43,7 @@ class Hierarchical(Architecture):
         return None
 
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
-        made, inputs = dict[str, nn.Module](), sizes.inputs
-        for k in range(1, self.layers + 1):
-            made[f"layer{k}"] = layer = cell(inputs)
-            inputs = layer.width
-        return made
+        return layers_of(cell, sizes.inputs, self.layers)
 
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:
         seen: list[Tensor] = []

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes
+from rnnlab.architectures.architecture import Architecture, MakeCell, Parts, Sizes, layers_of
 from rnnlab.bptt.passage import Passage
 from rnnlab.contract import Repeats, component
 from rnnlab.plan import Plan, Refusal
@@ -33,9 +33,7 @@ class Stacked(Architecture):
         return None
 
     def parts(self, cell: MakeCell, sizes: Sizes) -> dict[str, nn.Module]:
-        first = cell(sizes.inputs)
-        above = {f"layer{k}": cell(first.width) for k in range(2, self.layers + 1)}
-        return {"layer1": first, **above}
+        return layers_of(cell, sizes.inputs, self.layers)
 
     def run(self, parts: Parts, input_TRBI: Tensor, passage: Passage) -> Tensor:
         for k in range(1, self.layers + 1):

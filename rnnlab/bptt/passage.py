@@ -171,7 +171,7 @@ class Passage:
         self.last, self.target_KRBO = None if whole else scored, target_KRBO
         self.calls: list[Call] = []
         self._recording: list[Call | Layer] = []
-        self.nothing_R = torch.zeros(1)  # zeros like the net's values, once it has some
+        self._seen_TRBX: Tensor | None = None
         self._dropout, self._rule = dropout, rule or NoRule()
         self._rules: dict[int, AdjointRule] = {}
         self._drawn: Noise | None = None
@@ -201,7 +201,7 @@ class Passage:
             mask_TRB: of these inputs, where that is not the batch's.
         """
         mask_TRB, T = self.mask_TRB if mask_TRB is ... else mask_TRB, len(input_TRBI)
-        self.nothing_R = input_TRBI.new_zeros(input_TRBI.shape[1])
+        self._seen_TRBX = input_TRBI
         if backward:
             input_TRBI, mask_TRB = input_TRBI.flip(0), None if mask_TRB is None else mask_TRB.flip(0)
         wanted = T if last is None else last
@@ -241,7 +241,7 @@ class Passage:
         Args:
             mask_TRB: of these values, where that is not the batch's.
         """
-        self.nothing_R = value_TRBH.new_zeros(value_TRBH.shape[1])
+        self._seen_TRBX = value_TRBH
         if self.record:
             mask_TRB = self.mask_TRB if mask_TRB is ... else mask_TRB
             layer = Layer(name, value_TRBH.new_zeros(value_TRBH.shape[:3], dtype=torch.float64), mask_TRB)
@@ -250,6 +250,11 @@ class Passage:
                 value_TRBH = value_TRBH.view_as(value_TRBH)  # a hook of its own
                 value_TRBH.register_hook(lambda adjoint: _measure(adjoint, layer.norm_TRB))
         return value_TRBH
+
+    def nothing(self) -> Tensor:
+        """(R,): zeros, like the values that went through the net."""
+        assert self._seen_TRBX is not None
+        return self._seen_TRBX.new_zeros(self._seen_TRBX.shape[1])
 
     def recorded(self) -> list[Recorded]:
         """The adjoint norms of all calls and layers, in their order, once the backward pass is over."""

@@ -251,9 +251,9 @@ def initialise_cell(
     """
     with torch.no_grad():
         for name in cell.blocks:
-            _draw(cell.block(cell.weight_recurrent[replica], name), recurrent, generator)
+            draw_weights(cell.block(cell.weight_recurrent[replica], name), recurrent, generator)
         for name in cell.input_blocks:
-            _draw(cell.block(cell.weight_input[replica], name), inputs, generator)
+            draw_weights(cell.block(cell.weight_input[replica], name), inputs, generator)
         for name in cell.bias_blocks:
             drawn = torch.empty_like(cell.block(cell.bias[replica, 0], name))
             bias(drawn, generator)
@@ -267,7 +267,8 @@ def initialise_cell(
         cell.constrain()
 
 
-def _draw(block_IO: Tensor, initialiser: Initialiser, generator: Generator) -> None:
+def draw_weights(block_IO: Tensor, initialiser: Initialiser, generator: Generator) -> None:
+    """Draw one replica's weights in place; the initialiser sees them as torch has them, (out, in)."""
     drawn_OI = torch.empty_like(block_IO.T.contiguous())
     initialiser(drawn_OI, generator)
     block_IO.copy_(drawn_OI.T)

@@ -65,21 +65,21 @@ def examine(
     if unknown:
         raise ConfigError(f"--seed {unknown[0]}: not a seed of this run. Allowed: {', '.join(map(str, config.seeds))}.")
     state, experiment = _checkpoint(run, config, say), to_look_at(config)
-    if not experiment.model(config.seeds[:1]).cells:
+    task, chosen = experiment.task, list(seeds) or config.seeds
+    model = experiment.model(chosen[:1]).effective()
+    if not model.cells:
         raise RunError(
             f"{run.path}: its net has no cells. The diagnosis follows a gradient back through the steps of a cell, of "
             "which it says where it is lost; here none is carried from step to step. The adjoints of the layers that "
             "were recorded are drawn by python -m rnnlab.report."
         )
-    difference = changed(run.manifest["sources"], sources_of(config, experiment.task))  # its probes' too
+    difference = changed(run.manifest["sources"], sources_of(config, task))  # its probes' too
     if difference and not changed_sources:
         raise RunError(
             f"{run.path}: {difference} changed since the run (or --components does not name its package): another "
             "net's diagnosis, maybe. Undo the change; or give --changed-sources, and the page says so."
         )
-    task, chosen = experiment.task, list(seeds) or config.seeds
     held_out = [batch.to(CPU, torch.float64) for batch in task.evaluation_batches(max(HELD_OUT, examples))]
-    model = experiment.model(chosen[:1]).effective()
     lag = _lag(task, batch := _first(held_out[0], examples), backward=model.architecture.reads_backward)
     first, cell = next(iter(model.cells.items()))
     name, rule = f"{prefix(first)}{carrier(cell)}", experiment.rule.draw(chosen[:1], 0, task.steps, batch.input)

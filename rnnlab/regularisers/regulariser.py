@@ -45,7 +45,7 @@ class Regulariser:
     def before(self, passage: Passage) -> Tensor:
         """(R,), zeros without one: the penalty that goes back together with the loss."""
         if "adjoints" in self.needs or not self.acts:
-            return passage.nothing_R
+            return passage.nothing()
         return _over_calls(self.penalty, passage)
 
     def after(self, passage: Passage) -> Tensor | None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from rnnlab.contract import Count, Share, component
 from rnnlab.plan import Plan, Refusal
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import Batch, Metric, drawn_evaluation_batches, drawn_training_batch, example_mean
+from rnnlab.tasks.task import Batch, Metric, class_losses, drawn_evaluation_batches, drawn_training_batch, example_mean
 
 CHARACTERS = "0123456789 +"
 """By class number. The first 11 can be in an answer; all are one-hot inputs."""
@@ -129,10 +129,7 @@ class Addition:
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats, mean over the answer's characters."""
-        R, K, B, O = prediction_RKBO.shape
-        target = batch.target.transpose(0, 1).reshape(-1)
-        values = functional.cross_entropy(prediction_RKBO.reshape(-1, O), target, reduction="none")
-        return example_mean(values.view(R, K, B))
+        return example_mean(class_losses(prediction_RKBO, batch))
 
     def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): 1 where every character is right."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 from rnnlab.contract import Count, Share, component
 from rnnlab.plan import Plan, Refusal
 from rnnlab.streams import CPU
-from rnnlab.tasks.task import Batch, Metric, drawn_evaluation_batches, drawn_training_batch, example_mean
+from rnnlab.tasks.task import Batch, Metric, class_losses, drawn_evaluation_batches, drawn_training_batch, example_mean
 
 
 @component
@@ -132,14 +132,10 @@ class Copy:
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats, mean over an example's scored steps."""
-        R, K, B, O = prediction_RKBO.shape
-        target_RKB = batch.target.transpose(0, 1)
-        values = functional.cross_entropy(
-            prediction_RKBO.reshape(-1, O), target_RKB.reshape(-1), reduction="none"
-        ).view(R, K, B)
+        values_RKB = class_losses(prediction_RKBO, batch)
         if batch.mask is None or self.scored_steps == "recall":
-            return example_mean(values)
-        return example_mean(values, batch.mask.transpose(0, 1)[:, -K:])
+            return example_mean(values_RKB)
+        return example_mean(values_RKB, batch.mask.transpose(0, 1)[:, -len(batch.target) :])
 
     def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): share of the recalled symbols that are right."""

@@ -8,13 +8,12 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from rnnlab import streams
 from rnnlab.contract import ConfigError, Count, Share, component
 from rnnlab.streams import CPU
 from rnnlab.tasks.image_files import Split, files_of, load
-from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, Metric, epoch_indices
+from rnnlab.tasks.task import CHUNK, EVALUATION_SEED, Batch, Metric, class_losses, epoch_indices
 
 _PERMUTATION_SEED = 92916  # of the fixed pixel permutation, the same for every run so that runs compare
 
@@ -102,9 +101,7 @@ class SequentialImages:
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats."""
-        R, _, B, O = prediction_RKBO.shape
-        target = batch.target[0].reshape(-1)
-        return functional.cross_entropy(prediction_RKBO.reshape(-1, O), target, reduction="none").view(R, B)
+        return class_losses(prediction_RKBO, batch)[:, 0]
 
     def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): 1 where the class is right."""

@@ -209,6 +209,13 @@ def example_mean(values_RKB: Tensor, weights_KB: Tensor | None = None) -> Tensor
     return (values_RBK * weights_RBK).sum(-1) / weights_RBK.sum(-1)
 
 
+def class_losses(prediction_RKBO: Tensor, batch: Batch) -> Tensor:
+    """(R, K, B): cross-entropy in nats of the class at every scored step."""
+    R, K, B, O = prediction_RKBO.shape
+    target = batch.target.transpose(0, 1).reshape(-1)
+    return functional.cross_entropy(prediction_RKBO.reshape(-1, O), target, reduction="none").view(R, K, B)
+
+
 @runtime_checkable
 class Generated(Hashable, Protocol):
     """A task whose examples are generated: drawn in a compact form, and written out as sequences per batch."""

@@ -17,6 +17,7 @@ from rnnlab.tasks.task import (
     EVALUATION_SEED,
     Batch,
     Metric,
+    class_losses,
     drawn_evaluation_batches,
     drawn_training_batch,
     example_mean,
@@ -156,10 +157,7 @@ class Words:
 
     def losses(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): cross-entropy in nats, mean over the letters."""
-        R, K, B, O = prediction_RKBO.shape
-        target_RKB = batch.target.transpose(0, 1)
-        values = functional.cross_entropy(prediction_RKBO.reshape(-1, O), target_RKB.reshape(-1), reduction="none")
-        return example_mean(values.view(R, K, B))
+        return example_mean(class_losses(prediction_RKBO, batch))
 
     def metrics(self, prediction_RKBO: Tensor, batch: Batch) -> Tensor:
         """(R, B): share of the letters that are right."""
